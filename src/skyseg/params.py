@@ -1,0 +1,262 @@
+"""A typed, frozen view of params.yaml: one class a section, each setting documented beneath it.
+
+Names are the names DVC and MLflow show: ``train.lr`` here is ``train.lr`` there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from skyseg.errors import UserError
+
+Format = Literal["pairs", "camvid", "duts", "voc", "ade20k"]
+Variant = Literal["u2net", "u2net_half", "u2netp"]
+Split = Literal["train", "val", "test"]
+
+
+class Section(BaseModel):
+    """What all sections share: unknown keys are errors, and nothing changes after loading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DataParams(Section):
+    format: Format = "pairs"
+    """How the folder `data/` is laid out; one row of `skyseg.data.formats.FORMATS`."""
+    foreground: list[int] | None = None
+    """Class indices that are foreground; null: masks are binary or soft, worked out by prepare."""
+    ignore: list[int] = []
+    """Mask values that count nowhere: no loss, no score."""
+    invert: bool = False
+    """True where the masks mark the background."""
+
+    @field_validator("foreground", "ignore")
+    @classmethod
+    def _indices(cls, values: list[int] | None) -> list[int] | None:
+        if values is not None and any(not 0 <= value <= 65535 for value in values):
+            raise ValueError("mask values lie between 0 and 65535")
+        return values
+
+    @model_validator(mode="after")
+    def _apart(self) -> DataParams:
+        if self.foreground == []:
+            raise ValueError("foreground: an empty list leaves no foreground; "
+                             "name class indices, or null")
+        both = set(self.foreground or []) & set(self.ignore)
+        if both:
+            raise ValueError(f"foreground and ignore share the value {min(both)}")
+        return self
+
+
+class SplitParams(Section):
+    """How samples without a predefined split are divided. Predefined splits are respected."""
+
+    val: float = Field(0.15, ge=0, lt=1)
+    """Share of the samples for validation, where the data set has no validation split."""
+    test: float = Field(0.15, ge=0, lt=1)
+    """Share of the samples for testing, where the data set has no test split; 0: no test split."""
+    seed: int = Field(0, ge=0)
+    """Seed of the division."""
+    group_pattern: str | None = None
+    """Regular expression searched in a sample's id; samples with equal first groups stay together."""
+    group_column: str | None = None
+    """Column of a CSV file at the top of `data/` with an `id` column; equal values stay together."""
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _pattern(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                groups = re.compile(value).groups
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from error
+            if groups < 1:
+                raise ValueError("the pattern needs a group in parentheses, as in ^([^_]+)_")
+        return value
+
+    @model_validator(mode="after")
+    def _room(self) -> SplitParams:
+        if self.val + self.test >= 1:
+            raise ValueError("val and test together leave nothing to train on")
+        if self.group_pattern and self.group_column:
+            raise ValueError("group_pattern and group_column exclude each other")
+        return self
+
+
+class ModelParams(Section):
+    variant: Variant = "u2netp"
+    """Network: u2net (44.0 M parameters), u2net_half (11.0 M) or u2netp (1.1 M)."""
+    size: int = Field(320, ge=32, le=2048)
+    """Side, in pixels, of the square the photograph is resized to before the network."""
+    init: str | None = None
+    """Weights to start from: a checkpoint file (.safetensors, published .pth) or models:/NAME@ALIAS."""
+
+
+class LossParams(Section):
+    """Weights of the terms of each output's loss (U-2-Net eq. 1 uses cross-entropy alone)."""
+
+    bce: float = Field(1.0, ge=0)
+    """Weight of binary cross-entropy."""
+    iou: float = Field(0.0, ge=0)
+    """Weight of the soft IoU loss (BASNet, Qin et al. 2019, eq. 7)."""
+    ssim: float = Field(0.0, ge=0)
+    """Weight of the structural similarity loss (BASNet eq. 6)."""
+
+    @model_validator(mode="after")
+    def _some(self) -> LossParams:
+        if self.bce + self.iou + self.ssim == 0:
+            raise ValueError("bce, iou and ssim are all 0: nothing to minimise")
+        return self
+
+
+class AugmentParams(Section):
+    """Random changes to a training sample. Never a vertical flip: skies are up."""
+
+    scale: float = Field(0.5, gt=0, le=1)
+    """Smallest share of the picture's area a random crop keeps; 1: no crop."""
+    hflip: float = Field(0.5, ge=0, le=1)
+    """Probability of a horizontal flip."""
+    brightness: float = Field(0.3, ge=0, le=1)
+    """Brightness is multiplied by a factor from [1 - b, 1 + b]."""
+    contrast: float = Field(0.3, ge=0, le=1)
+    """Contrast is multiplied by a factor from [1 - c, 1 + c]."""
+    saturation: float = Field(0.3, ge=0, le=1)
+    """Saturation is multiplied by a factor from [1 - s, 1 + s]."""
+    hue: float = Field(0.03, ge=0, le=0.5)
+    """Hue is shifted by up to this share of the colour circle."""
+
+
+class TrainParams(Section):
+    epochs: int = Field(ge=1)
+    """Passes over the training split."""
+    batch_size: int = Field(8, ge=1)
+    """Samples a step."""
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    """Adam, as U-2-Net trains, or AdamW."""
+    lr: float = Field(1e-3, gt=0, le=1)
+    """Peak learning rate: linear warm-up to it, then a cosine to zero."""
+    weight_decay: float = Field(0.01, ge=0, lt=1)
+    """Weight decay (decoupled with adamw, L2 with adam)."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of all steps spent warming up."""
+    clip_norm: float = Field(1.0, ge=0)
+    """Largest gradient norm; larger gradients are scaled down to it. 0: no clipping."""
+    ema: float = Field(0.99, ge=0, lt=1)
+    """Decay a step of the exponential moving average of the weights, which is what is validated
+    and kept. 0: no average."""
+    patience: int = Field(0, ge=0)
+    """Epochs without a better validation IoU before training stops early. 0: never."""
+    seed: int = Field(0, ge=0)
+    """Seed of initial weights, order and augmentation."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """auto: CUDA if there is one, else the CPU, which is said loudly. cuda: an error without one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bfloat16 autocast where the hardware multiplies it natively, else float32."""
+    compile: Literal["auto", "off"] = "auto"
+    """auto: torch.compile on CUDA. It does not pay on the CPU."""
+    loss: LossParams = LossParams()
+    augment: AugmentParams = AugmentParams()
+
+
+class EvaluateParams(Section):
+    split: Literal["val", "test"] = "test"
+    """Split that is scored; val for data sets that publish no test masks."""
+    batch_size: int = Field(8, ge=1)
+    """Photographs a forward pass."""
+    gallery: int = Field(24, ge=1)
+    """Pictures in the gallery of overlays, the worst first."""
+
+
+class RegistryParams(Section):
+    model: str = Field("skyseg", pattern=r"^[^/:.\s][^/:\s]*$")
+    """Name of the registered model."""
+    experiment: str = Field("skyseg", min_length=1)
+    """MLflow experiment of the runs."""
+
+
+class PromoteParams(Section):
+    metric: Literal["iou", "iou_image", "f_max", "f_mean", "f_adaptive"] = "iou"
+    """Metric a challenger is compared to the champion by; higher is better."""
+    min_gain: float = Field(0.0, ge=-1, le=1)
+    """How much better the challenger has to be; 0: not worse."""
+
+
+class Params(Section):
+    data: DataParams = DataParams()
+    split: SplitParams = SplitParams()
+    model: ModelParams = ModelParams()
+    train: TrainParams
+    evaluate: EvaluateParams = EvaluateParams()
+    registry: RegistryParams = RegistryParams()
+    promote: PromoteParams = PromoteParams()
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate a params file.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown key (with the nearest known one), or a value
+            of the wrong type or out of range (with the key's name).
+    """
+    try:
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the command in the repository's root") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: expected sections such as 'train:', found "
+                        f"{type(raw).__name__}; restore the file with git")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors()]
+        raise UserError(f"{path}: " + "; ".join(lines)) from None
+
+
+def flatten(params: BaseModel) -> dict[str, Any]:
+    """Settings under DVC's dotted names: ``{"train.lr": 0.001, ...}``."""
+    def walk(prefix: str, node: dict[str, Any]) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for key, value in node.items():
+            name = f"{prefix}{key}"
+            flat |= walk(f"{name}.", value) if isinstance(value, dict) else {name: value}
+        return flat
+    return walk("", params.model_dump())
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    """One pydantic problem as 'train.lrr: unknown key; did you mean train.lr?'."""
+    where = [str(part) for part in problem["loc"]]
+    key = ".".join(where)
+    if problem["type"] == "extra_forbidden":
+        known = flatten(Params(train=TrainParams(epochs=1)))
+        siblings = _fields(where[:-1])
+        near = difflib.get_close_matches(where[-1], siblings, n=1)
+        # A key that exists, but in another section, is the other common slip.
+        elsewhere = [name for name in known if name.split(".")[-1] == where[-1]]
+        suggestion = ".".join([*where[:-1], near[0]]) if near else next(iter(elsewhere), None)
+        fix = (f"did you mean {suggestion}?" if suggestion
+               else f"known here: {', '.join(siblings)}")
+        return f"{key}: unknown key; {fix}"
+    if problem["type"] == "missing":
+        return f"{key}: missing; add it"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key}: {message} (found {problem['input']!r})"
+
+
+def _fields(section: list[str]) -> list[str]:
+    """Names of the settings in a section, such as ['train', 'loss']."""
+    model: Any = Params
+    for part in section:
+        annotation = model.model_fields[part].annotation
+        model = next((a for a in (annotation, *get_args(annotation))
+                      if isinstance(a, type) and issubclass(a, BaseModel)), model)
+    return list(model.model_fields)
