@@ -1,0 +1,1 @@
+"""Data sets: layouts, mask meanings, audit, split and prepared arrays."""

@@ -1,0 +1,89 @@
+"""Photographs and masks at training size, as memory-mapped arrays: training decodes nothing.
+
+``images_{split}.npy`` is uint8 [N, size, size, 3] RGB and ``masks_{split}.npy`` uint8
+[N, size, size] in {0, 1, 255}; row i belongs to the split's i-th row of the manifest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from skyseg.data.images import read_image, resize_image
+from skyseg.data.masks import Encoding, read_mask, resize_mask
+from skyseg.data.parallel import in_order
+from skyseg.errors import UserError
+
+ARRAY_SPLITS = ("train", "val")
+"""Evaluation scores the originals, so the test split has no arrays."""
+
+
+def write_split(prepared: Path, split: str, files: Iterable[tuple[Path, Path]], size: int,
+                encoding: Encoding) -> None:
+    """Decode, resize and store the (image, mask) files of a split, in their order.
+
+    Raises:
+        UserError: a damaged file, or an image and a mask of different sizes.
+    """
+    todo = list(enumerate(files))
+    with (_rows(prepared / f"images_{split}.npy", (len(todo), size, size, 3)) as images,
+          _rows(prepared / f"masks_{split}.npy", (len(todo), size, size)) as masks):
+
+        def convert(item: tuple[int, tuple[Path, Path]]) -> None:
+            row, (image, mask) = item
+            images(row, resize_image(read_image(image), size))
+            masks(row, resize_mask(read_mask(mask, encoding), size))
+
+        for _ in in_order(convert, todo, f"{split} arrays"):
+            pass
+
+
+def open_split(prepared: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images and masks of 'train' or 'val', memory-mapped, read-only.
+
+    Raises:
+        UserError: nothing prepared there.
+    """
+    arrays = []
+    for name in ("images", "masks"):
+        path = prepared / f"{name}_{split}.npy"
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; prepare the data first: dvc repro prepare")
+        arrays.append(np.load(path, mmap_mode="r"))
+    return arrays[0], arrays[1]
+
+
+class _Rows:
+    """Writes rows of an .npy file, from any thread and in any order.
+
+    Plain writes at offsets, not a writable memory map: pages of a map count as this process's
+    memory, and a full disk would end it with a bus error.
+    """
+
+    def __init__(self, descriptor: int, start: int, shape: tuple[int, ...]) -> None:
+        self._descriptor, self._start, self._shape = descriptor, start, shape
+
+    def __call__(self, row: int, values: np.ndarray) -> None:
+        if values.shape != self._shape[1:] or values.dtype != np.uint8:
+            raise ValueError(f"row of {values.shape} {values.dtype}, not {self._shape[1:]} uint8")
+        left = memoryview(np.ascontiguousarray(values)).cast("B")
+        offset = self._start + row * len(left)
+        while left:  # a write may be cut short
+            written = os.pwrite(self._descriptor, left, offset)
+            left, offset = left[written:], offset + written
+
+
+@contextmanager
+def _rows(path: Path, shape: tuple[int, ...]) -> Iterator[_Rows]:
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        file.flush()
+        start = file.tell()
+        if hasattr(os, "posix_fallocate") and np.prod(shape):
+            os.posix_fallocate(file.fileno(), 0, start + int(np.prod(shape)))  # full disk: now
+        yield _Rows(file.fileno(), start, shape)

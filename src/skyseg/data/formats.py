@@ -1,0 +1,218 @@
+"""How data sets are laid out on disk: one row of ``FORMATS`` and one reader a format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from skyseg.errors import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "tr": "train",
+    "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test", "te": "test",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photograph and its mask, as found on disk."""
+
+    id: str
+    """Path of the image inside its part of the data set, without suffix: 'a', 'train/a'."""
+    image: Path
+    mask: Path
+    split: str | None
+    """'train', 'val' or 'test' where the data set says so."""
+
+
+@dataclass(frozen=True)
+class Format:
+    read: Callable[[Path], list[Sample]]
+    layout: str
+    """One line that says what the folder must hold; used in errors and the README."""
+    index: bool = False
+    """Masks hold class indices, so `data.foreground` must be set."""
+
+
+def find_samples(root: Path, format: str) -> list[Sample]:
+    """All samples of a data set, sorted by id; ids are unique.
+
+    Raises:
+        UserError: no such folder, another layout, nothing in it, an image without a mask, a mask
+            without an image, two files with one stem, or a listed file that does not exist.
+    """
+    row = FORMATS[format]
+    if not root.is_dir():
+        raise UserError(f"{root}/: no such folder; format {format} expects {row.layout}")
+    samples = row.read(root)
+    if not samples:
+        raise UserError(f"{root}/: holds no image; format {format} expects {row.layout}")
+    _refuse_repeats(samples)
+    return sorted(samples, key=lambda sample: sample.id)
+
+
+def _read_pairs(root: Path) -> list[Sample]:
+    found = [folder for folder in (root, *_folders(root))
+             if (folder / "images").is_dir() and (folder == root or folder.name in SPLIT_NAMES)]
+    if not found:
+        raise _unexpected(root, "pairs")
+    samples = []
+    for folder in found:
+        prefix = "" if folder == root else f"{folder.name}/"
+        for stem, image, mask in _pair(folder / "images", folder / "masks"):
+            # images/train/a.jpg means the same as train/images/a.jpg.
+            split = SPLIT_NAMES.get((prefix + stem).split("/")[0]) if "/" in prefix + stem else None
+            samples.append(Sample(prefix + stem, image, mask, split))
+    return samples
+
+
+def _read_camvid(root: Path) -> list[Sample]:
+    lists = _lists(root)
+    if not lists:
+        raise _unexpected(root, "camvid")
+    samples = []
+    for split, path in lists.items():
+        for number, line in _lines(path):
+            columns = line.split()
+            if len(columns) != 2:
+                raise UserError(f"{path}: line {number} should name an image and its mask, "
+                                f"found {line!r}")
+            # Only folder and file count: published lists begin with /SegNet/CamVid/.
+            image, mask = (root.joinpath(*Path(column).parts[-2:]) for column in columns)
+            samples.append(Sample(f"{image.parent.name}/{image.stem}", image, mask, split))
+    _refuse_missing([file for sample in samples for file in (sample.image, sample.mask)], lists)
+    return samples
+
+
+def _read_duts(root: Path) -> list[Sample]:
+    folders = [folder for parent in (root, *_folders(root)) for folder in _folders(parent)
+               if folder.name.endswith("-Image")]
+    if not folders:
+        raise _unexpected(root, "duts")
+    samples = []
+    for folder in folders:
+        name = folder.name.removesuffix("-Image")  # DUTS-TR
+        split = SPLIT_NAMES.get(name.split("-")[-1].lower())
+        samples += [Sample(f"{name}/{stem}", image, mask, split)
+                    for stem, image, mask in _pair(folder, folder.with_name(f"{name}-Mask"))]
+    return samples
+
+
+def _read_voc(root: Path) -> list[Sample]:
+    lists = _lists(root / "ImageSets" / "Segmentation")
+    if not lists:
+        raise _unexpected(root, "voc")
+    # JPEGImages holds many more images than have masks: the lists say which count.
+    images = _by_stem(root / "JPEGImages")
+    masks = _by_stem(root / "SegmentationClass")
+    samples, missing = [], []
+    for split, path in lists.items():
+        for _, stem in _lines(path):
+            image = images.get(stem, root / "JPEGImages" / f"{stem}.jpg")
+            mask = masks.get(stem, root / "SegmentationClass" / f"{stem}.png")
+            missing += [file for file in (image, mask) if not file.exists()]
+            samples.append(Sample(stem, image, mask, split))
+    _refuse_missing(missing, lists)
+    return samples
+
+
+def _read_ade20k(root: Path) -> list[Sample]:
+    folders = _folders(root / "images")
+    if not folders:
+        raise _unexpected(root, "ade20k")
+    return [Sample(f"{folder.name}/{stem}", image, mask, SPLIT_NAMES.get(folder.name))
+            for folder in folders
+            for stem, image, mask in _pair(folder, root / "annotations" / folder.name)]
+
+
+FORMATS: dict[str, Format] = {
+    "pairs": Format(_read_pairs, "images/ and masks/ with equal file names (suffixes may differ), "
+                                 "optionally each under train/, val/ and test/"),
+    "camvid": Format(_read_camvid, "train.txt, val.txt, test.txt with an image and a mask a line, "
+                                   "and the folders they name, such as train/ and trainannot/",
+                     index=True),
+    "duts": Format(_read_duts, "folders in twos such as DUTS-TR/DUTS-TR-Image/ and "
+                               "DUTS-TR/DUTS-TR-Mask/ (TR: train, VAL: val, TE: test)"),
+    "voc": Format(_read_voc, "JPEGImages/, SegmentationClass/ and "
+                             "ImageSets/Segmentation/train.txt, val.txt, test.txt", index=True),
+    "ade20k": Format(_read_ade20k, "images/training/, annotations/training/ and the same "
+                                   "with validation", index=True),
+}
+
+
+def _pair(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
+    """(stem, image, mask) for every image of a folder; refuses whatever stands alone."""
+    if not masks.is_dir():
+        raise UserError(f"{masks}/: no such folder, but {images}/ exists; put the masks there")
+    left, right = _by_stem(images), _by_stem(masks)
+    if alone := sorted(left.keys() - right.keys()):
+        raise UserError(f"{_first([left[stem] for stem in alone])}: an image without a mask; "
+                        f"add {masks / alone[0]}.png or remove the image")
+    if alone := sorted(right.keys() - left.keys()):
+        raise UserError(f"{_first([right[stem] for stem in alone])}: a mask without an image; "
+                        f"add {images / alone[0]}.jpg or remove the mask")
+    return [(stem, left[stem], right[stem]) for stem in sorted(left)]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Image files anywhere in a folder by relative stem, 'sequence/0001'."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or path.suffix.lower() not in SUFFIXES:
+            continue  # .DS_Store, Thumbs.db, readme.txt
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in files:
+            raise UserError(f"{files[stem]} and {path.name}: two files with the same stem; "
+                            "remove or rename one")
+        files[stem] = path
+    return files
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
+def _lists(folder: Path) -> dict[str, Path]:
+    """Those of train.txt, val.txt and test.txt that exist, by split."""
+    paths = {split: folder / f"{split}.txt" for split in ("train", "val", "test")}
+    return {split: path for split, path in paths.items() if path.is_file()}
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Numbered lines that are not blank."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a UTF-8 text file; it should list file names") from None
+    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _refuse_missing(files: Iterable[Path], lists: dict[str, Path]) -> None:
+    if missing := [path for path in files if not path.is_file()]:
+        names = ", ".join(path.name for path in lists.values())
+        raise UserError(f"{_first(missing)}: listed in {names} but not there; "
+                        "add the file or remove its line")
+
+
+def _refuse_repeats(samples: list[Sample]) -> None:
+    seen: dict[str, Sample] = {}
+    for sample in samples:
+        other = seen.setdefault(sample.id, sample)
+        if other is not sample:
+            where = (f"listed for {other.split} and for {sample.split}"
+                     if other.image == sample.image else f"has the id of {other.image}")
+            raise UserError(f"{sample.image}: {where}; keep one of the two")
+
+
+def _first(paths: list[Path]) -> str:
+    """'a.png' or 'a.png (and 3 more)'."""
+    return f"{paths[0]}" + (f" (and {len(paths) - 1} more)" if len(paths) > 1 else "")
+
+
+def _unexpected(root: Path, format: str) -> UserError:
+    return UserError(f"{root}/: not laid out as data.format: {format}, which expects "
+                     f"{FORMATS[format].layout}")

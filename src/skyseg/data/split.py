@@ -1,0 +1,134 @@
+"""Who goes to train, val and test: predefined splits kept, the rest divided fairly."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
+
+from skyseg.errors import UserError
+from skyseg.params import SplitParams
+
+SPLITS = ("train", "val", "test")
+BINS = 5
+"""Strata of the foreground share, besides one for images without any."""
+
+
+def group_names(ids: Sequence[str], split: SplitParams, data: Path) -> list[str]:
+    """The group (scene, camera, sequence) of each sample; without groups, its own id.
+
+    Raises:
+        UserError: an id the pattern does not match, or a column or id missing in the CSV file.
+    """
+    if split.group_pattern:
+        found = [re.search(split.group_pattern, id) for id in ids]
+        if None in found:
+            raise UserError(f"split.group_pattern: {split.group_pattern!r} does not match the id "
+                            f"{ids[found.index(None)]!r} ({found.count(None)} of {len(ids)} ids)")
+        return [match.group(1) or "" for match in found if match]
+    if split.group_column:
+        return _from_column(ids, split.group_column, data)
+    return list(ids)
+
+
+def assign(ids: Sequence[str], predefined: Sequence[str | None], foreground: Sequence[float],
+           groups: Sequence[str] | np.ndarray, split: SplitParams) -> list[str]:
+    """The split of each sample: 'train', 'val' or 'test'.
+
+    A val or test split that the data set lacks is carved out of what is train or undecided,
+    stratified by foreground share; samples of one group stay together. The outcome depends on the
+    ids, not on their order, and on the seed.
+
+    Raises:
+        UserError: a split that would hold no image, or too few groups.
+    """
+    table = pd.DataFrame({"id": list(ids), "split": [name or "train" for name in predefined],
+                          "foreground": list(foreground), "group": list(groups)})
+    table = table.sort_values("id", kind="stable")
+    given = set(table["split"])
+    pool = table[table["split"] == "train"]
+    wanted = {name: share for name, share in (("test", split.test), ("val", split.val))
+              if name not in given}
+    if "val" in wanted and not split.val:
+        raise UserError("split.val: 0, and the data set has no validation split; training needs "
+                        "one: set it to a share such as 0.15")
+    total = len(pool)
+    for name, share in wanted.items():
+        if not share:
+            continue
+        count = round(share * total)
+        if count < 1 or count >= len(pool):
+            raise UserError(f"split.{name}: {share:g} of {total} images holds {count}, leaving "
+                            f"{len(pool) - count} to train on; change it or add images")
+        if pool["group"].nunique() < 2:
+            raise UserError(f"split.{name}: all {len(pool)} images are one group or copies of one "
+                            "another; change split.group_pattern/group_column or add scenes")
+        chosen = _carve(pool, count, split.seed)
+        table.loc[chosen, "split"] = name
+        pool = pool.drop(chosen)
+    if pool.empty:
+        raise UserError("the data set has no training images: add some to its train split")
+    return table["split"].sort_index().tolist()
+
+
+def _carve(pool: pd.DataFrame, count: int, seed: int) -> pd.Index:
+    """Index of about ``count`` rows, whole groups, with the pool's distribution of foreground."""
+    strata = _strata(pool["foreground"].to_numpy(), count)
+    if pool["group"].is_unique:
+        divider = StratifiedShuffleSplit(1, test_size=count, random_state=seed)
+        return pool.index[next(divider.split(strata, strata))[1]]
+    # Folds hold whole groups. Try some numbers of folds and keep the union of folds that comes
+    # nearest to the size asked for and, among equals, to the pool's strata.
+    best, best_score = np.array([], int), np.inf
+    share = count / len(pool)
+    overall = np.bincount(strata) / len(strata)
+    groups = pool["group"].to_numpy()
+    folds = np.unique(np.clip([round(1 / share), round(2 / share), 10, 20], 2, len(set(groups))))
+    for number in folds[:1] if len(pool) > 20_000 else folds:
+        divider = StratifiedGroupKFold(int(number), shuffle=True, random_state=seed)
+        with warnings.catch_warnings():  # a stratum with fewer members than folds is fine here
+            warnings.simplefilter("ignore", UserWarning)
+            parts = [part for _, part in divider.split(strata, strata, groups)]
+        for first in range(len(parts)):
+            taken = max(1, round(share * number))
+            rows = np.concatenate((parts + parts)[first:first + taken])
+            if not 0 < len(rows) < len(pool):
+                continue
+            mix = np.bincount(strata[rows], minlength=len(overall)) / len(rows)
+            score = abs(len(rows) - count) / count + np.abs(mix - overall).sum() / 2
+            if score < best_score:
+                best, best_score = rows, score
+    return pool.index[best]
+
+
+def _strata(foreground: np.ndarray, count: int) -> np.ndarray:
+    """Stratum [N] of each image: none at all, then quantiles of the share; no stratum too small
+    to be met once by ``count`` draws and once by the rest."""
+    smallest = max(2, int(np.ceil(len(foreground) / min(count, len(foreground) - count))))
+    strata = np.zeros(len(foreground), int)
+    some = np.flatnonzero(foreground > 0)
+    bins = min(BINS, len(some) // smallest)
+    if bins > 0:
+        order = some[np.argsort(foreground[some], kind="stable")]
+        strata[order] = 1 + np.arange(len(order)) * bins // len(order)
+    if 0 < (strata == 0).sum() < smallest:
+        strata = np.maximum(strata, 1)
+    return np.unique(strata, return_inverse=True)[1]
+
+
+def _from_column(ids: Sequence[str], column: str, data: Path) -> list[str]:
+    for path in sorted(data.glob("*.csv")):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if "id" not in table.columns or column not in table.columns:
+            continue
+        known = dict(zip(table["id"], table[column], strict=True))
+        if missing := [id for id in ids if id not in known]:
+            raise UserError(f"{path}: no row with id {missing[0]!r} for split.group_column "
+                            f"({len(missing)} of {len(ids)} ids missing)")
+        return [known[id] for id in ids]
+    raise UserError(f"split.group_column: no CSV file in {data}/ has the columns id and {column}")

@@ -1,0 +1,58 @@
+"""From a photograph to a probability map at its own size: the one preprocessing, for every use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from skyseg.checkpoint import load_model
+from skyseg.data.images import resize_image
+from skyseg.data.transforms import normalise
+from skyseg.device import choose
+
+
+class Predictor:
+    """A trained network with the preprocessing and the threshold of its card.
+
+    Args:
+        weights: a checkpoint, with its card beside it.
+        device: auto, cuda or cpu.
+        precision: auto, fp32 or bf16.
+
+    Raises:
+        UserError: see ``skyseg.checkpoint.load_model`` and ``skyseg.device.choose``.
+    """
+
+    def __init__(self, weights: Path, device: str = "auto", precision: str = "auto") -> None:
+        self.hardware = choose(device, precision)
+        self.card, model = load_model(weights)
+        self._model = model.to(self.hardware.device, memory_format=self.hardware.memory_format)
+
+    def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Foreground probability of each pixel.
+
+        Args:
+            image: uint8 [H, W, 3], RGB, as ``skyseg.data.images.read_image`` gives it.
+
+        Returns:
+            float32 [H, W] in 0..1; never stretched, so a photograph without foreground stays low.
+        """
+        return self.probabilities([image])[0]
+
+    @torch.inference_mode()
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """The same for several photographs of any sizes, in one forward pass."""
+        small = np.stack([resize_image(image, self.card.size) for image in images])
+        x = torch.from_numpy(small).to(self.hardware.device).permute(0, 3, 1, 2)
+        x = normalise(x, self.card.mean, self.card.std)
+        with self.hardware.autocast():
+            logits = self._model(x.contiguous(memory_format=self.hardware.memory_format))[0]
+        # Logits are resized, not probabilities: the edge between two pixels stays a steep one.
+        return [F.interpolate(logit[None].float(), size=image.shape[:2], mode="bilinear",
+                              align_corners=False)[0, 0].sigmoid().cpu().numpy()
+                for logit, image in zip(logits, images, strict=True)]

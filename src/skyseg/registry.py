@@ -1,0 +1,228 @@
+"""Model versions in MLflow's registry: register, list, name by alias, fetch.
+
+Functions work on the store that ``skyseg.tracking.connect`` was last called for. A version is found
+by the fingerprint of its weights, which is one of its tags.
+"""
+
+from __future__ import annotations
+
+import atexit
+import re
+import shutil
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from skyseg import tracking
+from skyseg.checkpoint import Card, card_path
+from skyseg.errors import UserError
+from skyseg.promotion import Evidence
+
+# After tracking, which sets the environment that mlflow reads while it is imported.
+import mlflow  # isort: skip
+from mlflow import MlflowClient  # isort: skip
+from mlflow.entities.model_registry import ModelVersion  # isort: skip
+from mlflow.exceptions import MlflowException  # isort: skip
+from mlflow.models import ModelSignature  # isort: skip
+from mlflow.types import ColSpec, DataType, Schema  # isort: skip
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+
+# What `served_model` and the modules it imports need; a test keeps it so.
+REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "pillow", "pydantic")
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.binary, "image")]),
+    outputs=Schema([ColSpec(DataType.binary, "mask"), ColSpec(DataType.double, "foreground")]))
+
+DESCRIPTION = ("U²-Net segmentation. Input: column `image`, the bytes of a photograph (base64 in "
+               "JSON). Output: `mask`, a PNG of 0 and 255 at the photograph's own size, and "
+               "`foreground`, its share of the pixels. `champion` is the model to use, "
+               "`challenger` the last one evaluated, `previous` the champion before.")
+
+
+def register(weights: Path, card: Card, metrics: dict[str, dict[str, float]], run_id: str,
+             model: str) -> str:
+    """Make a checkpoint the next version of a registered model, with alias ``challenger``.
+
+    The same weights give the same version: if the registry has them already, only the evidence and
+    the alias are renewed. The reigning champion does not become its own challenger.
+
+    Args:
+        weights: a checkpoint with its card beside it.
+        card: that card.
+        metrics: content of ``reports/metrics.json``: figures by split.
+        run_id: the run the version belongs to, as ``tracking.log_evaluation`` returns it.
+        model: name of the registered model.
+
+    Returns:
+        The version.
+
+    Raises:
+        UserError: the store does not answer.
+    """
+    client = MlflowClient()
+    tags = _evidence_tags(card, metrics, run_id)
+    with tracking.store_errors():
+        found = find(model, card.fingerprint)
+        if found is None:
+            uri = _log_model(weights, run_id, card.epoch or 0)
+            version = str(mlflow.register_model(uri, model, tags=tags).version)
+            client.update_registered_model(model, DESCRIPTION)
+        else:
+            version = str(found.version)
+            for key, value in tags.items():
+                if found.tags.get(key) != value:
+                    client.set_model_version_tag(model, version, key, value)
+        client.update_model_version(model, version, _describe(card, metrics))
+        if aliases(model).get(CHAMPION) != version:
+            client.set_registered_model_alias(model, CHALLENGER, version)
+    return version
+
+
+def find(model: str, fingerprint: str) -> ModelVersion | None:
+    """The version that holds the weights with this fingerprint."""
+    found = MlflowClient().search_model_versions(
+        f"name = '{model}' and tags.fingerprint = '{fingerprint}'", max_results=1)
+    return found[0] if found else None
+
+
+def versions(model: str) -> list[dict[str, Any]]:
+    """Versions of a model, newest first: version, aliases, scores, variant, created, git commit."""
+    names: dict[str, list[str]] = {}
+    for alias, version in aliases(model).items():
+        names.setdefault(version, []).append(alias)
+    found = MlflowClient().search_model_versions(f"name = '{model}'", max_results=1000)
+    rows = []
+    for entry in sorted(found, key=lambda entry: int(entry.version), reverse=True):
+        scores = _scores(entry)
+        created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
+        rows.append({"version": str(entry.version),
+                     "aliases": sorted(names.get(str(entry.version), [])),
+                     "split": entry.tags.get("split"),
+                     **{name: scores.get(name) for name in ("iou", "iou_image", "f_max")},
+                     "variant": entry.tags.get("variant"),
+                     "created": created.isoformat(timespec="seconds"),
+                     "git_commit": entry.tags.get("git.commit")})
+    return rows
+
+
+def aliases(model: str) -> dict[str, str]:
+    """Version by alias; empty for a model that does not exist."""
+    try:
+        found = MlflowClient().get_registered_model(model).aliases
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+    return {alias: str(version) for alias, version in found.items()}
+
+
+def evidence(model: str, version: str) -> Evidence:
+    """What a version's tags say about it."""
+    entry = MlflowClient().get_model_version(model, version)
+    return Evidence(version, entry.tags.get("fingerprint", ""), entry.tags.get("test_data", ""),
+                    _scores(entry))
+
+
+def download_weights(uri: str) -> Path:
+    """Fetch the weights of a registered model, with their card beside them.
+
+    Args:
+        uri: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+
+    Returns:
+        The weights file: the store's own if it is on this machine, else a copy that lasts as long
+        as the process.
+
+    Raises:
+        UserError: another kind of URI; no such model, alias or version (says which there are); the
+            store does not answer, or has lost the files.
+    """
+    form = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
+    if form is None:
+        raise UserError(f"{uri}: write models:/NAME@ALIAS or models:/NAME/VERSION")
+    model, alias, version = form.groups()
+    with tracking.store_errors():
+        known = aliases(model)
+        version = known.get(alias) if alias else version
+        numbers = [row["version"] for row in versions(model)]
+        if version not in numbers:
+            raise UserError(f"{uri}: not in the registry at {mlflow.get_registry_uri()}; "
+                            + _what_there_is(model, numbers, known))
+        folder = tempfile.mkdtemp(prefix="skyseg-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            fetched = mlflow.artifacts.download_artifacts(
+                artifact_uri=f"models:/{model}/{version}/artifacts", dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise UserError(f"{uri}: the registry knows version {version}, but its files cannot be "
+                            f"read ({str(error).splitlines()[0]}); if the repository was moved, "
+                            "register the model again with 'dvc repro -f evaluate'") from None
+    return next(Path(fetched).glob("*.safetensors"))
+
+
+def _log_model(weights: Path, run_id: str, step: int) -> str:
+    """Log the servable model to a run; returns its URI."""
+    package = Path(__file__).parent
+    example = Image.fromarray(np.full((24, 32, 3), 128, np.uint8))
+    with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        example.save(file, "PNG")
+        photograph = Path(file.name).read_bytes()
+    # MLflow tries the example on the logged copy, whose code it puts on the path for good.
+    path_before = list(sys.path)
+    try:
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+            logged = mlflow.pyfunc.log_model(
+                name="model", python_model=package / "served_model.py",
+                artifacts={"weights": str(weights), "card": str(card_path(weights))},
+                code_paths=[str(package)], signature=SIGNATURE,
+                input_example=pd.DataFrame({"image": [photograph]}),
+                # A local build's suffix (+cpu) is in no package index.
+                pip_requirements=[f"{name}=={installed(name).split('+')[0]}"
+                                  for name in REQUIREMENTS],
+                step=step)
+    finally:
+        sys.path[:] = path_before
+    return logged.model_uri
+
+
+def _evidence_tags(card: Card, metrics: dict[str, dict[str, float]], run_id: str) -> dict[str, str]:
+    split, scores = next(iter(metrics.items()))
+    tags = {"fingerprint": card.fingerprint, "variant": card.variant, "size": card.size,
+            "threshold": card.threshold, "run": run_id, "split": split,
+            "git.commit": card.git_commit, "data.fingerprint": card.data.get("fingerprint"),
+            "data.dvc_md5": card.data.get("dvc_md5"),
+            "test_data": f"{split} {card.data.get('test_fingerprint', '')}".strip(),
+            **{f"{split}.{name}": value for name, value in scores.items()}}
+    return {key: str(value) for key, value in tags.items() if value is not None}
+
+
+def _scores(entry: ModelVersion) -> dict[str, float]:
+    prefix = entry.tags.get("split", "test") + "."
+    return {key.removeprefix(prefix): float(value) for key, value in entry.tags.items()
+            if key.startswith(prefix)}
+
+
+def _describe(card: Card, metrics: dict[str, dict[str, float]]) -> str:
+    split, scores = next(iter(metrics.items()))
+    data = card.data.get("dvc_md5") or card.data.get("fingerprint") or "unknown"
+    return (f"{card.variant} at {card.size} px, epoch {card.epoch}: {split} IoU "
+            f"{scores['iou']:.4f} pooled, {scores['iou_image']:.4f} mean, on "
+            f"{scores['images']:.0f} images at threshold {card.threshold:.3f}. "
+            f"Data {data[:8]}, code {(card.git_commit or 'unknown')[:8]}.")
+
+
+def _what_there_is(model: str, numbers: list[str], known: dict[str, str]) -> str:
+    if numbers:
+        names = "".join(f", {alias} = {version}" for alias, version in sorted(known.items()))
+        return f"{model} has the versions {', '.join(reversed(numbers))}{names}"
+    others = [entry.name for entry in MlflowClient().search_registered_models()]
+    return f"registered there: {', '.join(others) or 'nothing yet'}"

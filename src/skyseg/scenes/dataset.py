@@ -1,0 +1,98 @@
+"""One scene from a seed and an index, and whole data sets of them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from skyseg.errors import UserError
+from skyseg.scenes.camera import photograph
+from skyseg.scenes.canvas import Array, Pen, new_canvas
+from skyseg.scenes.kinds import KINDS
+
+# Width, height and weight at scale 1.
+SIZES = (
+    (440, 330, 35),
+    (440, 294, 20),
+    (448, 252, 8),
+    (416, 312, 10),
+    (330, 440, 12),
+    (294, 440, 5),
+    (360, 360, 10),
+)
+
+
+def render(seed: int, index: int, scale: float = 1.0) -> tuple[Array, Array, str]:
+    """Scene number ``index`` of a seed.
+
+    Returns the image (uint8, height x width x 3, RGB), its sky mask (uint8, height x width, 1 where
+    at least half of the pixel is sky, else 0) and the kind of scene (a key of KINDS). ``scale``
+    multiplies the resolution: 4 gives the same composition four times as wide and as high.
+    """
+    rng = np.random.default_rng([seed, index])
+    names = list(KINDS)
+    weights = np.array([kind.weight for kind in KINDS.values()])
+    kind = names[rng.choice(len(names), p=weights / weights.sum())]
+    return (*_render_kind(kind, rng, scale), kind)
+
+
+def _render_kind(kind: str, rng: np.random.Generator, scale: float) -> tuple[Array, Array]:
+    shares = np.array([weight for _, _, weight in SIZES])
+    width, height, _ = SIZES[rng.choice(len(SIZES), p=shares / shares.sum())]
+    width, height = round(width * scale), round(height * scale)
+    canvas = new_canvas(rng, width, height)
+    light = KINDS[kind].compose(canvas, Pen(canvas), rng)
+    return photograph(canvas, rng, width, height, light.night)
+
+
+def write_scenes(out: Path, count: int, seed: int, scale: float = 1.0, progress: bool = True
+                 ) -> None:
+    """Write scenes 1 to ``count`` of a seed as ``out/images/scene_0001.jpg`` (quality 70 to 88),
+    ``out/masks/scene_0001.png`` (mode L, 0 or 1) and ``out/scenes.csv``.
+
+    A scene's bytes depend on its seed, index and scale, not on ``count``. Everything is written to
+    a folder beside ``out`` and renamed at the end, so an interrupted run leaves no half-made set.
+    """
+    if count < 1:
+        raise UserError(f"the number of scenes is {count}: ask for at least 1")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out} exists and is not an empty folder: remove it or name another one")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        (aside / "images").mkdir()
+        (aside / "masks").mkdir()
+        write = partial(_write_one, aside, seed, scale)
+        with ProcessPoolExecutor(os.cpu_count()) as pool:
+            rows = list(tqdm(pool.map(write, range(1, count + 1)), total=count, unit="scene",
+                             desc="scenes", disable=not progress))
+        with (aside / "scenes.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(["id", "kind", "foreground_share", "seed", "index"])
+            table.writerows(rows)
+        aside.chmod(0o755)  # mkdtemp makes private folders
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _write_one(folder: Path, seed: int, scale: float, index: int) -> tuple[str, str, str, int, int]:
+    """Render and save one scene; returns its row of scenes.csv."""
+    name = f"scene_{index:04d}"
+    image, mask, kind = render(seed, index, scale)
+    quality = 70 + (seed + 7 * index) % 19
+    Image.fromarray(image).save(folder / "images" / f"{name}.jpg", quality=quality, optimize=True)
+    Image.fromarray(mask).save(folder / "masks" / f"{name}.png", optimize=True)
+    return name, kind, f"{mask.mean():.4f}", seed, index

@@ -1,0 +1,1 @@
+"""What one command does, top to bottom: one module a stage."""

@@ -1,0 +1,46 @@
+"""Where this repository's MLflow store is. No mlflow here, so that asking costs nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dotenv import load_dotenv
+
+SQLITE = "sqlite:///"
+
+
+def repository_root(start: Path) -> Path:
+    """The main repository that a folder belongs to.
+
+    ``dvc exp run --temp`` works in ``<repository>/.dvc/tmp/exps/standalone/<temporary>`` and
+    ``--queue`` in ``<repository>/.dvc/tmp/exps/<temporary>``, each a clone of its own that is
+    deleted afterwards; for both the answer is ``<repository>``.
+    """
+    start = start.resolve()
+    for inner in start.parents:
+        if inner.parts[-3:] == (".dvc", "tmp", "exps"):
+            return repository_root(inner.parents[2])
+    return next((folder for folder in (start, *start.parents) if (folder / ".dvc").is_dir()), start)
+
+
+def store_uri(root: Path) -> str:
+    """The tracking URI: ``MLFLOW_TRACKING_URI`` from the environment or from ``.env`` in the main
+    repository, else ``mlflow.db`` there.
+
+    A relative sqlite path is taken from the main repository; from the working folder it would be
+    another store in each of DVC's temporary clones.
+    """
+    repository = repository_root(root)
+    load_dotenv(repository / ".env", override=False)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{repository / 'mlflow.db'}"
+    if uri.startswith(SQLITE):
+        return f"{SQLITE}{repository / uri.removeprefix(SQLITE)}"
+    return uri
+
+
+def artifact_folder(uri: str) -> Path | None:
+    """Where a sqlite store keeps its files: beside the database. None: a server's own business."""
+    if not uri.startswith(SQLITE):
+        return None
+    return Path(uri.removeprefix(SQLITE).split("?")[0]).parent / "mlartifacts"
