@@ -8,7 +8,6 @@ The state a killed training goes on from is one safetensors file. No pickle is w
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +117,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a .safetensors or .pth file")
+    if path.suffix not in (".safetensors", ".pth", ".pt"):
+        raise UserError(f"{path}: unknown kind of file; name a .safetensors or .pth file")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if path.suffix in (".pth", ".pt"):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            if isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values()):
-                return state
-            raise UserError(f"{path}: holds {type(state).__name__}, not a state dict of tensors")
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        state = (load_file(path) if path.suffix == ".safetensors"
+                 else torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # both readers raise nearly anything on broken bytes
         raise UserError(f"{path}: not a readable weights file: "
                         f"{str(error).splitlines()[0]}") from None
-    raise UserError(f"{path}: unknown kind of file; name a .safetensors or .pth file")
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{path}: holds {type(state).__name__}, not a state dict of tensors")
+    return state
 
 
 def load_into(model: nn.Module, state: dict[str, Tensor], source: str) -> None:

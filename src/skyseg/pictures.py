@@ -1,5 +1,5 @@
 """Photographs with masks drawn on them, and sheets of such pictures. Colours are distinguishable
-for the colour-blind (Okabe & Ito) and stand out on sky."""
+for the colour-blind (Okabe & Ito)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 Colour = tuple[int, int, int]
 
-FOREGROUND: Colour = (230, 97, 0)
+FOREGROUND: Colour = (220, 38, 127)  # IBM's; neither sky nor hair has it
 HIT: Colour = (0, 114, 178)
 FALSE_ALARM: Colour = (213, 94, 0)
 MISS: Colour = (240, 228, 66)
@@ -62,12 +62,10 @@ def error_overlay(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -
     return _outline(picture, real, (255, 255, 255))
 
 
-def fit(image: np.ndarray, mask: np.ndarray, cell: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Image and mask shrunk or enlarged into a cell (width, height), in proportion: draw outlines
-    after this, so that they stay crisp.
-
-    Imported names only need a mask of small integers; it is resampled to the nearest pixel.
-    """
+def fit(image: np.ndarray, mask: np.ndarray,
+        cell: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Image and mask resized into a cell (width, height), in proportion. Draw outlines after this,
+    so that they stay crisp."""
     scale = min(cell[0] / image.shape[1], cell[1] / image.shape[0])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return (np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)),
@@ -75,10 +73,10 @@ def fit(image: np.ndarray, mask: np.ndarray, cell: tuple[int, int]) -> tuple[np.
 
 
 def sheet(pictures: list[tuple[np.ndarray, str]], columns: int,
-          cell: tuple[int, int] = (320, 240)) -> Image.Image:
-    """A contact sheet: pictures in reading order, each fitted to a cell (width, height) over its
-    caption. Captions that are too long lose their middle."""
-    width, height = cell
+          cell: int | tuple[int, int] = (320, 240)) -> Image.Image:
+    """A contact sheet: pictures in reading order, each fitted to a cell (a square's side, or
+    (width, height)) over its caption. Captions that are too long lose their middle."""
+    width, height = (cell, cell) if isinstance(cell, int) else cell
     rows = -(-len(pictures) // columns)
     page = Image.new("RGB", (GAP + columns * (width + GAP), GAP + rows * (height + LINE + GAP)),
                      PAPER)

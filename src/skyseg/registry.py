@@ -7,6 +7,7 @@ by the fingerprint of its weights, which is one of its tags.
 from __future__ import annotations
 
 import atexit
+import json
 import re
 import shutil
 import sys
@@ -32,11 +33,13 @@ from mlflow.entities.model_registry import ModelVersion  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 from mlflow.models import ModelSignature  # isort: skip
 from mlflow.types import ColSpec, DataType, Schema  # isort: skip
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS  # isort: skip
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 # What `served_model` and the modules it imports need; a test keeps it so.
-REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "pillow", "pydantic")
+REQUIREMENTS = ("mlflow", "torch", "torchvision", "safetensors", "numpy", "pandas", "pillow",
+                "pydantic", "ruamel.yaml")
 
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, "image")]),
@@ -73,15 +76,14 @@ def register(weights: Path, card: Card, metrics: dict[str, dict[str, float]], ru
     with tracking.store_errors():
         found = find(model, card.fingerprint)
         if found is None:
-            uri = _log_model(weights, run_id, card.epoch or 0)
-            version = str(mlflow.register_model(uri, model, tags=tags).version)
-            client.update_registered_model(model, DESCRIPTION)
+            version = _create_version(model, _log_model(weights, run_id, card.epoch or 0), run_id,
+                                      tags, _describe(card, metrics))
         else:
             version = str(found.version)
             for key, value in tags.items():
                 if found.tags.get(key) != value:
                     client.set_model_version_tag(model, version, key, value)
-        client.update_model_version(model, version, _describe(card, metrics))
+            client.update_model_version(model, version, _describe(card, metrics))
         if aliases(model).get(CHAMPION) != version:
             client.set_registered_model_alias(model, CHALLENGER, version)
     return version
@@ -170,7 +172,7 @@ def download_weights(uri: str) -> Path:
 
 
 def _log_model(weights: Path, run_id: str, step: int) -> str:
-    """Log the servable model to a run; returns its URI."""
+    """Log the servable model to a run; returns its id."""
     package = Path(__file__).parent
     example = Image.fromarray(np.full((24, 32, 3), 128, np.uint8))
     with tempfile.NamedTemporaryFile(suffix=".png") as file:
@@ -191,7 +193,24 @@ def _log_model(weights: Path, run_id: str, step: int) -> str:
                 step=step)
     finally:
         sys.path[:] = path_before
-    return logged.model_uri
+    return logged.model_id
+
+
+def _create_version(model: str, model_id: str, run_id: str, tags: dict[str, str],
+                    description: str) -> str:
+    """Register a logged model, tags and all in one transaction: ``find`` depends on them."""
+    client = MlflowClient()
+    try:
+        client.create_registered_model(model, description=DESCRIPTION)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    created = client.create_model_version(model, f"models:/{model_id}", run_id, tags,
+                                          description=description, model_id=model_id)
+    # The logged model's page links to its versions by this tag, which `register_model` sets too.
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(
+        [{"name": model, "version": created.version}])})
+    return str(created.version)
 
 
 def _evidence_tags(card: Card, metrics: dict[str, dict[str, float]], run_id: str) -> dict[str, str]:

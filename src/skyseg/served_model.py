@@ -8,6 +8,7 @@ and runs it wherever the model is loaded: ``mlflow models serve``, ``spark_udf``
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +61,17 @@ def _decode(name: str, data: object) -> Any:
         raise _refused(f"{name}: expected bytes (base64 in JSON), not {type(data).__name__}")
     if len(data) > MAX_BYTES:
         raise _refused(f"{name}: {len(data) / 2**20:.0f} MiB; at most {MAX_BYTES // 2**20} MiB")
+    width = height = 0
+    # What cannot even be opened is explained by decode_image.
+    with (suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError),
+          Image.open(io.BytesIO(data)) as image):
+        width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _refused(f"{name}: {width}x{height} pixels; at most {MAX_PIXELS // 10**6} million")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise _refused(f"{name}: {width}x{height} pixels; at most "
-                           f"{MAX_PIXELS // 10**6} million")
         return decode_image(bytes(data), name).pixels
     except UserError as error:
         raise _refused(str(error)) from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _refused(f"{name}: not a readable photograph ({error})") from None
 
 
 def _refused(message: str) -> MlflowException:

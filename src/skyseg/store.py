@@ -24,16 +24,16 @@ def repository_root(start: Path) -> Path:
     return next((folder for folder in (start, *start.parents) if (folder / ".dvc").is_dir()), start)
 
 
-def store_uri(root: Path) -> str:
-    """The tracking URI: ``MLFLOW_TRACKING_URI`` from the environment or from ``.env`` in the main
-    repository, else ``mlflow.db`` there.
+def store_uri(root: Path, uri: str | None = None) -> str:
+    """The tracking URI: the one given, else ``MLFLOW_TRACKING_URI`` from the environment or from
+    ``.env`` in the main repository, else ``mlflow.db`` there.
 
     A relative sqlite path is taken from the main repository; from the working folder it would be
     another store in each of DVC's temporary clones.
     """
     repository = repository_root(root)
     load_dotenv(repository / ".env", override=False)
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{repository / 'mlflow.db'}"
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
     if uri.startswith(SQLITE):
         return f"{SQLITE}{repository / uri.removeprefix(SQLITE)}"
     return uri

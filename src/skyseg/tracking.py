@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # both are read while mlflow is imported
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read while mlflow is imported
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 from mlflow import MlflowClient
@@ -47,7 +48,7 @@ def connect(root: Path, uri: str | None = None) -> str:
 
     Args:
         root: the workspace.
-        uri: another store than ``skyseg.store.store_uri`` says.
+        uri: another store than the workspace's own (see ``skyseg.store.store_uri``).
 
     Returns:
         Its URI.
@@ -55,7 +56,7 @@ def connect(root: Path, uri: str | None = None) -> str:
     Raises:
         UserError: it does not answer within about ten seconds, or is none that MLflow knows.
     """
-    uri = uri or store_uri(root)
+    uri = store_uri(root, uri)
     # MLflow waits for minutes by default. These are for the whole process, but not over the user's.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -332,7 +333,9 @@ def _log_inputs(run_id: str, dataset: dict[str, Any], contexts: tuple[str, ...])
         return
     inputs = []
     for split in contexts:
-        entry = dataset.get("splits", {}).get(split, 0)
+        entry = dataset.get("splits", {}).get(split)
+        if entry is None:  # a split without images is left out
+            continue
         images = entry["images"] if isinstance(entry, dict) else entry
         data = Dataset(f"data/{split}", digest, source_type="local",
                        source=json.dumps({"uri": "data"}),

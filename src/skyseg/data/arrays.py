@@ -70,7 +70,7 @@ class _Rows:
     def __call__(self, row: int, values: np.ndarray) -> None:
         if values.shape != self._shape[1:] or values.dtype != np.uint8:
             raise ValueError(f"row of {values.shape} {values.dtype}, not {self._shape[1:]} uint8")
-        left = memoryview(np.ascontiguousarray(values)).cast("B")
+        left = memoryview(values.tobytes())
         offset = self._start + row * len(left)
         while left:  # a write may be cut short
             written = os.pwrite(self._descriptor, left, offset)

@@ -19,7 +19,8 @@ photographs from 20 (CamVid train against val 23.1, Figaro1k 23.1, ADE20K 23.5).
 CONTRAST = 0.1
 """... and below this share of the thumbnail's own standard deviation, so that two plain grey skies
 are not taken for one."""
-BLOCK = 1000
+BLOCK = 256
+"""Images compared with all others at a time: bounds memory where all are alike."""
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -35,7 +36,7 @@ def clusters(digests: Sequence[str], thumbnails: np.ndarray) -> np.ndarray:
         digests: SHA-256 of each image file; equal ones are duplicates whatever they show.
         thumbnails: uint8 [N, 256] of ``thumbnail``.
 
-    Memory is bounded by a block's pairs, N * 1000, even if all images are alike.
+    Memory is bounded by a block's pairs, N * BLOCK, even if all images are alike.
     """
     labels = np.unique(np.asarray(digests), return_inverse=True)[1]
     points = thumbnails.astype(np.float32)
@@ -59,7 +60,7 @@ def merge(first: Sequence[str], second: np.ndarray) -> np.ndarray:
 
 def closest_across(thumbnails: np.ndarray, one: np.ndarray, two: np.ndarray) -> tuple[int, int]:
     """The most alike pair with one index from each set."""
-    one, two = one[:BLOCK], two[:BLOCK]
+    one, two = one[:2000], two[:2000]  # enough to name a pair
     distances = cdist(thumbnails[one].astype(np.float32), thumbnails[two].astype(np.float32))
     row, column = np.unravel_index(distances.argmin(), distances.shape)
     return int(one[row]), int(two[column])

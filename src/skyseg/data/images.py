@@ -77,7 +77,7 @@ def open_upright(data: bytes, name: str) -> tuple[Image.Image, bool]:
     if not data:
         raise UserError(f"{name}: the file is empty; replace or remove it")
     try:
-        image = Image.open(io.BytesIO(data))
+        image: Image.Image = Image.open(io.BytesIO(data))
         image.load()
         turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
         if turned:

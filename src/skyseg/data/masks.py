@@ -23,16 +23,14 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from skyseg.data.images import open_upright, read_bytes
+from skyseg.data.mask_files import HALF, LOSSY, Scale, coloured, listed, values_of
 from skyseg.errors import UserError
 from skyseg.params import DataParams
 
 IGNORE = 255
-HALF = 128
-LOSSY = {"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"}
+BLURRED = 0.2  # share of greys from which a JPEG mask is suspect
 NEAR_WHITE = 239  # a soft data set has to reach it somewhere
 MOST_CLASSES = 64  # more values than this in one file are greys, not classes
-
-Scale = Literal["two-valued", "8bit", "16bit"]
 
 
 class Encoding(BaseModel):
@@ -60,6 +58,8 @@ class Levels(NamedTuple):
     counts: np.ndarray
     flat: np.ndarray
     """How many of them equal the pixel to the right and the one below."""
+    reduced: bool = False
+    """More than 256 values of 16 bits, rounded to multiples of 257."""
 
 
 class MaskStats(NamedTuple):
@@ -79,13 +79,6 @@ class MaskStats(NamedTuple):
     turned: bool
 
 
-class _Raw(NamedTuple):
-    values: np.ndarray | None
-    scale: Scale
-    alpha: np.ndarray | None
-    conflict: str | None
-
-
 def read_mask(path: Path, encoding: Encoding) -> np.ndarray:
     """Decode a mask to uint8 [H, W], upright: 0 background, 1 foreground, 255 ignore.
 
@@ -93,7 +86,7 @@ def read_mask(path: Path, encoding: Encoding) -> np.ndarray:
         UserError: the file is damaged, or of a kind the encoding does not cover.
     """
     image, _ = open_upright(read_bytes(path), str(path))
-    raw = _raw(image, path, indexed=encoding.kind == "index", ignore=encoding.ignore)
+    raw = values_of(image, path, indexed=encoding.kind == "index", ignore=encoding.ignore)
     values = raw.alpha if encoding.kind == "alpha" else raw.values
     if values is None:
         raise UserError(f"{path}: not readable as {encoding.kind} like the other masks")
@@ -129,7 +122,7 @@ def measure(path: Path, data: DataParams) -> MaskStats:
     """
     content = read_bytes(path)
     image, turned = open_upright(content, str(path))
-    raw = _raw(image, path, indexed=data.foreground is not None, ignore=tuple(data.ignore))
+    raw = values_of(image, path, indexed=data.foreground is not None, ignore=tuple(data.ignore))
     return MaskStats(
         path, hashlib.sha256(content).hexdigest(), image.size, raw.scale,
         None if raw.values is None else _levels(raw.values),
@@ -164,7 +157,7 @@ def decide(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
     changed = sum(_between(s, encoding) for s in stats)
     parts = [what]
     if encoding.ignore:
-        parts.append(f"ignored {_listed(encoding.ignore)}")
+        parts.append(f"ignored {listed(encoding.ignore)}")
     if encoding.invert:
         parts.append("inverted")
     return encoding, (f"masks: {', '.join(parts)}; {changed:,} of "
@@ -182,15 +175,15 @@ def _decide_index(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, s
         if s.levels is None or (s.alpha is not None and len(s.alpha.values) > 1):
             raise UserError(f"{s.path}: data.foreground is set, but this mask has an alpha "
                             "channel; save class indices as a PNG of one channel")
-        if len(s.levels.values) > 256:
-            raise UserError(f"{s.path}: {len(s.levels.values)} different values are no class "
-                            "indices; set data.foreground: null for soft masks")
+        if s.levels.reduced:
+            raise UserError(f"{s.path}: more than 256 different values are no class indices; set "
+                            "data.foreground: null for soft masks")
     seen = _seen(stats)
     foreground = data.foreground or []
     if absent := sorted(set(foreground) - set(seen)):
-        raise UserError(f"data.foreground: {_listed(absent)} occurs in no mask of "
-                        f"{stats[0].path.parent}/; values that do: {_listed(seen)}")
-    what = f"class index ({_listed(seen)} seen), foreground {_listed(foreground)}"
+        raise UserError(f"data.foreground: {listed(absent)} occurs in no mask of "
+                        f"{stats[0].path.parent}/; values that do: {listed(seen)}")
+    what = f"class index ({listed(seen)} seen), foreground {listed(foreground)}"
     if IGNORE in seen and IGNORE not in (*data.ignore, *foreground):
         what += " (255, void in most data sets, counts as background: see data.ignore)"
     return Encoding(kind="index", foreground=tuple(sorted(foreground)),
@@ -212,9 +205,9 @@ def _decide_alpha(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, s
 def _decide_grey(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
     for s in stats:
         if s.levels is None:
-            raise _coloured(s.path)
+            raise coloured(s.path)
     valued = [s for s in stats if s.scale != "two-valued"]
-    wide = any(s.scale == "16bit" and _top(s) > 255 for s in valued)
+    wide = any(s.scale == "16bit" and _top(s, data) > 255 for s in valued)
     verdicts = {s.path: _verdict(s, data, wide) for s in valued}
     by_verdict = {v: [s for s in valued if verdicts[s.path] == v] for v in set(verdicts.values())}
     if unclear := by_verdict.get("unclear"):
@@ -223,11 +216,11 @@ def _decide_grey(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, st
     white = [s for v in ("0/255", "soft") for s in by_verdict.get(v, [])]
     if (black := by_verdict.get("0/1")) and white:
         raise UserError(f"{black[0].path} holds 0 and 1 while {white[0].path} reaches "
-                        f"{_top(white[0])}; save all masks as 0 and 255")
+                        f"{_top(white[0], data)}; save all masks as 0 and 255")
     if black:
         return _encoding("0/1", 1, data), "0/1 (they look black), foreground 1"
     if by_verdict.get("soft"):
-        top = max(_top(s) for s in white)
+        top = max(_top(s, data) for s in white)
         if top < NEAR_WHITE * (257 if wide else 1):
             raise UserError(f"{white[0].path}: greys, but no mask reaches white (largest value "
                             f"{top}); stretch the masks to 0-{65535 if wide else 255}, or set "
@@ -253,25 +246,29 @@ def _verdict(stats: MaskStats, data: DataParams, wide: bool) -> str:
     """One file without class indices: empty, 0/1, 0/255, soft or unclear."""
     assert stats.levels is not None
     kept = ~np.isin(stats.levels.values, data.ignore)
-    values, counts, flat = (column[kept] for column in stats.levels)
+    values, counts, flat = (column[kept] for column in stats.levels[:3])
     full = 65535 if wide and stats.scale == "16bit" else 255
     for verdict, known in {"empty": {0}, "0/1": {0, 1}, "0/255": {0, full}}.items():
         if set(values.tolist()) <= known:
             return verdict
     between = (values > 0) & (values < full)
-    class_map = (flat[between].sum() > counts[between].sum() / 2
-                 and between.sum() <= MOST_CLASSES and not stats.lossy)
-    few = between.sum() < 3 and not stats.lossy
-    # JPEG leaves 0/255 masks with greys near both ends; anything else in JPEG is blurred classes.
-    blurred = stats.lossy and (values.max() < NEAR_WHITE or bool(data.ignore))
-    return "unclear" if class_map or few or blurred or values.max() > full else "soft"
+    if stats.lossy:
+        # JPEG surrounds the edges of a 0/255 mask with near-blacks and near-whites; where greys
+        # cover much of it, or white is not reached, it has blurred class indices.
+        blurred = (counts[between].sum() > BLURRED * counts.sum() or values.max() < NEAR_WHITE
+                   or bool(data.ignore))
+        return "unclear" if blurred else "soft"
+    classes = flat[between].sum() > counts[between].sum() / 2 and between.sum() <= MOST_CLASSES
+    inexact = stats.levels.reduced and data.ignore  # rounding would move ignored values
+    return ("unclear" if classes or between.sum() < 3 or values.max() > full or inexact
+            else "soft")
 
 
 def _unclear(stats: list[MaskStats], data: DataParams) -> UserError:
     """Mask values that mean nothing by themselves: say which key settles it."""
     path = stats[0].path
     seen = [value for value in _seen(stats) if value not in data.ignore]
-    holds = f"{path}: mask values {_listed(seen)} are ambiguous"
+    holds = f"{path}: mask values {listed(seen)} are ambiguous"
     if any(s.lossy for s in stats):
         return UserError(f"{holds}: JPEG or WebP has blurred them; save the masks as PNG")
     others = [value for value in seen if value != 0]
@@ -293,11 +290,6 @@ def _constant(stats: list[MaskStats], encoding: Encoding, what: str,
                      f"(read as {what}): nothing to learn; check {key}")
 
 
-def _coloured(path: Path) -> UserError:
-    return UserError(f"{path}: a mask in colours; save class indices as a one-channel PNG and set "
-                     "data.foreground, or save the mask as black and white")
-
-
 # Counting.
 
 
@@ -307,7 +299,8 @@ def _levels(values: np.ndarray) -> Levels:
         return np.bincount(v.ravel(), minlength=65536 if v.dtype == np.uint16 else 256)
 
     counts = histogram(values)
-    if np.count_nonzero(counts) > 256:
+    reduced = bool(np.count_nonzero(counts) > 256)
+    if reduced:
         # The extremes stay exact, and no value crosses the threshold at 32768.
         eighth = ((values.astype(np.uint32) + 128) // 257).clip(1, 254) * 257
         values = np.where((values == 0) | (values == 65535), values, eighth).astype(np.uint16)
@@ -317,7 +310,7 @@ def _levels(values: np.ndarray) -> Levels:
     if len(present) > 2:  # two values need no telling apart
         corner = values[:-1, :-1]
         flat = histogram(corner[(corner == values[1:, :-1]) & (corner == values[:-1, 1:])])
-    return Levels(present, counts[present], flat[present])
+    return Levels(present, counts[present], flat[present], reduced)
 
 
 def _codes(values: np.ndarray, scale: Scale, encoding: Encoding) -> np.ndarray:
@@ -348,7 +341,7 @@ def _between(stats: MaskStats, encoding: Encoding) -> int:
     """Pixels of a soft file that a threshold moved to black or white."""
     if encoding.kind not in ("soft", "alpha") or _scale(stats, encoding) == "two-valued":
         return 0
-    values, counts, _ = _used(stats, encoding)
+    values, counts, *_ = _used(stats, encoding)
     full = 65535 if encoding.wide and stats.scale == "16bit" else 255
     between = (values > 0) & (values < full) & ~np.isin(values, encoding.ignore)
     return int(counts[between].sum())
@@ -369,106 +362,6 @@ def _seen(stats: list[MaskStats]) -> list[int]:
     return [int(value) for value in reduce(np.union1d, values)]
 
 
-def _top(stats: MaskStats) -> int:
+def _top(stats: MaskStats, data: DataParams) -> int:
     assert stats.levels is not None
-    return int(stats.levels.values[-1])
-
-
-def _listed(values: Iterable[int]) -> str:
-    """'0-11, 255': runs shortened, at most eight of them."""
-    runs: list[list[int]] = []
-    for value in sorted(values):
-        if runs and value == runs[-1][1] + 1:
-            runs[-1][1] = value
-        else:
-            runs.append([value, value])
-    texts = [f"{a}" if a == b else f"{a}, {b}" if b == a + 1 else f"{a}-{b}" for a, b in runs]
-    return ", ".join(texts[:8]) + (f", ... ({len(texts) - 8} more)" if len(texts) > 8 else "")
-
-
-# Decoding: from Pillow's modes to values.
-
-
-def _raw(image: Image.Image, path: Path, indexed: bool, ignore: tuple[int, ...]) -> _Raw:
-    """Values and alpha of a mask file, before anyone knows what they mean.
-
-    ``indexed``: the user has named class indices, so palettes are not looked at.
-    """
-    mode = image.mode
-    if mode == "1":
-        return _Raw(np.asarray(image).astype(np.uint8), "two-valued", None, None)
-    if mode == "P" and (indexed or "transparency" not in image.info):
-        if indexed:
-            return _Raw(np.asarray(image), "8bit", None, None)
-        return _palette(image, path, ignore)
-    if mode == "L" and "transparency" not in image.info:
-        return _Raw(np.asarray(image), "8bit", None, None)
-    if mode.startswith("I"):
-        deep = np.asarray(image)
-        if deep.min() < 0 or deep.max() > 65535:
-            raise UserError(f"{path}: values beyond 65535; save the mask with 8 or 16 bits")
-        return _Raw(deep.astype(np.uint16), "16bit", None, None)
-    if image.has_transparency_data:
-        return _with_alpha(np.asarray(image.convert("RGBA")))
-    if mode == "F":
-        raise UserError(f"{path}: a mask of floating-point numbers; save it as an 8-bit PNG")
-    grey = _grey(np.asarray(image.convert("RGB")), tolerance=12 if image.format in LOSSY else 0)
-    if grey is None:
-        raise _coloured(path)
-    return _Raw(grey, "8bit", None, None)
-
-
-def _palette(image: Image.Image, path: Path, ignore: tuple[int, ...]) -> _Raw:
-    """A palette without named classes: index 0 and 1, or the greys its colours show."""
-    indices = np.asarray(image)
-    flat = np.array(image.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
-    colours = np.zeros((256, 3), np.uint8)
-    colours[:len(flat)] = flat
-    used = np.setdiff1d(np.unique(indices), ignore)
-    greys = colours[:, 0]
-    if set(used.tolist()) <= {0, 1}:
-        first, second = colours[0], colours[1]
-        if (first >= 250).all() and ((second <= 5).all() or len(used) == 1):
-            raise UserError(f"{path}: the palette shows index 0 white and 1 black: which is "
-                            "foreground? set data.foreground to the index, [0] or [1]")
-        return _Raw(indices, "two-valued", None, None)
-    grey = (colours[used] == greys[used, None]).all()
-    if grey and (np.isin(greys[used], (0, 255)).all() or (greys[used] == used).all()):
-        # Ignored indices keep their number.
-        table = np.where(np.isin(np.arange(256), ignore), np.arange(256), greys).astype(np.uint8)
-        return _Raw(table[indices], "8bit", None, None)
-    raise UserError(f"{path}: a palette with indices {_listed(used.tolist())}: set data.foreground "
-                    "to those that are foreground, and data.ignore to void")
-
-
-def _with_alpha(rgba: np.ndarray) -> _Raw:
-    """A mask with an alpha channel: both readings, and whether they contradict each other."""
-    rgb, alpha = rgba[..., :3], rgba[..., 3]
-    grey, opaque, conflict = _grey(rgb, tolerance=0), alpha >= HALF, None
-    if alpha.min() == alpha.max():
-        return _Raw(grey, "8bit", alpha, None)
-    if grey is not None and _two_tone(grey):
-        if np.mean((grey > (int(grey.min()) + int(grey.max())) / 2) != opaque) > 0.01:
-            conflict = "its black-and-white picture and its alpha channel differ"
-    elif opaque.any():
-        # A cut-out photograph has thousands of colours; a few big ones are painted classes.
-        packed = rgb[opaque].astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
-        _, counts = np.unique(packed, return_counts=True)
-        large = counts[counts >= 0.01 * packed.size]
-        if len(large) > 1 and large.sum() >= 0.98 * packed.size:
-            conflict = f"its opaque part is painted in {len(large)} colours, like classes"
-    return _Raw(grey, "8bit", alpha, conflict)
-
-
-def _two_tone(grey: np.ndarray) -> bool:
-    """Whether nearly all pixels are its darkest or its brightest, and both occur."""
-    low, high = grey.min(), grey.max()
-    return bool(low < high and np.mean((grey == low) | (grey == high)) >= 0.98)
-
-
-def _grey(rgb: np.ndarray, tolerance: int) -> np.ndarray | None:
-    """The one channel uint8 [H, W] that three nearly equal ones hold; None if they differ."""
-    red, green, blue = (rgb[..., channel].astype(np.int16) for channel in range(3))
-    if max(np.abs(red - green).max(), np.abs(red - blue).max()) > tolerance:
-        return None
-    return rgb[..., 1]
+    return int(np.setdiff1d(stats.levels.values, data.ignore).max(initial=0))

@@ -69,6 +69,7 @@ def assign(ids: Sequence[str], predefined: Sequence[str | None], foreground: Seq
             raise UserError(f"split.{name}: all {len(pool)} images are one group or copies of one "
                             "another; change split.group_pattern/group_column or add scenes")
         chosen = _carve(pool, count, split.seed)
+        assert 0 < len(chosen) < len(pool)
         table.loc[chosen, "split"] = name
         pool = pool.drop(chosen)
     if pool.empty:
@@ -84,18 +85,20 @@ def _carve(pool: pd.DataFrame, count: int, seed: int) -> pd.Index:
         return pool.index[next(divider.split(strata, strata))[1]]
     # Folds hold whole groups. Try some numbers of folds and keep the union of folds that comes
     # nearest to the size asked for and, among equals, to the pool's strata.
-    best, best_score = np.array([], int), np.inf
+    best, best_score = _smallest_group(pool), np.inf
     share = count / len(pool)
     overall = np.bincount(strata) / len(strata)
     groups = pool["group"].to_numpy()
-    folds = np.unique(np.clip([round(1 / share), round(2 / share), 10, 20], 2, len(set(groups))))
-    for number in folds[:1] if len(pool) > 20_000 else folds:
+    scenes = len(set(groups))
+    most = max(2, min(scenes, np.bincount(strata).max()))
+    folds = np.unique(np.clip([round(1 / share), round(2 / share), 10, 20], 2, most))
+    for number in folds if scenes <= 1000 else folds[:1]:  # takes a second per 1000 groups
         divider = StratifiedGroupKFold(int(number), shuffle=True, random_state=seed)
         with warnings.catch_warnings():  # a stratum with fewer members than folds is fine here
             warnings.simplefilter("ignore", UserWarning)
             parts = [part for _, part in divider.split(strata, strata, groups)]
+        taken = min(max(1, round(share * number)), int(number) - 1)
         for first in range(len(parts)):
-            taken = max(1, round(share * number))
             rows = np.concatenate((parts + parts)[first:first + taken])
             if not 0 < len(rows) < len(pool):
                 continue
@@ -104,6 +107,10 @@ def _carve(pool: pd.DataFrame, count: int, seed: int) -> pd.Index:
             if score < best_score:
                 best, best_score = rows, score
     return pool.index[best]
+
+
+def _smallest_group(pool: pd.DataFrame) -> np.ndarray:
+    return np.flatnonzero(pool["group"] == pool["group"].value_counts(sort=True).index[-1])
 
 
 def _strata(foreground: np.ndarray, count: int) -> np.ndarray:

@@ -35,7 +35,7 @@ def wall_colour(rng: np.random.Generator) -> Array:
 
 def box(pen: Pen, camera: Camera, light: Light, low: Point, high: Point, albedo: Array) -> None:
     """A block with upright sides between two corners (X, Y, Z) in metres: the sides in view."""
-    for corners, lit, distance in sides(camera, light, low, high):
+    for corners, lit, distance in sides(light, low, high):
         pen.polygon(camera.outline(corners), shade(light, albedo, lit, distance))
     if high[1] < camera.height:
         (x0, _, z0), (x1, y, z1) = low, high
@@ -43,8 +43,7 @@ def box(pen: Pen, camera: Camera, light: Light, low: Point, high: Point, albedo:
         pen.polygon(camera.outline(top), shade(light, albedo, max(light.direction[1], 0.1)))
 
 
-def sides(camera: Camera, light: Light, low: Point, high: Point
-          ) -> list[tuple[Array, float, float]]:
+def sides(light: Light, low: Point, high: Point) -> list[tuple[Array, float, float]]:
     """The upright faces of a block that the camera sees: corners (4, 3), how lit, how far.
 
     Corners run bottom left, bottom right, top right, top left as seen from outside.
@@ -151,7 +150,7 @@ def building(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, l
     pitched = y1 - y0 < 22 and chance(rng, 0.6)
     if pitched:
         roof(pen, camera, rng, light, low, high)
-    for corners, lit, distance in sides(camera, light, low, high):
+    for corners, lit, distance in sides(light, low, high):
         pen.polygon(camera.outline(corners), shade(light, albedo, lit, distance))
         windows(pen, camera, rng, light, corners, albedo, lit, distance, storey, bay, shop)
         if shop and distance < 60:
@@ -242,7 +241,7 @@ def spire(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: f
     low, high = (x - width / 2, 0.0, z - width / 2), (x + width / 2, height, z + width / 2)
     tip = np.array([x, height + width * uniform(rng, 0.8, 3.0), z])
     colour = between(rng, *ROOFS[rng.integers(len(ROOFS))])
-    for corners, lit, distance in sides(camera, light, low, high):
+    for corners, lit, distance in sides(light, low, high):
         pen.polygon(camera.outline(corners), shade(light, albedo, lit, distance))
         windows(pen, camera, rng, light, corners, albedo, lit, distance, 5.0, width / 2.2, False)
         pen.polygon(camera.outline(np.array([corners[3], corners[2], tip])),
@@ -267,7 +266,8 @@ def car(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: flo
 
     def quad(left: float, right: float, low: float, high: float, narrow: float, colour: Array
              ) -> None:
-        pen.polygon([(cx + left * half, base - low * metre), (cx + right * half, base - low * metre),
+        pen.polygon([(cx + left * half, base - low * metre),
+                     (cx + right * half, base - low * metre),
                      (cx + (right - narrow) * half, base - high * metre),
                      (cx + (left + narrow) * half, base - high * metre)], colour)
 
@@ -305,7 +305,8 @@ def person(pen: Pen, rng: np.random.Generator, light: Light, x: float, base: flo
         pen.line([(x + side * 0.11 * tall, base - 0.8 * tall),
                   (x + side * 0.15 * tall, base - 0.45 * tall)], 0.06 * tall, coat * 0.85)
     pen.polygon([(x - 0.13 * tall, base - 0.82 * tall), (x + 0.13 * tall, base - 0.82 * tall),
-                 (x + 0.11 * tall, base - 0.42 * tall), (x - 0.11 * tall, base - 0.42 * tall)], coat)
+                 (x + 0.11 * tall, base - 0.42 * tall), (x - 0.11 * tall, base - 0.42 * tall)],
+                coat)
     pen.disc(x, base - 0.92 * tall, 0.06 * tall, 0.08 * tall, skin)
     pen.disc(x, base - 0.95 * tall, 0.06 * tall, 0.055 * tall, skin * uniform(rng, 0.1, 0.7))
 
@@ -318,7 +319,8 @@ def lamp_post(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, 
     pen.line([(cx, base), (cx, base - height)], 0.14 * metre, colour)
     if chance(rng, 0.7):
         arm = -np.sign(x) * 1.6 * metre
-        pen.line([(cx, base - height), (cx + arm, base - height - 0.3 * metre)], 0.1 * metre, colour)
+        end = (cx + arm, base - height - 0.3 * metre)
+        pen.line([(cx, base - height), end], 0.1 * metre, colour)
         cx += arm
     head = np.array([1.0, 0.85, 0.6]) if light.night else colour * 1.2
     pen.disc(cx, base - height - 0.2 * metre, 0.45 * metre, 0.14 * metre, head)
@@ -334,7 +336,8 @@ def traffic_light(pen: Pen, camera: Camera, rng: np.random.Generator, light: Lig
     dark = shade(light, np.array([0.08, 0.08, 0.08]), 0.2, z)
     pen.line([(cx, base), (cx, base - 3.6 * metre)], 0.13 * metre, dark * 1.5)
     pen.polygon([(cx - 0.2 * metre, base - 2.6 * metre), (cx + 0.2 * metre, base - 2.6 * metre),
-                 (cx + 0.2 * metre, base - 3.7 * metre), (cx - 0.2 * metre, base - 3.7 * metre)], dark)
+                 (cx + 0.2 * metre, base - 3.7 * metre), (cx - 0.2 * metre, base - 3.7 * metre)],
+                dark)
     on = int(rng.integers(3))
     colours = ((0.1, 0.9, 0.5), (1.0, 0.7, 0.1), (1.0, 0.1, 0.1))
     for number, colour in enumerate(colours):
@@ -415,3 +418,20 @@ def birds(pen: Pen, rng: np.random.Generator, light: Light, aspect: float) -> No
         span, lift = uniform(rng, 0.006, 0.02), uniform(rng, -0.2, 0.6)
         pen.line([(bx - span, by - span * lift), (bx, by), (bx + span, by - span * lift)],
                  span * 0.3, colour)
+
+
+def balloon(pen: Pen, rng: np.random.Generator, light: Light, x: float, y: float, size: float
+            ) -> None:
+    """A hot-air balloon: something round in the sky that is not sky."""
+    cloth = shade(light, PAINTS[rng.integers(len(PAINTS))], 0.5, 300)
+    stripe = shade(light, PAINTS[rng.integers(len(PAINTS))], 0.5, 300)
+    pen.polygon([(x - size * 0.8, y + size * 0.5), (x + size * 0.8, y + size * 0.5),
+                 (x + size * 0.2, y + size * 1.4), (x - size * 0.2, y + size * 1.4)], cloth * 0.9)
+    pen.disc(x, y, size, size, cloth)
+    pen.disc(x, y, size * 0.5, size, stripe)
+    basket = y + size * 1.7
+    for side in (-0.15, 0.15):
+        pen.line([(x + side * size, y + size * 1.3), (x + side * size, basket)], size * 0.03, cloth)
+    pen.polygon([(x - size * 0.18, basket), (x + size * 0.18, basket),
+                 (x + size * 0.15, basket + size * 0.25), (x - size * 0.15, basket + size * 0.25)],
+                cloth * 0.3)

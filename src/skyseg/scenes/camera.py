@@ -69,8 +69,7 @@ def photograph(canvas: Canvas, rng: np.random.Generator, width: int, height: int
     the light alone. ``dark`` is a night scene, which gets more noise.
     """
     rgb, sky = _warp(canvas, rng)
-    rgb = rgb.reshape(height, SAMPLES, width, SAMPLES, 3).mean((1, 3))
-    mask = sky.reshape(height, SAMPLES, width, SAMPLES).mean((1, 3)) >= 0.5
+    rgb, mask = _pixels(rgb), _pixels(sky) >= 0.5
 
     exposure = np.exp(rng.normal(0.0, 0.16))
     # The meter looks mostly at what is not sky, and goes part of the way to a middle grey.
@@ -88,7 +87,7 @@ def photograph(canvas: Canvas, rng: np.random.Generator, width: int, height: int
     rgb = grey + saturation * (rgb - grey)
     contrast = uniform(rng, 0.85, 1.3)
     rgb = 0.45 + contrast * (rgb - 0.45) + rng.normal(0.02, 0.02)
-    y, x = np.mgrid[-1:1:height * 1j, -1:1:width * 1j]  # type: ignore[misc]
+    y, x = np.mgrid[-1:1:height * 1j, -1:1:width * 1j]
     rgb *= (1 - uniform(rng, 0, 0.22) * (x * x + y * y) / 2)[..., None]
     if chance(rng, 0.6):
         blur = uniform(rng, 0.1, 1.0) * height / 330
@@ -102,6 +101,12 @@ def photograph(canvas: Canvas, rng: np.random.Generator, width: int, height: int
         blotches = rng.standard_normal((height // 2, width // 2), dtype=np.float32)
         rgb[..., channel] += chroma * stretch(blotches, (height, width), height // 2)
     return (rgb.clip(0, 1) * 255 + 0.5).astype(np.uint8), mask.astype(np.uint8)
+
+
+def _pixels(samples: Array) -> Array:
+    """The mean of each pixel's samples: the one box filter, for light and coverage alike."""
+    parts = [samples[i::SAMPLES, j::SAMPLES] for i in range(SAMPLES) for j in range(SAMPLES)]
+    return np.sum(parts, axis=0) / len(parts)
 
 
 def _warp(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -119,8 +124,8 @@ def _warp(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Array]:
     cos, sin = np.cos(tilt), np.sin(tilt)
     source = source @ np.array([[cos, sin], [-sin, cos]])
     source /= (np.abs(source) / [width / 2, height / 2]).max()  # stay inside what is painted
-    coefficients = _perspective((corners + 1) * [width / 2, height / 2],
-                                source + [width / 2, height / 2])
+    middle = np.array([width / 2, height / 2])
+    coefficients = _perspective((corners + 1) * middle, source + middle)
     planes = [
         np.asarray(Image.fromarray(plane).transform(
             (width, height), Image.Transform.PERSPECTIVE, coefficients,

@@ -20,7 +20,7 @@ from scipy.ndimage import map_coordinates
 SAMPLES = 2  # samples a pixel along each axis
 
 Array = np.ndarray
-Point = Sequence[float]
+Point = Sequence[float] | Array
 
 
 @dataclass
@@ -40,7 +40,8 @@ class Canvas:
         self.x = ((np.arange(width, dtype=np.float32) + 0.5) / height)[None, :]
         self.y = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None]
         self.grain = 0.5 * stretch(self.pink, (height, width), 420)
-        self.grain += 0.6 * stretch(np.diff(self.pink, axis=1), (height, width), 500)
+        fine = self.pink - np.roll(self.pink, 1, axis=1)
+        self.grain += 0.6 * stretch(fine, (height, width), 500)
 
     @property
     def aspect(self) -> float:
@@ -73,7 +74,7 @@ def fractal(rng: np.random.Generator, size: int, slope: float) -> Array:
     return (noise / noise.std()).astype(np.float32)
 
 
-def lookup(texture: Array, u: Array, v: Array) -> Array:
+def lookup(texture: Array, u: Array | float, v: Array | float) -> Array:
     """The texture at u (right) and v (down) in texels, wrapped round, interpolated."""
     u, v = np.broadcast_arrays(u, v)
     return map_coordinates(texture, [v, u], order=1, mode="grid-wrap", output=np.float32)
@@ -83,8 +84,8 @@ def stretch(texture: Array, shape: tuple[int, int], texels: float, wide: float =
     """The texture laid flat over an area: so many texels down it, features ``wide`` times wider."""
     height, width = shape
     across = texels * width / height / wide
-    size = len(texture)
-    repeats = (max(1, int(np.ceil(texels / size))), max(1, int(np.ceil(across / size))))
+    repeats = [max(1, int(np.ceil(need / have)))
+               for need, have in zip((texels, across), texture.shape, strict=True)]
     image = Image.fromarray(np.tile(texture, repeats))
     resized = image.resize((width, height), Image.Resampling.BICUBIC, box=(0, 0, across, texels))
     return np.asarray(resized)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import signal
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -21,13 +22,13 @@ from skyseg.scenes.kinds import KINDS
 
 # Width, height and weight at scale 1.
 SIZES = (
-    (440, 330, 35),
-    (440, 294, 20),
-    (448, 252, 8),
-    (416, 312, 10),
-    (330, 440, 12),
-    (294, 440, 5),
-    (360, 360, 10),
+    (480, 360, 35),
+    (480, 320, 20),
+    (480, 270, 8),
+    (440, 330, 10),
+    (360, 480, 12),
+    (320, 480, 5),
+    (400, 400, 10),
 )
 
 
@@ -42,10 +43,10 @@ def render(seed: int, index: int, scale: float = 1.0) -> tuple[Array, Array, str
     names = list(KINDS)
     weights = np.array([kind.weight for kind in KINDS.values()])
     kind = names[rng.choice(len(names), p=weights / weights.sum())]
-    return (*_render_kind(kind, rng, scale), kind)
+    return (*render_kind(kind, rng, scale), kind)
 
 
-def _render_kind(kind: str, rng: np.random.Generator, scale: float) -> tuple[Array, Array]:
+def render_kind(kind: str, rng: np.random.Generator, scale: float) -> tuple[Array, Array]:
     shares = np.array([weight for _, _, weight in SIZES])
     width, height, _ = SIZES[rng.choice(len(SIZES), p=shares / shares.sum())]
     width, height = round(width * scale), round(height * scale)
@@ -56,7 +57,7 @@ def _render_kind(kind: str, rng: np.random.Generator, scale: float) -> tuple[Arr
 
 def write_scenes(out: Path, count: int, seed: int, scale: float = 1.0, progress: bool = True
                  ) -> None:
-    """Write scenes 1 to ``count`` of a seed as ``out/images/scene_0001.jpg`` (quality 70 to 88),
+    """Write scenes 1 to ``count`` of a seed as ``out/images/scene_0001.jpg`` (quality 76 to 92),
     ``out/masks/scene_0001.png`` (mode L, 0 or 1) and ``out/scenes.csv``.
 
     A scene's bytes depend on its seed, index and scale, not on ``count``. Everything is written to
@@ -72,9 +73,15 @@ def write_scenes(out: Path, count: int, seed: int, scale: float = 1.0, progress:
         (aside / "images").mkdir()
         (aside / "masks").mkdir()
         write = partial(_write_one, aside, seed, scale)
-        with ProcessPoolExecutor(os.cpu_count()) as pool:
-            rows = list(tqdm(pool.map(write, range(1, count + 1)), total=count, unit="scene",
-                             desc="scenes", disable=not progress))
+        # Ctrl-C is for this process alone, which then stops the others.
+        with ProcessPoolExecutor(os.cpu_count(), initializer=signal.signal,
+                                 initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+            try:
+                rows = list(tqdm(pool.map(write, range(1, count + 1)), total=count, unit="scene",
+                                 desc="scenes", disable=not progress))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
         with (aside / "scenes.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["id", "kind", "foreground_share", "seed", "index"])
@@ -92,7 +99,7 @@ def _write_one(folder: Path, seed: int, scale: float, index: int) -> tuple[str, 
     """Render and save one scene; returns its row of scenes.csv."""
     name = f"scene_{index:04d}"
     image, mask, kind = render(seed, index, scale)
-    quality = 70 + (seed + 7 * index) % 19
+    quality = 76 + (seed + 7 * index) % 17
     Image.fromarray(image).save(folder / "images" / f"{name}.jpg", quality=quality, optimize=True)
     Image.fromarray(mask).save(folder / "masks" / f"{name}.png", optimize=True)
     return name, kind, f"{mask.mean():.4f}", seed, index

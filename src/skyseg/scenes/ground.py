@@ -40,12 +40,12 @@ ROCKS: tuple[tuple[Point, Point], ...] = (
 
 def profile(canvas: Canvas, rng: np.random.Generator, texels: float, sharp: float) -> Array:
     """A skyline's shape along the image, about -1 to 1: rolling (sharp 0) to peaked (sharp 1)."""
-    row = rng.integers(len(canvas.smooth))
+    row = float(rng.integers(len(canvas.smooth)))
     start = uniform(rng, 0, len(canvas.smooth))
     u = start + canvas.x[0] * texels
-    soft = lookup(canvas.smooth, u, np.float32(row))
-    peaks = 1.2 - 2 * np.abs(lookup(canvas.smooth, u * 1.3 + 99, np.float32(row)))
-    rough = lookup(canvas.pink, u * 4, np.float32(row))
+    soft = lookup(canvas.smooth, u, row)
+    peaks = 1.2 - 2 * np.abs(lookup(canvas.smooth, u * 1.3 + 99, row))
+    rough = lookup(canvas.pink, u * 4, row)
     return (1 - sharp) * soft * 0.6 + sharp * peaks * 0.8 + (0.02 + 0.06 * sharp) * rough
 
 
@@ -70,7 +70,7 @@ def ridge(canvas: Canvas, rng: np.random.Generator, light: Light, top: Array, al
     lit = (0.45 + roughness * (0.35 * relief + 0.14 * detail + 0.2 * facets)).clip(0, 1)[..., None]
     surface = albedo * (1 + roughness * 0.16 * detail[..., None])
     if chance(rng, 0.4):  # layers of rock
-        layer = lookup(canvas.pink, np.float32(7), y * uniform(rng, 60, 200) + 2.5 * slopes)
+        layer = lookup(canvas.pink, 7.0, y * uniform(rng, 60, 200) + 2.5 * slopes)
         surface = surface * (1 + uniform(rng, 0.05, 0.2) * layer[..., None])
     if snowline > 0:
         snow = smoothstep(snowline - y + 0.05 * detail + 0.05 * relief, -0.02, 0.02)[..., None]
@@ -175,7 +175,7 @@ def road(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera,
     lit = np.broadcast_to(max(light.direction[1], 0.15) * 0.9 * np.asarray(shadow), x.shape)
     cover(canvas, np.ones(x.shape), shade(light, albedo, lit[..., None], depth[..., None]), rows)
     if chance(rng, 0.12):  # wet: it mirrors what stands and shines above
-        mirror(canvas, rng, light, camera, uniform(rng, 0.2, 0.5))
+        mirror(canvas, rng, camera, uniform(rng, 0.2, 0.5))
 
 
 def sea(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera) -> None:
@@ -218,17 +218,17 @@ def beach(canvas: Canvas, rng: np.random.Generator, light: Light, start: float) 
     cover(canvas, y > 0, shade(light, albedo, max(light.direction[1], 0.2)))
 
 
-def mirror(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera,
-           strength: float) -> None:
+def mirror(canvas: Canvas, rng: np.random.Generator, camera: Camera, strength: float) -> None:
     """Still water from the horizon down: it repeats what is painted above, trembling."""
-    rows, x, z, depth = camera.ground(canvas)
+    rows, x, z, _ = camera.ground(canvas)
     height = len(canvas.y)
     first = rows.start
     under = np.arange(height - first)[:, None]
     size = camera.height
     ripple = lookup(canvas.smooth, x * 6 / size, z * 30 / size)
     tremble = uniform(rng, 0.0, 0.05) * height * ripple * smoothstep(under / height, -0.02, 0.3)
-    squeeze = uniform(rng, 0.8, 1.0)
+    # The mirrored part must lie within the picture, also under a high horizon.
+    squeeze = min(uniform(rng, 0.8, 1.0), 0.95 * first / max(height - first, 1))
     source = (first - 1 - under * squeeze + tremble).clip(0, first - 1).astype(int)
     columns = np.broadcast_to(np.arange(canvas.x.size), source.shape)
     image = canvas.rgb[source, columns] * uniform(rng, 0.6, 0.95)

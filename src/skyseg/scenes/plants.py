@@ -151,7 +151,8 @@ def palm(pen: Pen, rng: np.random.Generator, light: Light, x: float, base: float
         for point in rib[1:]:
             fall = length * 0.22 * rng.uniform(0.6, 1.1)
             for side in (-0.6, 0.6):
-                pen.line([point, point + [side * fall, fall * 0.8]], height * 0.006, tone)
+                tip = (point[0] + side * fall, point[1] + fall * 0.8)
+                pen.line([point, tip], height * 0.006, tone)
 
 
 def any_tree(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, x: float,

@@ -23,13 +23,14 @@ WOOD = ((0.28, 0.16, 0.08), (0.72, 0.52, 0.32))
 CLOTH = ((0.15, 0.12, 0.12), (0.95, 0.93, 0.90))
 
 
-def room(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> None:
+def indoor(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     """A room seen from inside, with an all-zero mask even where a window shows the sky."""
     aspect = canvas.aspect
     warm = np.array([1.0, uniform(rng, 0.86, 1.0), uniform(rng, 0.68, 1.02)])
     level = uniform(rng, 0.7, 1.1)
     light = Light(0.35 * level * warm, 0.62 * level * warm, np.full(3, 0.9), np.array([.4, .6, .9]),
-                  np.array([uniform(rng, -0.7, 0.7), 0.6, uniform(rng, -0.7, 0.2)]), 1e5, False, None)
+                  np.array([uniform(rng, -0.7, 0.7), 0.6, uniform(rng, -0.7, 0.2)]), 1e5, False,
+                  None)
     half, tall, deep = uniform(rng, 1.5, 4.0), uniform(rng, 2.3, 4.0), uniform(rng, 2.5, 8.0)
     camera = Camera(aspect * uniform(rng, 0.25, 0.75), uniform(rng, 0.3, 0.6),
                     uniform(rng, 0.55, 1.1), uniform(rng, 1.1, 1.7), rng.normal(0, 0.35))
@@ -52,7 +53,8 @@ def room(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> None:
         "right": corners((half, 0, deep), (half, 0, back), (half, tall, back), (half, tall, deep)),
         "end": corners((-half, 0, deep), (half, 0, deep), (half, tall, deep), (-half, tall, deep)),
     }
-    tones = {"floor": shade(light, floor, 0.4), "ceiling": shade(light, ceiling, uniform(rng, 0, 1))}
+    tones = {"floor": shade(light, floor, 0.4),
+             "ceiling": shade(light, ceiling, uniform(rng, 0, 1))}
     for name in ("left", "right", "end"):
         tones[name] = shade(light, walls, uniform(rng, 0.0, 1.0))
     canvas.rgb[:] = tones["end"]
@@ -80,7 +82,9 @@ def room(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> None:
     pen.put_down(uniform(rng, 0.01, 0.05))
     # Light falls off into the corners and pools where it comes in.
     pools = stretch(canvas.smooth, canvas.sky.shape, 40)
-    canvas.rgb *= (1 + 0.07 * pools - 0.12 * smoothstep(np.abs(canvas.y - 0.5), 0.2, 0.7))[..., None]
+    corners_dark = 0.12 * smoothstep(np.abs(canvas.y - 0.5), 0.2, 0.7)
+    canvas.rgb *= (1 + 0.07 * pools - corners_dark)[..., None]
+    return light
 
 
 def _patch(pen: Pen, camera: Camera, face: Array, u0: float, u1: float, v0: float, v1: float,
@@ -137,7 +141,8 @@ def _openings(canvas: Canvas, pen: Pen, camera: Camera, rng: np.random.Generator
     wide = uniform(rng, 0.4, 0.85)
     low = uniform(rng, 0.02, 0.45)
     high = uniform(rng, max(low + 0.25, 0.6), 0.92)
-    frame = shade(light, between(rng, *(WOOD if chance(rng, 0.3) else ((0.8,) * 3, (1.0,) * 3))), 0.5)
+    white = ((0.8,) * 3, (1.0,) * 3)
+    frame = shade(light, between(rng, *(WOOD if chance(rng, 0.3) else white)), 0.5)
     burnt = chance(rng, 0.45)
     outside = Light(light.key, np.full(3, 0.5), np.full(3, uniform(rng, 0.75, 1.0)),
                     between(rng, (0.3, 0.5, 0.85), (0.95, 0.97, 1.0)), light.direction, 1e5, False,
@@ -156,7 +161,8 @@ def _openings(canvas: Canvas, pen: Pen, camera: Camera, rng: np.random.Generator
             if not burnt:
                 noise = stretch(canvas.pink, view.shape[:2], 130)
                 skyline = np.linspace(0, 1, view.shape[0])[:, None] + 0.07 * noise
-                green = between(rng, (0.12, 0.25, 0.06), (0.5, 0.6, 0.3)) * (1 + 0.25 * noise[..., None])
+                green = between(rng, (0.12, 0.25, 0.06), (0.5, 0.6, 0.3))
+                green = green * (1 + 0.25 * noise[..., None])
                 edge_y = uniform(rng, -0.3, 0.9)
                 view = np.where((skyline > edge_y)[..., None], green,
                                 sky_patch(canvas, outside, rows, columns))
@@ -215,7 +221,8 @@ def block(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, low:
         (np.array([(x0, y0, z1), (x0, y0, z0), (x0, y1, z0), (x0, y1, z1)]), lit[0], x0 > 0),
         (np.array([(x1, y0, z0), (x1, y0, z1), (x1, y1, z1), (x1, y1, z0)]), lit[1], x1 < 0),
         (np.array([(x0, y0, z0), (x1, y0, z0), (x1, y1, z0), (x0, y1, z0)]), lit[2], z0 > 0),
-        (np.array([(x0, y1, z0), (x1, y1, z0), (x1, y1, z1), (x0, y1, z1)]), 0.9, y1 < camera.height),
+        (np.array([(x0, y1, z0), (x1, y1, z0), (x1, y1, z1), (x0, y1, z1)]), 0.9,
+         y1 < camera.height),
     ]
     for corners, share, visible in quads:
         if visible:
@@ -225,7 +232,7 @@ def block(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, low:
 def _furniture(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, half: float,
                deep: float) -> None:
     """Beds, cupboards, tables, sofas: boxes on boxes, the farthest first."""
-    places = sorted(rng.uniform(1.3, deep - 0.2, int(rng.integers(2, 9))).tolist(), reverse=True)
+    places = sorted(rng.uniform(1.3, deep - 0.2, int(rng.integers(3, 14))).tolist(), reverse=True)
     for z in places:
         albedo = between(rng, *(WOOD if chance(rng, 0.5) else CLOTH), jitter=0.1)
         cloth = between(rng, *CLOTH, jitter=0.15) if chance(rng, 0.6) else np.full(3, 0.93)
@@ -247,8 +254,14 @@ def _furniture(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light,
             height = uniform(rng, 0.4, 0.9)
             for lx in (x0, x1 - 0.07):
                 for lz in (z1 - 0.07, z):
-                    block(pen, camera, rng, light, (lx, 0, lz), (lx + .07, height, lz + .07), albedo)
+                    block(pen, camera, rng, light, (lx, 0, lz), (lx + 0.07, height, lz + 0.07),
+                          albedo)
             block(pen, camera, rng, light, (x0, height, z), (x1, height + 0.06, z1), albedo)
+            for _ in range(int(rng.integers(0, 5))):  # things on it
+                px, size = uniform(rng, x0, x1), uniform(rng, 0.05, 0.2)
+                block(pen, camera, rng, light, (px, height + 0.06, z + 0.1),
+                      (px + size, height + 0.06 + size * uniform(rng, 0.3, 2), z + 0.1 + size),
+                      between(rng, *CLOTH, jitter=0.25))
         elif sort < 0.8:  # cupboard with doors
             height = uniform(rng, 0.5, 2.2)
             block(pen, camera, rng, light, (x0, 0, z), (x1, height, z1), albedo)
@@ -256,7 +269,8 @@ def _furniture(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light,
             doors = int(rng.integers(1, 5))
             tone = shade(light, albedo, 0.3) * uniform(rng, 0.6, 1.2)
             for door in range(doors):
-                _patch(pen, camera, front, (door + 0.1) / doors, (door + 0.9) / doors, 0.08, 0.9, tone)
+                _patch(pen, camera, front, (door + 0.1) / doors, (door + 0.9) / doors, 0.08, 0.9,
+                       tone)
         else:  # white porcelain or a household machine
             height = uniform(rng, 0.4, 0.95)
             white = between(rng, (0.85,) * 3, (1.0,) * 3)
@@ -281,6 +295,6 @@ def _lamps(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, hal
         end = 0.0 if chance(rng, 0.6) else tall
         pen.line([(cx, base - end * metre), (cx, base - high * metre)], 0.03 * metre,
                  shade(light, PAINTS[rng.integers(len(PAINTS))], 0.3))
-        pen.polygon([(cx - 0.2 * metre, base - high * metre), (cx + 0.2 * metre, base - high * metre),
-                     (cx + 0.12 * metre, base - (high + 0.3) * metre),
-                     (cx - 0.12 * metre, base - (high + 0.3) * metre)], glow * uniform(rng, 0.7, 1.0))
+        foot, top = base - high * metre, base - (high + 0.3) * metre
+        pen.polygon([(cx - 0.2 * metre, foot), (cx + 0.2 * metre, foot), (cx + 0.12 * metre, top),
+                     (cx - 0.12 * metre, top)], glow * uniform(rng, 0.7, 1.0))

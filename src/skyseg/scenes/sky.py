@@ -57,22 +57,28 @@ MOODS = {
     "cumulus": Mood(20, BLUE, PALE, DAY, SHADE, "cumulus", 0.08),
     "cirrus": Mood(11, BLUE, PALE, DAY, SHADE, "cirrus", 0.15),
     "hazy": Mood(8, ((0.50, 0.62, 0.74), (0.70, 0.78, 0.85)), ((0.80, 0.82, 0.82), (0.93,) * 3),
-                 (0.4, 0.38, 0.34), (0.42, 0.42, 0.43), "", 0.1),
-    "overcast": Mood(15, ((0.58, 0.60, 0.63), (0.86, 0.88, 0.90)), ((0.74, 0.75, 0.77), (0.95,) * 3),
+                 (0.40, 0.38, 0.34), (0.42, 0.42, 0.43), "", 0.1),
+    "overcast": Mood(15, ((0.64, 0.66, 0.69), (0.88, 0.90, 0.92)),
+                     ((0.80, 0.81, 0.83), (0.97,) * 3),
                      (0.06,) * 3, (0.58, 0.59, 0.61), "stratus", 0.0),
     "white": Mood(9, ((0.93, 0.95, 0.97), (1.0,) * 3), ((0.97,) * 3, (1.05,) * 3),
                   (0.15,) * 3, (0.50, 0.50, 0.51), "", 0.0),
     "broken": Mood(9, ((0.22, 0.36, 0.60), (0.42, 0.55, 0.75)), PALE,
                    (0.45, 0.43, 0.40), (0.38, 0.40, 0.43), "broken", 0.1),
-    "storm": Mood(4, ((0.16, 0.19, 0.25), (0.36, 0.40, 0.46)), ((0.45, 0.48, 0.50), (0.75, 0.74, 0.7)),
+    "storm": Mood(4, ((0.16, 0.19, 0.25), (0.36, 0.40, 0.46)),
+                  ((0.45, 0.48, 0.50), (0.75, 0.74, 0.70)),
                   (0.15,) * 3, (0.30, 0.31, 0.33), "storm", 0.0),
-    "golden": Mood(4, ((0.32, 0.48, 0.72), (0.55, 0.64, 0.76)), ((0.95, 0.75, 0.48), (1.0, 0.88, 0.7)),
+    "golden": Mood(4, ((0.32, 0.48, 0.72), (0.55, 0.64, 0.76)),
+                   ((0.95, 0.75, 0.48), (1.0, 0.88, 0.70)),
                    (0.72, 0.52, 0.30), (0.22, 0.21, 0.23), "cirrus", 0.5),
-    "sunset": Mood(5, ((0.20, 0.22, 0.40), (0.45, 0.40, 0.52)), ((0.95, 0.40, 0.15), (1.0, 0.68, 0.4)),
+    "sunset": Mood(5, ((0.20, 0.22, 0.40), (0.45, 0.40, 0.52)),
+                   ((0.95, 0.40, 0.15), (1.0, 0.68, 0.40)),
                    (0.30, 0.16, 0.08), (0.13, 0.11, 0.13), "broken", 0.5),
-    "dusk": Mood(4, ((0.05, 0.10, 0.26), (0.22, 0.28, 0.45)), ((0.35, 0.40, 0.58), (0.80, 0.58, 0.55)),
+    "dusk": Mood(4, ((0.05, 0.10, 0.26), (0.22, 0.28, 0.45)),
+                 ((0.35, 0.40, 0.58), (0.80, 0.58, 0.55)),
                  (0.04,) * 3, (0.14, 0.15, 0.20), "cirrus", 0.0, night=True),
-    "night": Mood(2.5, ((0.01, 0.015, 0.04), (0.04, 0.06, 0.13)), ((0.04, 0.05, 0.09), (0.2, 0.16, 0.14)),
+    "night": Mood(2.5, ((0.01, 0.015, 0.04), (0.04, 0.06, 0.13)),
+                  ((0.04, 0.05, 0.09), (0.20, 0.16, 0.14)),
                   (0.04,) * 3, (0.09, 0.09, 0.11), "", 0.0, night=True),
 }
 
@@ -130,8 +136,7 @@ def _paint_clouds(canvas: Canvas, rng: np.random.Generator, clouds: str, horizon
 
     if clouds == "stratus":
         density = lookup(soft, across * size, ahead * size * 2)
-        shade = uniform(rng, 0.01, 0.07) * density
-        canvas.rgb *= (1 + shade - 0.02 * (mood == "storm"))[..., None]
+        canvas.rgb *= (1 + uniform(rng, 0.01, 0.07) * density)[..., None]
         return
     if clouds == "cirrus":
         turn = rng.uniform(-0.8, 0.8)
@@ -203,7 +208,7 @@ def glare(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
     canvas.rgb += warm * uniform(rng, 0.05, 0.45) * np.exp(-distance / uniform(rng, 0.1, 0.4))
 
 
-def shade(light: Light, albedo: Array, lit: float, distance: float = 0.0) -> Array:
+def shade(light: Light, albedo: Array, lit: float | Array, distance: float | Array = 0.0) -> Array:
     """The colour of a surface that faces the sun by ``lit`` (0 to 1), so many metres away."""
     colour = albedo * (light.ambient + lit * light.key)
     fade = 1 - np.exp(-distance / light.visibility)

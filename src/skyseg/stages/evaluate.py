@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL.Image import Image
 
-from skyseg import metrics, report, tracking
+from skyseg import metrics, registry, report, tracking
 from skyseg.data.images import read_image
 from skyseg.data.manifest import Dataset, read_dataset, read_manifest
 from skyseg.data.masks import Encoding, read_mask
@@ -44,8 +45,8 @@ def evaluate(params: Params, root: Path) -> None:
     """
     dataset = read_dataset(root / "prepared")
     samples = evaluation_samples(params, root)
-    predictor = Predictor(root / "models" / "best.safetensors", params.train.device,
-                          params.train.precision)
+    weights = root / "models" / "best.safetensors"
+    predictor = Predictor(weights, params.train.device, params.train.precision)
     stats = list(score_samples(predictor, samples, dataset.encoding, params.evaluate.batch_size))
     threshold = predictor.card.threshold
     scores = metrics.summarise(stats, threshold)
@@ -56,7 +57,12 @@ def evaluate(params: Params, root: Path) -> None:
     print(f"{split}: IoU {scores['iou']:.4f} over {scores['images']} images "
           f"({scores['iou_image']:.4f} a mean over images), max F {scores['f_max']:.4f}, "
           f"MAE {scores['mae']:.4f}")
-    tracking.log_and_register(root, params, predictor.card, {split: scores})
+    tracking.connect(root)
+    run = tracking.log_evaluation(root, predictor.card, {split: scores},
+                                  params.registry.experiment)
+    version = registry.register(weights, predictor.card, {split: scores}, run,
+                                params.registry.model)
+    print(f"registered: {params.registry.model} version {version}, alias challenger")
 
 
 def score(weights: Path, params: Params, root: Path) -> dict[str, float]:
@@ -116,7 +122,8 @@ def write_reports(root: Path, params: Params, predictor: Predictor, samples: lis
     report.write_json(root / "reports" / "metrics.json", {split: scores})
 
 
-def gallery(predictor: Predictor, samples: list[Sample], shown: pd.DataFrame, encoding: Encoding):
+def gallery(predictor: Predictor, samples: list[Sample], shown: pd.DataFrame, encoding: Encoding
+            ) -> Image:
     """Overlays of the images in ``shown``, predicted again: no map is kept while scoring."""
     findings = []
     for row in shown.itertuples():

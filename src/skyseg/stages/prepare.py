@@ -77,7 +77,7 @@ def prepare(params: Params, root: Path = Path()) -> None:
         manifest.to_csv(prepared / "manifest.csv", index=False)
         (prepared / "dataset.json").write_text(dataset.model_dump_json(indent=2) + "\n")
         write_summary(report, manifest, dataset)
-        sample_sheet(manifest, encoding, root).save(report / "samples.png", optimize=True)
+        sample_sheet(manifest, encoding, root).save(report / "samples.png")
         write_histogram(report, manifest)
 
 
@@ -104,10 +104,10 @@ def tabulate(samples: list[Sample], looks: list[Look], encoding: Encoding, param
     """The manifest: one row a sample, by split and id, with groups, splits and flags decided."""
     ids = [sample.id for sample in samples]
     measured = [shares(seen.mask, encoding) for seen in looks]
-    digests = np.array([seen.image_sha256 for seen in looks])
+    digests = [seen.image_sha256 for seen in looks]
     clusters = audit.clusters(digests, np.stack([seen.thumbnail for seen in looks]))
     refuse_leaks(samples, looks, clusters)
-    groups = np.array(group_names(ids, params.split, root / "data"))
+    groups = group_names(ids, params.split, root / "data")
     joined = audit.merge(groups, clusters)
     table = pd.DataFrame({
         "id": ids,
@@ -151,11 +151,14 @@ def duplicate_flags(table: pd.DataFrame, clusters: np.ndarray) -> list[list[str]
     """duplicate (equal files), near-duplicate, and masks-differ where equal files have two masks,
     for each row."""
     same = table.groupby("image_sha256")
-    copies = same["id"].transform("size").to_numpy()
-    differ = same["mask_sha256"].transform("nunique").to_numpy() > 1
-    alike = pd.Series(clusters).groupby(clusters).transform("size").to_numpy()
-    return [["duplicate"] * (copy > 1) + ["near-duplicate"] * (near > copy) + ["masks-differ"] * bad
-            for copy, near, bad in zip(copies, alike, differ, strict=True)]
+    columns = {
+        "duplicate": same["id"].transform("size") > 1,
+        "near-duplicate": pd.Series(clusters).groupby(clusters).transform("size")
+        > same["id"].transform("size"),
+        "masks-differ": same["mask_sha256"].transform("nunique") > 1,
+    }
+    return [[name for name, holds in zip(columns, row, strict=True) if holds]
+            for row in zip(*columns.values(), strict=True)]
 
 
 # Reports.
@@ -186,19 +189,24 @@ def write_summary(report: Path, manifest: pd.DataFrame, dataset: Dataset) -> Non
 
 
 def sample_sheet(manifest: pd.DataFrame, encoding: Encoding, root: Path) -> Image.Image:
-    """A row of overlays a split, from little foreground to much."""
+    """A row of overlays a split: one without foreground, if any, then from little to much."""
     pictures = []
     for split, rows in manifest.groupby("split", sort=False):
         ranked = rows.sort_values(["foreground", "id"])
-        # Up to SHOWN different ranks, evenly spaced; the row is filled up so that splits line up.
-        ranks = np.unique(np.linspace(0, len(ranked) - 1, SHOWN + 2).round().astype(int))
-        ranks = ranks[1:-1] if len(ranks) == SHOWN + 2 else ranks[:SHOWN]
-        for row in ranked.iloc[ranks].itertuples():
+        empty, some = ranked[ranked["foreground"] == 0], ranked[ranked["foreground"] > 0]
+        chosen = pd.concat([empty.head(1), spread(some, SHOWN - min(len(empty), 1))])
+        for row in chosen.itertuples():
             picture = overlay(*fit(read_image(root / row.image),
                                    read_mask(root / row.mask, encoding), CELL))
             pictures.append((picture, f"{split} · {row.id} · {row.foreground:.0%}"))
-        pictures += [(np.full((1, 1, 3), 255, np.uint8), "")] * (SHOWN - len(ranks))
+        pictures += [(np.full((1, 1, 3), 255, np.uint8), "")] * (SHOWN - len(chosen))
     return sheet(pictures, SHOWN, CELL)
+
+
+def spread(ranked: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Up to ``count`` rows, evenly spaced and away from the extremes."""
+    ranks = (np.arange(count) + 0.5) * len(ranked) / count
+    return ranked.iloc[np.unique(ranks.astype(int))] if len(ranked) else ranked
 
 
 def write_histogram(report: Path, manifest: pd.DataFrame) -> None:

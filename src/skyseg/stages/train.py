@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from skyseg import engine, report, tracking
+from skyseg import engine, registry, report, tracking
 from skyseg.checkpoint import (
     Card,
     load_into,
@@ -97,6 +97,7 @@ def train(params: Params, root: Path) -> None:
                 report.write_history(root / "reports" / "history.csv", progress.history)
                 keep_best(progress, learner, root, params, dataset)
                 save_progress(state, learner, progress, fingerprint)
+                tqdm.write(summary(stats, progress))
                 run.record(progress.epoch, {k: v for k, v in stats.items() if k != "epoch"})
                 run.image("validation", progress.epoch,
                           validation_sheet(learner, arrays, hardware, stats["val/threshold"]))
@@ -119,7 +120,7 @@ def initial_model(params: Params, root: Path) -> U2Net:
     model = build_model(params.model.variant)
     source = params.model.init
     if source:
-        weights = tracking.download_weights(source) if source.startswith("models:") else root / source
+        weights = registry.download_weights(source) if source.startswith("models:") else root / source
         load_into(model, read_weights(weights), f"model.init: {source}")
     return model
 
@@ -177,7 +178,7 @@ def progress_bar(params: Params, arrays: Arrays, progress: Progress) -> tqdm:
     """One bar for the whole training, so that the time left is the training's."""
     per_epoch = len(arrays.names)
     return tqdm(total=params.train.epochs * per_epoch, initial=progress.epoch * per_epoch,
-                unit=" images", smoothing=0.05, dynamic_ncols=True)
+                unit=" images", smoothing=0.05, dynamic_ncols=True, disable=None)
 
 
 def run_epoch(progress: Progress, learner: engine.Learner, arrays: Arrays, params: Params,
@@ -213,6 +214,14 @@ def run_epoch(progress: Progress, learner: engine.Learner, arrays: Arrays, param
     return {"epoch": epoch, "lr": lr, "images_per_second": len(order) / seconds,
             **{f"train/{name}": value for name, value in trained.items()},
             **{f"val/{name}": value for name, value in validated.items()}}
+
+
+def summary(stats: dict[str, float], progress: Progress) -> str:
+    """One line on the last epoch."""
+    best = progress.best is not None and progress.best.epoch == progress.epoch
+    return (f"epoch {progress.epoch}: loss {stats['train/loss']:.3f}, validation loss "
+            f"{stats['val/loss']:.3f}, IoU {stats['val/iou']:.4f}, max F {stats['val/f_max']:.4f}, "
+            f"{stats['images_per_second']:.1f} images/s{' (best so far)' if best else ''}")
 
 
 def finished(progress: Progress, params: Params) -> bool:

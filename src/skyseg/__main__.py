@@ -1,0 +1,5 @@
+"""``python -m skyseg``."""
+
+from skyseg.cli import main
+
+main()

@@ -1,0 +1,142 @@
+"""The command line. Heavy imports stay inside the commands, so that --help answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from skyseg.errors import UserError, exit_code
+
+app = typer.Typer(help="Reproducible, accountable U²-Net segmentation. Training is 'dvc repro'; "
+                       "these are the commands around it.",
+                  no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+RegistryOption = Annotated[str | None, typer.Option(
+    "--registry", metavar="URI", help="Another tracking server than this workspace's own.")]
+
+
+def main() -> None:
+    """Entry point of ``skyseg`` and ``python -m skyseg``."""
+    sys.exit(exit_code(lambda: app(standalone_mode=True)))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"skyseg {installed('skyseg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option(
+        "--version", callback=_version, is_eager=True, help="Print the version and exit.",
+        )] = False) -> None:
+    pass
+
+
+@app.command()
+def scenes(
+    out: Annotated[Path, typer.Argument(help="Folder to write images/ and masks/ into.")],
+    count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same scenes.")] = 0,
+    scale: Annotated[float, typer.Option(min=0.1, max=8, help="Size, 1 being usual.")] = 1.0,
+) -> None:
+    """Render outdoor scenes with exact sky masks."""
+    from skyseg.scenes import write_scenes
+
+    write_scenes(out, count, seed, scale)
+
+
+@app.command()
+def promote(
+    registry: RegistryOption = None,
+    force: Annotated[str | None, typer.Option(
+        metavar="REASON", help="Promote what would be refused; the reason is recorded.")] = None,
+) -> None:
+    """Make the model in models/ the champion, if it is no worse than the present one."""
+    from skyseg.params import load_params
+    from skyseg.stages import promote as stage
+
+    stage.promote(load_params(), Path(), registry, force)
+
+
+@app.command()
+def rollback(registry: RegistryOption = None) -> None:
+    """Make the previous champion the champion again."""
+    from skyseg.params import load_params
+    from skyseg.stages import promote as stage
+
+    stage.rollback(load_params(), Path(), registry)
+
+
+@app.command()
+def models(
+    registry: RegistryOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """List registered versions, their aliases and scores."""
+    from skyseg import registry as registered
+    from skyseg import tracking
+    from skyseg.params import load_params
+
+    name = load_params().registry.model
+    store = tracking.connect(Path(), registry)
+    with tracking.store_errors():
+        rows = registered.versions(name)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    elif not rows:
+        print(f"no version of {name} in {store} yet; 'dvc repro' registers one")
+    else:
+        _print_table(rows)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000) -> None:
+    """Open MLflow on this workspace's runs and models."""
+    from skyseg.store import artifact_folder, store_uri
+
+    uri = store_uri(Path())
+    if uri.startswith("http"):
+        print(f"MLflow is a server already: {uri}")
+        return
+    with socket.socket() as probe:
+        # As the server will: a port in TIME_WAIT after the last one is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(f"port {port} cannot be used ({error.strerror}); stop what is using "
+                            f"it, or choose another: skyseg ui --port {port % 65535 + 1}") from None
+    print(f"MLflow on {uri}, in some seconds at\n"
+          f"  http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning\n"
+          "Ctrl-C ends it.", flush=True)
+    # The job runner's seven processes serve GenAI evaluations, which nobody runs here.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                                "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
+    os.execve(sys.executable, [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", uri, "--workers", "1", "--uvicorn-opts", "--no-access-log",
+        "--artifacts-destination", str(artifact_folder(uri) or "mlartifacts")], environment)
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    """Aligned columns, as wide as they need to be, for people and for grep."""
+    def text(value: Any) -> str:
+        if isinstance(value, list):
+            return ",".join(value)
+        return f"{value:.4f}" if isinstance(value, float) else str(value or "-")
+
+    shortened = [row | {"created": row["created"][:16].replace("T", " "),
+                        "git_commit": (row["git_commit"] or "")[:8]} for row in rows]
+    cells = [list(rows[0]), *([text(value) for value in row.values()] for row in shortened)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        padded = (word.ljust(width) for word, width in zip(line, widths, strict=True))
+        print("  ".join(padded).rstrip())

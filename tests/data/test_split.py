@@ -1,0 +1,128 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skyseg.data.split import assign, group_names
+from skyseg.errors import UserError
+from skyseg.params import SplitParams
+
+
+def names(count: int) -> list[str]:
+    return [f"{number:04d}" for number in range(count)]
+
+
+def shares(count: int, seed: int = 0) -> np.ndarray:
+    """Foreground shares, a third of them zero."""
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(count) < 1 / 3, 0, rng.random(count))
+
+
+def divide(count: int, groups: list[str] | None = None, **options: object) -> np.ndarray:
+    params = SplitParams.model_validate(options)
+    ids = names(count)
+    return np.array(assign(ids, [None] * count, shares(count), groups or ids, params))
+
+
+def test_shares_are_exact_and_strata_alike() -> None:
+    splits, foreground = divide(1000), shares(1000)
+    assert {name: (splits == name).sum() for name in ("train", "val", "test")} == {
+        "train": 700, "val": 150, "test": 150}
+    for name in ("train", "val", "test"):
+        part = foreground[splits == name]
+        assert (part == 0).mean() == pytest.approx((foreground == 0).mean(), abs=0.02)
+        assert part.mean() == pytest.approx(foreground.mean(), abs=0.02)
+
+
+def test_same_seed_same_split_in_any_order() -> None:
+    first = divide(200)
+    np.testing.assert_array_equal(first, divide(200))
+    assert (first != divide(200, seed=1)).any()
+    order = np.random.default_rng(0).permutation(200)
+    ids, foreground = np.array(names(200)), shares(200)
+    for groups in (ids, np.array([id[:3] for id in ids])):
+        straight = assign(ids, [None] * 200, foreground, groups, SplitParams())
+        mixed = assign(ids[order], [None] * 200, foreground[order], groups[order], SplitParams())
+        assert np.array(straight)[order].tolist() == mixed
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(30, 150), st.integers(6, 25), st.integers(0, 5))
+def test_groups_never_straddle_and_sizes_come_near(count: int, scenes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = [str(g) for g in rng.integers(0, scenes, count)]
+    splits = divide(count, groups, val=0.2, test=0.2, seed=seed)
+    for group in set(groups):
+        assert len(set(splits[np.array(groups) == group])) == 1
+    largest = max(groups.count(g) for g in set(groups))
+    for name in ("val", "test"):
+        assert 0 < (splits == name).sum() <= 0.2 * count + largest
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(3, 40), st.sampled_from([0.1, 0.3, 0.4]), st.integers(0, 100))
+def test_any_small_set_is_divided_or_refused(count: int, share: float, seed: int) -> None:
+    params = SplitParams(val=share, test=share, seed=seed)
+    ids = names(count)
+    held = round(share * count)
+    if held < 1 or 2 * held >= count:
+        with pytest.raises(UserError, match=r"holds 0|leaving 0"):
+            assign(ids, [None] * count, shares(count, seed), ids, params)
+        return
+    splits = assign(ids, [None] * count, shares(count, seed), ids, params)
+    for name in ("val", "test"):
+        assert splits.count(name) == round(share * count)
+
+
+def test_predefined_splits_are_kept_and_lacking_ones_carved_from_train() -> None:
+    ids = names(100)
+    given_splits = ["val" if n < 30 else "train" for n in range(100)]
+    splits = assign(ids, given_splits, shares(100), ids, SplitParams(val=0.5, test=0.2))
+    assert splits[:30] == ["val"] * 30
+    assert splits.count("test") == 14
+    assert splits.count("train") == 56
+    splits = assign(ids, given_splits, shares(100), ids, SplitParams(test=0))
+    assert splits == given_splits
+
+
+@pytest.mark.parametrize(("count", "options", "key"), [
+    (3, {"val": 0.1, "test": 0}, "split.val: 0.1 of 3 images holds 0"),
+    (3, {"val": 0.4, "test": 0.1}, "split.test: 0.1 of 3 images holds 0"),
+    (20, {"val": 0}, "split.val: 0, and the data set has no validation split"),
+    (2, {"val": 0.45, "test": 0.45}, "split.val: 0.45 of 2 images holds 1, leaving 0"),
+])
+def test_too_small_names_the_key(count: int, options: dict[str, float], key: str) -> None:
+    with pytest.raises(UserError, match=key.replace(".", r"\.")):
+        divide(count, **options)
+
+
+def test_too_few_groups() -> None:
+    with pytest.raises(UserError, match=r"split\.test: all 20 images are one group"):
+        divide(20, ["a"] * 20)
+    with pytest.raises(UserError, match=r"split\.val: all 10 images are one group"):
+        divide(20, ["a"] * 10 + ["b"] * 10)
+    assert set(divide(20, ["a"] * 16 + ["b"] * 4, val=0.2, test=0)[:16]) == {"train"}
+
+
+def test_no_training_images() -> None:
+    with pytest.raises(UserError, match="no training images"):
+        assign(["a", "b"], ["val", "test"], [0, 1], ["a", "b"], SplitParams())
+
+
+def test_groups_by_pattern(tmp_path: Path) -> None:
+    split = SplitParams(group_pattern="^([^_]+)_")
+    assert group_names(["x_1", "x_2", "y_1"], split, tmp_path) == ["x", "x", "y"]
+    with pytest.raises(UserError, match=r"split\.group_pattern.*'z'.*1 of 2"):
+        group_names(["x_1", "z"], split, tmp_path)
+
+
+def test_groups_by_column(tmp_path: Path) -> None:
+    split = SplitParams(group_column="camera")
+    with pytest.raises(UserError, match=r"no CSV file in .* has the columns id and camera"):
+        group_names(["01"], split, tmp_path)
+    (tmp_path / "about.csv").write_text("id,camera\n01,left\n02,right\n03,left\n")
+    assert group_names(["03", "02"], split, tmp_path) == ["left", "right"]
+    with pytest.raises(UserError, match=r"about\.csv: no row with id '04'.*1 of 2"):
+        group_names(["01", "04"], split, tmp_path)

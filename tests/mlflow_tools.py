@@ -1,0 +1,87 @@
+"""Makes trained models, and runs MLflow servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from unittest import mock
+
+import requests
+import torch
+
+from skyseg.checkpoint import Card, save_checkpoint
+from skyseg.u2net import build_model
+
+HISTORY = [{"epoch": epoch, "lr": 0.001, "train/loss": 3.0 / epoch, "val/iou": 0.5 + epoch / 10}
+           for epoch in (1, 2, 3)]
+METRICS = {"test": {"iou": 0.9, "iou_image": 0.88, "f_max": 0.95, "f_mean": 0.94,
+                    "f_adaptive": 0.93, "precision": 0.96, "recall": 0.92, "mae": 0.05,
+                    "threshold": 0.5, "images": 6}}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running(command: list[str], health: str, seconds: float = 120) -> Iterator[subprocess.Popen]:
+    """A server in the background, from its first answer until the end of the block."""
+    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + seconds
+        while True:
+            assert process.poll() is None, f"{command} ended with {process.returncode}"
+            assert time.monotonic() < deadline, f"{command} did not answer"
+            try:
+                if requests.get(health, timeout=2).ok:
+                    break
+            except requests.RequestException:
+                time.sleep(0.2)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):  # its own group: the server and the workers it started
+            os.killpg(process.pid, 9)
+        process.wait()
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[str]:
+    """An MLflow server that keeps its files in ``folder``; gives its URI."""
+    uri = f"http://127.0.0.1:{port}"
+    with (mock.patch.dict(os.environ, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
+          running(["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+                   "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+                   "--artifacts-destination", str(folder / "files")], f"{uri}/health")):
+        yield uri
+
+
+def make_model(root: Path, seed: int = 0, run: str | None = None, iou: float = 0.9,
+               test_fingerprint: str = "t" * 64) -> Card:
+    """Write models/ and reports/ as the train and evaluate stages do."""
+    torch.manual_seed(seed)
+    data = {"fingerprint": "f" * 64, "dvc_md5": "d" * 32 + ".dir", "splits": {"train": 9, "val": 4,
+            "test": 6}, "test_fingerprint": test_fingerprint}
+    card = save_checkpoint(
+        root / "models" / "best.safetensors", build_model("u2netp").state_dict(),
+        Card(variant="u2netp", size=32, epoch=3, val={"iou": 0.8}, data=data,
+             params={"train.lr": 0.001, "train.epochs": 3}, git_commit="c" * 40 + "-dirty",
+             run=run))
+    reports = root / "reports"
+    (reports / "evaluate").mkdir(parents=True, exist_ok=True)
+    names = list(HISTORY[0])
+    (reports / "history.csv").write_text("\n".join(
+        [",".join(names), *(",".join(str(row[name]) for name in names) for row in HISTORY)]) + "\n")
+    (reports / "metrics.json").write_text(json.dumps({"test": METRICS["test"] | {"iou": iou}}))
+    (reports / "evaluate" / "per_image.csv").write_text("id,iou\na,0.9\n")
+    (reports / "model_card.md").write_text("# A model card\n")
+    return card

@@ -1,0 +1,47 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from skyseg.files import sha256, write_text, written_aside
+
+
+def test_files_and_folders_replace_what_was_there(tmp_path: Path) -> None:
+    write_text(tmp_path / "new" / "a.txt", "one")
+    write_text(tmp_path / "new" / "a.txt", "two")
+    assert (tmp_path / "new" / "a.txt").read_text() == "two"
+    for content in ("one", "two"):
+        with written_aside(tmp_path / "folder") as aside:
+            aside.mkdir()
+            (aside / content).touch()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["two"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "new"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_the_earlier_result_and_no_litter(tmp_path: Path,
+                                                          error: type[BaseException]) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "kept").touch()
+
+    def fill_folder() -> None:
+        with written_aside(tmp_path / "folder") as aside:
+            aside.mkdir()
+            (aside / "half").touch()
+            raise error
+
+    def write_file() -> None:
+        with written_aside(tmp_path / "a.txt") as aside:
+            aside.write_text("half")
+            raise error
+
+    for attempt in (fill_folder, write_file):
+        with pytest.raises(error):
+            attempt()
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
+        "folder", "folder/kept"]
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()

@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+
+from skyseg.errors import UserError
+from skyseg.params import Params, TrainParams, flatten, load_params
+
+ROOT = Path(__file__).parents[1]
+
+
+def load(tmp_path: Path, text: str) -> Params:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return load_params(path)
+
+
+def test_the_shipped_file_lists_every_setting() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert flatten(params).keys() == flatten(Params(train=TrainParams(epochs=1))).keys()
+    from ruamel.yaml import YAML
+    raw = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    assert {section: set(values) for section, values in raw.items()} == {
+        section: set(values) for section, values in params.model_dump().items()}
+
+
+def test_values_and_names(tmp_path: Path) -> None:
+    params = load(tmp_path, "train: {epochs: 3, lr: 1e-3}\ndata: {foreground: [0], ignore: [11]}\n")
+    assert params.train.lr == 0.001
+    flat = flatten(params)
+    assert flat["train.epochs"] == 3
+    assert flat["train.loss.bce"] == 1.0
+    assert flat["data.foreground"] == [0]
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("train: {epochs: 1, lrr: 0.1}", "train.lrr: unknown key; did you mean train.lr?"),
+    ("train: {epochs: 1, loss: {boe: 1}}", "train.loss.boe: unknown key; did you mean"),
+    ("train: {epochs: 1}\nmodel: {epochs: 1}", "model.epochs: unknown key; did you mean"),
+    ("train: {epochs: 1}\ndata: {qqq: 1}", "data.qqq: unknown key; known here: format"),
+    ("train: {epochs: 1}\nmodle: {}", "modle: unknown key; did you mean model?"),
+    ("train: {}", "train.epochs: missing"),
+    ("train: {epochs: 0}", "train.epochs: Input should be greater than or equal to 1 (found 0)"),
+    ("train: {epochs: 1, lr: fast}", "train.lr: Input should be a valid number"),
+    ("train: {epochs: 1, loss: {bce: 0}}", "nothing to minimise"),
+    ("train: {epochs: 1}\nmodel: {variant: u3net}", "model.variant"),
+    ("train: {epochs: 1}\ndata: {foreground: []}", "an empty list leaves no foreground"),
+    ("train: {epochs: 1}\ndata: {foreground: [1], ignore: [1]}", "share the value 1"),
+    ("train: {epochs: 1}\ndata: {ignore: [70000]}", "between 0 and 65535"),
+    ("train: {epochs: 1}\nsplit: {val: 0.5, test: 0.5}", "leave nothing to train on"),
+    ("train: {epochs: 1}\nsplit: {group_pattern: '('}", "not a regular expression"),
+    ("train: {epochs: 1}\nsplit: {group_pattern: 'a'}", "needs a group in parentheses"),
+    ("train: {epochs: 1}\nsplit: {group_pattern: '(a)', group_column: b}", "exclude each other"),
+    ("- a", "expected sections"),
+    ("a: [", "not valid YAML"),
+])
+def test_mistakes_name_the_key(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert words in message
+    assert message.startswith(str(tmp_path / "params.yaml"))
+    assert "\n" not in message
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_params_do_not_change(tmp_path: Path) -> None:
+    params = load(tmp_path, "train: {epochs: 1}")
+    with pytest.raises(ValueError, match="frozen"):
+        params.train.lr = 1.0  # type: ignore[misc]
