@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from unittest import mock
 
 import requests
 import torch
@@ -33,10 +32,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], health: str, seconds: float = 120) -> Iterator[subprocess.Popen]:
+def running(command: list[str], health: str, seconds: float = 120, **environment: str,
+            ) -> Iterator[subprocess.Popen]:
     """A server in the background, from its first answer until the end of the block."""
     process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, start_new_session=True)
+                               stderr=subprocess.DEVNULL, start_new_session=True,
+                               env=os.environ | environment)
     try:
         deadline = time.monotonic() + seconds
         while True:
@@ -58,10 +59,10 @@ def running(command: list[str], health: str, seconds: float = 120) -> Iterator[s
 def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     """An MLflow server that keeps its files in ``folder``; gives its URI."""
     uri = f"http://127.0.0.1:{port}"
-    with (mock.patch.dict(os.environ, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
-          running(["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-                   "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
-                   "--artifacts-destination", str(folder / "files")], f"{uri}/health")):
+    with running(["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+                  "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+                  "--artifacts-destination", str(folder / "files")], f"{uri}/health",
+                 MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"):
         yield uri
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 import requests
-from mlflow_tools import free_port, running
+from mlflow import MlflowClient
 from typer.testing import CliRunner
 
+from mlflow_tools import free_port, running
 from skyseg import cli
 from skyseg.errors import UserError
 
@@ -40,7 +42,6 @@ def run(*arguments: str) -> str:
 
 
 def shell(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
     return subprocess.run([sys.executable, "-m", "skyseg", *arguments], cwd=cwd, text=True,
                           capture_output=True, check=False, env=os.environ | environment)
 
@@ -104,7 +105,6 @@ def test_promote_list_and_roll_back(inside: Path):
 
 def test_models_without_a_promotion_have_no_alias(inside: Path):
     run("promote")
-    from mlflow import MlflowClient
     MlflowClient().delete_registered_model_alias("skyseg", "champion")
 
     assert run("models").splitlines()[1].split()[1] == "-"

@@ -61,18 +61,22 @@ def promote(
 ) -> None:
     """Make the model in models/ the champion, if it is no worse than the present one."""
     from skyseg.params import load_params
+
+    params = load_params()  # before the seconds of imports: its errors come at once
     from skyseg.stages import promote as stage
 
-    stage.promote(load_params(), Path(), registry, force)
+    stage.promote(params, Path(), registry, force)
 
 
 @app.command()
 def rollback(registry: RegistryOption = None) -> None:
     """Make the previous champion the champion again."""
     from skyseg.params import load_params
+
+    params = load_params()
     from skyseg.stages import promote as stage
 
-    stage.rollback(load_params(), Path(), registry)
+    stage.rollback(params, Path(), registry)
 
 
 @app.command()
@@ -81,11 +85,12 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """List registered versions, their aliases and scores."""
-    from skyseg import registry as registered
-    from skyseg import tracking
     from skyseg.params import load_params
 
     name = load_params().registry.model
+    from skyseg import registry as registered
+    from skyseg import tracking
+
     store = tracking.connect(Path(), registry)
     with tracking.store_errors():
         rows = registered.versions(name)
@@ -130,7 +135,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     """Aligned columns, as wide as they need to be, for people and for grep."""
     def text(value: Any) -> str:
         if isinstance(value, list):
-            return ",".join(value)
+            return ",".join(value) or "-"
         return f"{value:.4f}" if isinstance(value, float) else str(value or "-")
 
     shortened = [row | {"created": row["created"][:16].replace("T", " "),

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow_tools import METRICS, free_port, make_model, mlflow_server
-from tiny import make_params
 
+from mlflow_tools import METRICS, free_port, make_model, mlflow_server
 from skyseg import registry, tracking
 from skyseg.errors import UserError
 from skyseg.stages import evaluate
 from skyseg.stages.promote import promote, rollback
+from tiny import make_params
 
 pytest_plugins = ["mlflow_store"]
 
@@ -132,8 +132,8 @@ def write_dataset(root: Path, test_fingerprint: str) -> None:
     part = {"images": 6, "foreground": 0.5, "fingerprint": test_fingerprint}
     (root / "prepared").mkdir()
     (root / "prepared" / "dataset.json").write_text(json.dumps({
-        "format": "pairs", "encoding": {"kind": "0/255"}, "decided": "", "size": 32, "fingerprint": "f",
-        "splits": {"test": part}, "dvc_md5": None}))
+        "format": "pairs", "encoding": {"kind": "0/255"}, "decided": "", "size": 32,
+        "fingerprint": "f", "splits": {"test": part}, "dvc_md5": None}))
 
 
 @pytest.mark.parametrize(("measured", "champion"), [(0.8, "2"), (0.97, "1")])
