@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Read when torch is first imported. The threads of a tiny picture wait for each other, on a busy
+# machine for seconds a picture.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

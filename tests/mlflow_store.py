@@ -12,7 +12,6 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-import torch
 
 from mlflow_tools import make_model
 from skyseg import tracking
@@ -37,16 +36,7 @@ def environment() -> Iterator[os._Environ[str]]:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """On a busy machine, the threads of a tiny picture wait for each other: seconds a picture."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def store(tmp_path: Path, template_database: Path, environment: object, one_thread: None) -> Path:
+def store(tmp_path: Path, template_database: Path, environment: object) -> Path:
     """A repository root whose default store is connected."""
     root = tmp_path / "repository"
     (root / ".dvc").mkdir(parents=True)

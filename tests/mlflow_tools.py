@@ -70,8 +70,10 @@ def make_model(root: Path, seed: int = 0, run: str | None = None, iou: float = 0
                test_fingerprint: str = "t" * 64) -> Card:
     """Write models/ and reports/ as the train and evaluate stages do."""
     torch.manual_seed(seed)
-    data = {"fingerprint": "f" * 64, "dvc_md5": "d" * 32 + ".dir", "splits": {"train": 9, "val": 4,
-            "test": 6}, "test_fingerprint": test_fingerprint}
+    splits = {"train": {"images": 9, "fingerprint": "r" * 64},
+              "val": {"images": 4, "fingerprint": "v" * 64},
+              "test": {"images": 6, "fingerprint": test_fingerprint}}
+    data = {"fingerprint": "f" * 64, "dvc_md5": "d" * 32 + ".dir", "splits": splits}
     card = save_checkpoint(
         root / "models" / "best.safetensors", build_model("u2netp").state_dict(),
         Card(variant="u2netp", size=32, epoch=3, val={"iou": 0.8}, data=data,

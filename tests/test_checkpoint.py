@@ -80,7 +80,7 @@ def test_a_damaged_card_is_named(weights):
 def test_weights_of_another_variant_name_the_fix(network):
     with torch.device("meta"):
         other = build_model("u2net")
-    with pytest.raises(UserError, match="weights of u2netp: set model.variant"):
+    with pytest.raises(UserError, match=r"weights of u2netp: set model\.variant"):
         load_into(other, network.state_dict(), "x.pth")
 
 

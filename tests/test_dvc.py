@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from imports import closure
 from ruamel.yaml import YAML
 
+from imports import closure
 from skyseg.params import flatten, load_params
 
 ROOT = Path(__file__).parents[1]

@@ -81,4 +81,5 @@ def test_weights_scale_and_add(batch):
     one = {n: deep_supervision(logits, mask, LossParams(**w))["fused"].item() for n, w in {
         "bce": {}, "iou": {"bce": 0, "iou": 1}, "ssim": {"bce": 0, "ssim": 1},
         "all": {"bce": 2, "iou": 0.5, "ssim": 3}}.items()}
-    assert one["all"] == pytest.approx(2 * one["bce"] + 0.5 * one["iou"] + 3 * one["ssim"], rel=1e-5)
+    expected = 2 * one["bce"] + 0.5 * one["iou"] + 3 * one["ssim"]
+    assert one["all"] == pytest.approx(expected, rel=1e-5)

@@ -43,7 +43,7 @@ def register(root: Path, seed: int = 0, **changes: Any) -> str:
 
 
 @pytest.fixture
-def model(tmp_path: Path, one_thread: None) -> served_model.SegmentationModel:
+def model(tmp_path: Path) -> served_model.SegmentationModel:
     make_model(tmp_path)
     model = served_model.SegmentationModel()
     model.predictor = Predictor(tmp_path / "models" / "best.safetensors")

@@ -103,6 +103,45 @@ def models(
 
 
 @app.command()
+def benchmark(
+    model: Annotated[list[str], typer.Argument(
+        help="Checkpoints (.safetensors) or registered models (models:/skyseg@champion).")],
+    data: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    format: Annotated[str, typer.Option(help="Its layout, as data.format names it.")] = "pairs",
+    foreground: Annotated[list[int] | None, typer.Option(
+        help="Class index that is foreground; may be repeated.")] = None,
+    ignore: Annotated[list[int] | None, typer.Option(
+        help="Mask value that counts nowhere; may be repeated.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this predefined split.")] = None,
+    json_file: Annotated[Path | None, typer.Option(
+        "--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Score models on a data set, at the photographs' own resolution."""
+    from pydantic import ValidationError
+
+    from skyseg.params import DataParams
+
+    try:
+        settings = DataParams.model_validate(
+            {"format": format, "foreground": foreground or None, "ignore": ignore or []})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
+                        f"{problem['msg'].removeprefix('Value error, ')}") from None
+    from skyseg import tracking
+    from skyseg.stages import benchmark as stage
+
+    if any(name.startswith("models:") for name in model):
+        tracking.connect(Path())
+    table = stage.benchmark(model, data, settings, split)
+    print(stage.markdown(table))
+    if json_file:
+        from skyseg.files import write_text
+
+        write_text(json_file, json.dumps(table.to_dict("records"), indent=2) + "\n")
+
+
+@app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000) -> None:
     """Open MLflow on this workspace's runs and models."""
     from skyseg.store import artifact_folder, store_uri

@@ -15,7 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 from torchvision.transforms import v2
 
 from skyseg import metrics
-from skyseg.data.transforms import augment, normalise
+from skyseg.data.tensors import normalise
+from skyseg.data.transforms import augment
 from skyseg.device import Hardware
 from skyseg.errors import UserError
 from skyseg.losses import deep_supervision
@@ -49,7 +50,7 @@ class Batch:
 def build_learner(model: nn.Module, train: TrainParams, total_steps: int, hardware: Hardware
                   ) -> Learner:
     """Optimizer, learning-rate schedule and weight average for a freshly built model."""
-    model = model.to(hardware.device, memory_format=hardware.memory_format)
+    model = model.to(hardware.device).to(memory_format=hardware.memory_format)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[train.optimizer]
     optimizer = kind(model.parameters(), lr=train.lr, weight_decay=train.weight_decay, fused=True)
     warmup = round(train.warmup * total_steps)
@@ -136,7 +137,7 @@ def evaluate(model: nn.Module, data: Iterable[Batch], loss: LossParams, hardware
         seen += len(batch.rows)
         probability = logits[0].float().sigmoid()[:, 0].cpu().numpy()
         stats += map(metrics.measure, probability, batch.masks.cpu().numpy())
-    threshold = metrics.best_threshold(sum(s.histogram for s in stats))
+    threshold = metrics.best_threshold(np.sum([s.histogram for s in stats], axis=0))
     scores = metrics.summarise(stats, threshold)
     kept = ("iou", "f_max", "f_mean", "mae", "threshold")
     return _loss_means(sums, seen) | {name: scores[name] for name in kept}
@@ -166,12 +167,13 @@ def _loss_means(sums: dict[str, float], count: int) -> dict[str, float]:
     return {"loss": sum(means.values()), **means}
 
 
-def _ema(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+def _ema(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """Moving average whose decay rises to its value, so that early steps are soon forgotten.
 
     The ramp (1 + t) / (10 + t) is TensorFlow's ExponentialMovingAverage(num_updates=...).
     """
-    def update(averages: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+    def update(averages: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int
+               ) -> None:
         t = int(updates)
         weight = 1 - min(decay, (1 + t) / (10 + t))
         for average, value in zip(averages, current, strict=True):

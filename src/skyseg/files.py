@@ -23,7 +23,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         yield aside
         if aside.is_dir() and path.exists():
             shutil.rmtree(path)  # rename(2) replaces files and empty folders only
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         if aside.is_dir():
             shutil.rmtree(aside)

@@ -65,9 +65,10 @@ class SplitParams(Section):
     seed: int = Field(0, ge=0)
     """Seed of the division."""
     group_pattern: str | None = None
-    """Regular expression searched in a sample's id; samples with equal first groups stay together."""
+    """Regular expression searched in a sample's id; equal first groups stay together."""
     group_column: str | None = None
-    """Column of a CSV file at the top of `data/` with an `id` column; equal values stay together."""
+    """Column of a CSV file at the top of `data/` (with an `id` column); equal values stay
+    together."""
 
     @field_validator("group_pattern")
     @classmethod
@@ -96,7 +97,7 @@ class ModelParams(Section):
     size: int = Field(320, ge=32, le=2048)
     """Side, in pixels, of the square the photograph is resized to before the network."""
     init: str | None = None
-    """Weights to start from: a checkpoint file (.safetensors, published .pth) or models:/NAME@ALIAS."""
+    """Weights to start from: a .safetensors or published .pth file, or models:/NAME@ALIAS."""
 
 
 class LossParams(Section):
@@ -156,7 +157,7 @@ class TrainParams(Section):
     seed: int = Field(0, ge=0)
     """Seed of initial weights, order and augmentation."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    """auto: CUDA if there is one, else the CPU, which is said loudly. cuda: an error without one."""
+    """auto: CUDA if there is one, else the CPU, said loudly. cuda: an error without one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bfloat16 autocast where the hardware multiplies it natively, else float32."""
     compile: Literal["auto", "off"] = "auto"

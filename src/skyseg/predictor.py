@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from skyseg.checkpoint import load_model
 from skyseg.data.images import resize_image
-from skyseg.data.transforms import normalise
+from skyseg.data.tensors import normalise
 from skyseg.device import choose
 
 
@@ -31,7 +31,8 @@ class Predictor:
     def __init__(self, weights: Path, device: str = "auto", precision: str = "auto") -> None:
         self.hardware = choose(device, precision)
         self.card, model = load_model(weights)
-        self._model = model.to(self.hardware.device, memory_format=self.hardware.memory_format)
+        self._model = model.to(self.hardware.device).to(
+            memory_format=self.hardware.memory_format)
 
     def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Foreground probability of each pixel.

@@ -24,7 +24,6 @@ from PIL import Image
 from skyseg import tracking
 from skyseg.checkpoint import Card, card_path
 from skyseg.errors import UserError
-from skyseg.promotion import Evidence
 
 # After tracking, which sets the environment that mlflow reads while it is imported.
 import mlflow  # isort: skip
@@ -38,8 +37,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS  # isort: skip
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 # What `served_model` and the modules it imports need; a test keeps it so.
-REQUIREMENTS = ("mlflow", "torch", "torchvision", "safetensors", "numpy", "pandas", "pillow",
-                "pydantic", "ruamel.yaml")
+REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "pillow", "pydantic")
 
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, "image")]),
@@ -72,17 +70,16 @@ def register(weights: Path, card: Card, metrics: dict[str, dict[str, float]], ru
         UserError: the store does not answer.
     """
     client = MlflowClient()
-    tags = _evidence_tags(card, metrics, run_id)
+    evidence = _evidence_tags(card, metrics, run_id)
     with tracking.store_errors():
         found = find(model, card.fingerprint)
         if found is None:
             version = _create_version(model, _log_model(weights, run_id, card.epoch or 0), run_id,
-                                      tags, _describe(card, metrics))
+                                      evidence, _describe(card, metrics))
         else:
             version = str(found.version)
-            for key, value in tags.items():
-                if found.tags.get(key) != value:
-                    client.set_model_version_tag(model, version, key, value)
+            set_tags(model, version, {key: value for key, value in evidence.items()
+                                      if found.tags.get(key) != value})
             client.update_model_version(model, version, _describe(card, metrics))
         if aliases(model).get(CHAMPION) != version:
             client.set_registered_model_alias(model, CHALLENGER, version)
@@ -104,12 +101,12 @@ def versions(model: str) -> list[dict[str, Any]]:
     found = MlflowClient().search_model_versions(f"name = '{model}'", max_results=1000)
     rows = []
     for entry in sorted(found, key=lambda entry: int(entry.version), reverse=True):
-        scores = _scores(entry)
+        figures = scores(entry.tags)
         created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
         rows.append({"version": str(entry.version),
                      "aliases": sorted(names.get(str(entry.version), [])),
                      "split": entry.tags.get("split"),
-                     **{name: scores.get(name) for name in ("iou", "iou_image", "f_max")},
+                     **{name: figures.get(name) for name in ("iou", "iou_image", "f_max")},
                      "variant": entry.tags.get("variant"),
                      "created": created.isoformat(timespec="seconds"),
                      "git_commit": entry.tags.get("git.commit")})
@@ -127,11 +124,32 @@ def aliases(model: str) -> dict[str, str]:
     return {alias: str(version) for alias, version in found.items()}
 
 
-def evidence(model: str, version: str) -> Evidence:
-    """What a version's tags say about it."""
-    entry = MlflowClient().get_model_version(model, version)
-    return Evidence(version, entry.tags.get("fingerprint", ""), entry.tags.get("test_data", ""),
-                    _scores(entry))
+def tags(model: str, version: str) -> dict[str, str]:
+    """What is recorded with a version."""
+    return dict(MlflowClient().get_model_version(model, version).tags)
+
+
+def set_tags(model: str, version: str, values: dict[str, str | None]) -> None:
+    """Record with a version; None removes what was recorded."""
+    client, before = MlflowClient(), tags(model, version)
+    for key, value in values.items():
+        if value is not None:
+            client.set_model_version_tag(model, version, key, value)
+        elif key in before:
+            client.delete_model_version_tag(model, version, key)
+
+
+def crown(model: str, version: str) -> None:
+    """Move alias ``champion`` to a version; the champion before becomes ``previous``.
+
+    ``champion`` comes last of the two: whoever is interrupted can just try again.
+    """
+    client, before = MlflowClient(), aliases(model)
+    if CHAMPION in before:
+        client.set_registered_model_alias(model, PREVIOUS, before[CHAMPION])
+    client.set_registered_model_alias(model, CHAMPION, version)
+    if before.get(CHALLENGER) == version:
+        client.delete_registered_model_alias(model, CHALLENGER)
 
 
 def download_weights(uri: str) -> Path:
@@ -167,7 +185,8 @@ def download_weights(uri: str) -> Path:
         except (MlflowException, OSError) as error:
             raise UserError(f"{uri}: the registry knows version {version}, but its files cannot be "
                             f"read ({str(error).splitlines()[0]}); if the repository was moved, "
-                            "register the model again with 'dvc repro -f evaluate'") from None
+                            "move it back, or delete that version and register it anew with "
+                            "'make promote'") from None
     return next(Path(fetched).glob("*.safetensors"))
 
 
@@ -214,28 +233,29 @@ def _create_version(model: str, model_id: str, run_id: str, tags: dict[str, str]
 
 
 def _evidence_tags(card: Card, metrics: dict[str, dict[str, float]], run_id: str) -> dict[str, str]:
-    split, scores = next(iter(metrics.items()))
-    tags = {"fingerprint": card.fingerprint, "variant": card.variant, "size": card.size,
+    split, figures = next(iter(metrics.items()))
+    evidence = {"fingerprint": card.fingerprint, "variant": card.variant, "size": card.size,
             "threshold": card.threshold, "run": run_id, "split": split,
             "git.commit": card.git_commit, "data.fingerprint": card.data.get("fingerprint"),
             "data.dvc_md5": card.data.get("dvc_md5"),
-            "test_data": f"{split} {card.data.get('test_fingerprint', '')}".strip(),
-            **{f"{split}.{name}": value for name, value in scores.items()}}
-    return {key: str(value) for key, value in tags.items() if value is not None}
+            "test_data": f"{split} {card.data['splits'][split]['fingerprint']}",
+            **{f"{split}.{name}": value for name, value in figures.items()}}
+    return {key: str(value) for key, value in evidence.items() if value is not None}
 
 
-def _scores(entry: ModelVersion) -> dict[str, float]:
-    prefix = entry.tags.get("split", "test") + "."
-    return {key.removeprefix(prefix): float(value) for key, value in entry.tags.items()
+def scores(recorded: dict[str, str]) -> dict[str, float]:
+    """The figures among a version's tags, by name as in ``reports/metrics.json``."""
+    prefix = recorded.get("split", "test") + "."
+    return {key.removeprefix(prefix): float(value) for key, value in recorded.items()
             if key.startswith(prefix)}
 
 
 def _describe(card: Card, metrics: dict[str, dict[str, float]]) -> str:
-    split, scores = next(iter(metrics.items()))
+    split, figures = next(iter(metrics.items()))
     data = card.data.get("dvc_md5") or card.data.get("fingerprint") or "unknown"
     return (f"{card.variant} at {card.size} px, epoch {card.epoch}: {split} IoU "
-            f"{scores['iou']:.4f} pooled, {scores['iou_image']:.4f} mean, on "
-            f"{scores['images']:.0f} images at threshold {card.threshold:.3f}. "
+            f"{figures['iou']:.4f} pooled, {figures['iou_image']:.4f} mean, on "
+            f"{figures['images']:.0f} images at threshold {card.threshold:.3f}. "
             f"Data {data[:8]}, code {(card.git_commit or 'unknown')[:8]}.")
 
 

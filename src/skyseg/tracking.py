@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 # Tells MLflow's UI to show an experiment as model training; without it, it guesses, often GenAI.
 KIND = ("mlflow.experimentKind", "custom_model_development")
+# What the figures of ``reports/metrics.json`` are called: ``val/...`` is each epoch's, measured at
+# training size, so those measured on the same photographs at their own size are named apart.
+FIGURES = {"test": "test", "val": "val_full_size"}
 SAMPLING_SECONDS = 5  # of system metrics
 METRICS_A_BATCH = 1000  # MLflow's limit
 NOTE_CHARACTERS = 8000  # MLflow's limit on a tag
@@ -220,8 +223,8 @@ def log_evaluation(root: Path, card: Card, metrics: dict[str, dict[str, float]],
             _log_inputs(run.info.run_id, card.data, ("train", "val"))
         run_id = run.info.run_id
         _log_metrics(run_id, _missing(_history(root), _epochs(run)))
-        figures = {f"{split}/{name}": value for split, scores in metrics.items()
-                   for name, value in scores.items() if isinstance(value, int | float)}
+        figures = {f"{FIGURES[split]}/{name}": value for split, scores in metrics.items()
+                   for name, value in scores.items()}
         changed = {name: value for name, value in figures.items()
                    if not _same(run.data.metrics.get(name), value)}
         note = _model_card(root)
@@ -336,10 +339,9 @@ def _log_inputs(run_id: str, dataset: dict[str, Any], contexts: tuple[str, ...])
         entry = dataset.get("splits", {}).get(split)
         if entry is None:  # a split without images is left out
             continue
-        images = entry["images"] if isinstance(entry, dict) else entry
         data = Dataset(f"data/{split}", digest, source_type="local",
                        source=json.dumps({"uri": "data"}),
-                       profile=json.dumps({"num_rows": images}))
+                       profile=json.dumps({"num_rows": entry["images"]}))
         inputs.append(DatasetInput(data, [InputTag("mlflow.data.context", split)]))
     MlflowClient().log_inputs(run_id, inputs)
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from skyseg.data.transforms import augment, augmenter, normalise
+from skyseg.data.tensors import normalise
+from skyseg.data.transforms import augment, augmenter
 from skyseg.params import AugmentParams
 from skyseg.u2net import IMAGENET_MEAN, IMAGENET_STD
 

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
-from tiny import make_pairs, make_params
 
 from skyseg import engine
 from skyseg.checkpoint import load_model, load_state
@@ -15,6 +14,7 @@ from skyseg.losses import OUTPUTS
 from skyseg.stages import train as stage
 from skyseg.stages.prepare import prepare
 from skyseg.u2net import build_model
+from tiny import make_pairs, make_params
 
 pytest_plugins = ["mlflow_store"]
 

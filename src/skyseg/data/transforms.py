@@ -1,8 +1,6 @@
-"""From uint8 batches to what the network sees: random changes for training, then normalisation."""
+"""Random changes to training samples, as torchvision transforms on uint8 tensors."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,23 +8,6 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from skyseg.params import AugmentParams
-from skyseg.u2net import IMAGENET_MEAN, IMAGENET_STD
-
-
-def normalise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN,
-              std: Sequence[float] = IMAGENET_STD) -> Tensor:
-    """Network input: scaled to 0..1, then standardised a channel. Never by the image's own maximum.
-
-    Args:
-        images: uint8 [B, 3, H, W], RGB.
-        mean, std: three numbers each, of channels in 0..1.
-
-    Returns:
-        float32 [B, 3, H, W].
-    """
-    centre, spread = (torch.tensor(values, device=images.device).view(1, 3, 1, 1)
-                      for values in (mean, std))
-    return images.float().div_(255).sub_(centre).div_(spread)
 
 
 def augmenter(params: AugmentParams, size: int) -> v2.Transform:

@@ -77,7 +77,7 @@ def photograph(canvas: Canvas, rng: np.random.Generator, width: int, height: int
     metered = float((rgb.mean(-1) * weight).sum() / weight.sum())
     if not dark and mask.mean() < 0.95:
         exposure *= np.clip((0.40 / max(metered, 0.02)) ** 0.45, 0.75, 1.8)
-    if chance(rng, 0.1):
+    if chance(rng, 0.05):
         exposure *= uniform(rng, 1.2, 1.7)  # over-exposed: clouds and pale walls burn out
     warmth, tint = rng.normal(0, [0.06, 0.02])
     balance = np.exp([warmth, tint, -warmth])

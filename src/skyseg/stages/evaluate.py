@@ -62,7 +62,8 @@ def evaluate(params: Params, root: Path) -> None:
                                   params.registry.experiment)
     version = registry.register(weights, predictor.card, {split: scores}, run,
                                 params.registry.model)
-    print(f"registered: {params.registry.model} version {version}, alias challenger")
+    print(f"registered: {params.registry.model} version {version}; 'make promote' makes it the "
+          "champion if it is no worse")
 
 
 def score(weights: Path, params: Params, root: Path) -> dict[str, float]:
@@ -91,7 +92,7 @@ def evaluation_samples(params: Params, root: Path) -> list[Sample]:
 
 def score_samples(predictor: Predictor, samples: list[Sample], encoding: Encoding,
                   batch_size: int) -> Iterator[metrics.ImageStats]:
-    """Measure each sample at its own resolution; photographs are decoded while others are scored."""
+    """Measure each sample at its own resolution, decoding some while others are scored."""
     def load(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         return read_image(sample.image), read_mask(sample.mask, encoding)
 

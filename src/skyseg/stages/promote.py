@@ -10,15 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mlflow import MlflowClient
-
 from skyseg import registry, tracking
 from skyseg.checkpoint import Card, load_card
 from skyseg.data.manifest import read_dataset
 from skyseg.errors import UserError
 from skyseg.params import Params
-from skyseg.promotion import Decision, Evidence, decide
-from skyseg.registry import CHALLENGER, CHAMPION, PREVIOUS
+from skyseg.promotion import Evidence, decide
+from skyseg.registry import CHAMPION, PREVIOUS
 
 
 def promote(params: Params, root: Path, uri: str | None = None, force: str | None = None) -> str:
@@ -49,8 +47,8 @@ def promote(params: Params, root: Path, uri: str | None = None, force: str | Non
     with tracking.store_errors():
         version = _registered(params, root, weights, card)
         before = registry.aliases(model)
-        challenger = registry.evidence(model, version)
-        champion = registry.evidence(model, before[CHAMPION]) if CHAMPION in before else None
+        challenger = _evidence(model, version)
+        champion = _evidence(model, before[CHAMPION]) if CHAMPION in before else None
         if champion and not force and champion.test_data != challenger.test_data:
             champion = _measured_here(params, root, champion, challenger)
         decision = decide(challenger, champion, params.promote)
@@ -62,8 +60,10 @@ def promote(params: Params, root: Path, uri: str | None = None, force: str | Non
             raise UserError(
                 f"{model} version {version} is not promoted: {why}. Nothing was moved; "
                 "--force 'why' promotes it all the same and records the reason")
-        _move(model, version, before)
-        _record(model, version, decision, force)
+        registry.crown(model, version)
+        registry.set_tags(model, version, {
+            "promoted_at": _now(), "promotion.reason": why,
+            "promotion.forced": None if decision.ok else force})
     forced = "" if decision.ok else f", forced: {force}"
     print(f"{model} version {version} is the champion now in {store}: {why}{forced}")
     if CHAMPION in before:
@@ -82,17 +82,16 @@ def rollback(params: Params, root: Path, uri: str | None = None) -> str:
     """
     store = tracking.connect(root, uri)
     model = params.registry.model
-    client = MlflowClient()
     with tracking.store_errors():
         before = registry.aliases(model)
         version = before.get(PREVIOUS)
         if version is None or version == before.get(CHAMPION):
             raise UserError(f"{model} in {store}: nothing to roll back to, no champion was "
                             "replaced yet; 'skyseg models' lists the versions")
-        _move(model, version, before)
-        client.set_model_version_tag(model, version, "promoted_at", _now())
-        client.set_model_version_tag(model, version, "promotion.reason",
-                                     f"rolled back from version {before.get(CHAMPION)}")
+        registry.crown(model, version)
+        registry.set_tags(model, version, {
+            "promoted_at": _now(),
+            "promotion.reason": f"rolled back from version {before.get(CHAMPION)}"})
     print(f"{model} version {version} is the champion again in {store}; "
           f"version {before.get(CHAMPION)} is 'previous'")
     return version
@@ -136,25 +135,11 @@ def _measured_here(params: Params, root: Path, champion: Evidence, challenger: E
     return replace(champion, test_data=here, metrics=score(weights, params, root))
 
 
-def _move(model: str, version: str, before: dict[str, str]) -> None:
-    """Move the aliases. ``champion`` comes last: whoever is interrupted can just try again."""
-    client = MlflowClient()
-    if CHAMPION in before:
-        client.set_registered_model_alias(model, PREVIOUS, before[CHAMPION])
-    client.set_registered_model_alias(model, CHAMPION, version)
-    if before.get(CHALLENGER) == version:
-        client.delete_registered_model_alias(model, CHALLENGER)
-
-
-def _record(model: str, version: str, decision: Decision, force: str | None) -> None:
-    """Keep with the version why it was promoted."""
-    client = MlflowClient()
-    client.set_model_version_tag(model, version, "promoted_at", _now())
-    client.set_model_version_tag(model, version, "promotion.reason", "; ".join(decision.reasons))
-    if not decision.ok:
-        client.set_model_version_tag(model, version, "promotion.forced", str(force))
-    elif "promotion.forced" in client.get_model_version(model, version).tags:
-        client.delete_model_version_tag(model, version, "promotion.forced")
+def _evidence(model: str, version: str) -> Evidence:
+    """What the registry says about a version."""
+    recorded = registry.tags(model, version)
+    return Evidence(version, recorded.get("fingerprint", ""), recorded.get("test_data", ""),
+                    registry.scores(recorded))
 
 
 def _now() -> str:

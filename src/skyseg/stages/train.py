@@ -86,7 +86,8 @@ def train(params: Params, root: Path) -> None:
 
     with tracking.training_run(
             params.registry.experiment, run_name(params), description(params, dataset, hardware),
-            params=flatten(params), tags={"variant": params.model.variant, "hardware": str(hardware)},
+            params=flatten(params),
+            tags={"variant": params.model.variant, "hardware": str(hardware)},
             dataset=dataset.model_dump(), resume=progress.run) as run:
         progress.run = run.id
         run.replay(progress.history)
@@ -120,7 +121,8 @@ def initial_model(params: Params, root: Path) -> U2Net:
     model = build_model(params.model.variant)
     source = params.model.init
     if source:
-        weights = registry.download_weights(source) if source.startswith("models:") else root / source
+        weights = (registry.download_weights(source) if source.startswith("models:")
+                   else root / source)
         load_into(model, read_weights(weights), f"model.init: {source}")
     return model
 
@@ -148,7 +150,7 @@ def resume(learner: engine.Learner, state: Path, fingerprint: str) -> Progress:
         slots.setdefault(int(index), {})[slot] = tensor
     learner.optimizer.load_state_dict(
         {"state": slots, "param_groups": learner.optimizer.state_dict()["param_groups"]})
-    learner.scheduler.load_state_dict(notes["scheduler"])
+    learner.scheduler.load_state_dict(notes["scheduler"] | {"lr_lambdas": [None]})
     for group, lr in zip(learner.optimizer.param_groups, learner.scheduler.get_last_lr(),
                          strict=True):
         group["lr"] = lr
@@ -159,12 +161,13 @@ def resume(learner: engine.Learner, state: Path, fingerprint: str) -> Progress:
 
 def save_progress(state: Path, learner: engine.Learner, progress: Progress, fingerprint: str
                   ) -> None:
-    """Write what ``resume`` reads. Random numbers need no state: they follow from seed and epoch."""
+    """Write what ``resume`` reads. Random numbers follow from seed and epoch: no state."""
     slots = {f"{index}/{name}": tensor
              for index, values in learner.optimizer.state_dict()["state"].items()
              for name, tensor in values.items()}
-    parts = {"model": learner.model.state_dict(), "average": learner.average.state_dict(),
-             "optimizer": slots, "best": progress.best_weights}
+    parts: dict[str, dict[str, Tensor]] = {
+        "model": learner.model.state_dict(), "average": learner.average.state_dict(),
+        "optimizer": slots, "best": progress.best_weights}
     scheduler = {key: value for key, value in learner.scheduler.state_dict().items()
                  if key != "lr_lambdas"}
     best = progress.best.model_dump() if progress.best else None
@@ -200,7 +203,7 @@ def run_epoch(progress: Progress, learner: engine.Learner, arrays: Arrays, param
         bar.set_postfix_str(f"loss {loss:.3f}{iou}", refresh=False)
         bar.update(images)
 
-    lr, start = learner.scheduler.get_last_lr()[0], time.perf_counter()
+    lr, start = float(learner.scheduler.get_last_lr()[0]), time.perf_counter()
     trained = engine.train_one_epoch(
         learner, engine.batches(*arrays.train, size, hardware.device, order),
         augmenter(params.train.augment, params.model.size), params.train, hardware, arrays.names,

@@ -1,0 +1,26 @@
+"""From uint8 pictures to the network's input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from skyseg.u2net import IMAGENET_MEAN, IMAGENET_STD
+
+
+def normalise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN,
+              std: Sequence[float] = IMAGENET_STD) -> Tensor:
+    """Network input: scaled to 0..1, then standardised a channel. Never by the image's own maximum.
+
+    Args:
+        images: uint8 [B, 3, H, W], RGB.
+        mean, std: three numbers each, of channels in 0..1.
+
+    Returns:
+        float32 [B, 3, H, W].
+    """
+    centre, spread = (torch.tensor(values, device=images.device).view(1, 3, 1, 1)
+                      for values in (mean, std))
+    return images.float().div_(255).sub_(centre).div_(spread)
