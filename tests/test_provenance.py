@@ -27,5 +27,5 @@ def test_commit_and_dirt(tmp_path):
 
 
 def test_fingerprint_depends_on_settings_and_data():
-    assert run_fingerprint({"a": 1}, "x") == run_fingerprint({"a": 1}, "x")
-    assert len({run_fingerprint(s, d) for s in ({"a": 1}, {"a": 2}) for d in "xy"}) == 4
+    assert run_fingerprint({"a": 1}, ["x"]) == run_fingerprint({"a": 1}, ["x"])
+    assert len({run_fingerprint(s, [d]) for s in ({"a": 1}, {"a": 2}) for d in "xy"}) == 4

@@ -47,6 +47,8 @@ class Card(BaseModel):
     """The data set: fingerprint, DVC's md5, images a split."""
     params: dict[str, Any] = {}
     """The run's settings under DVC's names."""
+    start: str | None = None
+    """SHA-256 of the weights the training started from; null for random ones."""
     git_commit: str | None = None
     """Commit of the code; ends in -dirty where the working tree differed from it."""
     run: str | None = None
@@ -142,7 +144,8 @@ def load_into(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
         return
     with torch.device("meta"):  # shapes only, no memory
         fits = [name for name in VARIANTS if _misfit(build_model(name), state) is None]
-    fix = f"these are weights of {fits[0]}: set model.variant to it" if fits else problem
+    fix = (f"these are weights of {fits[0]}: set model.variant to it, or name others" if fits
+           else problem)
     raise UserError(f"{source}: weights of another network; {fix}")
 
 

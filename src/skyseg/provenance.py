@@ -25,12 +25,12 @@ def git_commit(root: Path) -> str | None:
     return head.stdout.strip() + ("-dirty" if dirty else "")
 
 
-def run_fingerprint(settings: dict[str, Any], data: str) -> str:
-    """SHA-256 over settings, the data's fingerprint and the source of every loaded skyseg module.
+def run_fingerprint(settings: dict[str, Any], inputs: list[str | None]) -> str:
+    """SHA-256 over settings, the inputs' fingerprints and the source of every loaded skyseg module.
 
     Two trainings with equal fingerprints compute the same thing, so one can go on from the other.
     """
-    digest = hashlib.sha256(json.dumps([settings, data], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([settings, inputs], sort_keys=True).encode())
     for name, module in sorted(sys.modules.items()):
         source = getattr(module, "__file__", None)
         if source and (name == "__main__" or name.split(".")[0] == "skyseg"):

@@ -139,6 +139,7 @@ subjects are untested until you score them.
 | | |
 |---|---|
 | weights, SHA-256 | `{card.fingerprint}` |
+| starting weights, SHA-256 | `{card.start}` |
 | data, fingerprint | `{card.data["fingerprint"]}` |
 | data, DVC md5 | `{card.data.get("dvc_md5")}` |
 | git commit | `{card.git_commit}` |

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from skyseg import engine
 from skyseg.checkpoint import load_model, load_state
 from skyseg.errors import UserError
+from skyseg.files import sha256
 from skyseg.losses import OUTPUTS
 from skyseg.stages import train as stage
 from skyseg.stages.prepare import prepare
@@ -140,7 +141,9 @@ def test_initial_weights_are_used(prepared):
     torch.save(build_model("u2netp").state_dict(), prepared / "start.pth")
     params = settings().model_copy(update={"model": settings().model.model_copy(
         update={"init": "start.pth"})})
-    state = stage.initial_model(params, prepared).state_dict()
+    model, fingerprint = stage.initial_model(params, prepared)
+    assert fingerprint == sha256(prepared / "start.pth")
+    state = model.state_dict()
     expected = torch.load(prepared / "start.pth", weights_only=True)
     assert all(torch.equal(state[name], expected[name]) for name in expected)
 

@@ -57,7 +57,7 @@ def render_kind(kind: str, rng: np.random.Generator, scale: float) -> tuple[Arra
 
 def write_scenes(out: Path, count: int, seed: int, scale: float = 1.0, progress: bool = True
                  ) -> None:
-    """Write scenes 1 to ``count`` of a seed as ``out/images/scene_0001.jpg`` (quality 76 to 92),
+    """Write scenes 1 to ``count`` of a seed as ``out/images/scene_0001.jpg`` (quality 70 to 86),
     ``out/masks/scene_0001.png`` (mode L, 0 or 1) and ``out/scenes.csv``.
 
     A scene's bytes depend on its seed, index and scale, not on ``count``. Everything is written to
@@ -99,7 +99,7 @@ def _write_one(folder: Path, seed: int, scale: float, index: int) -> tuple[str, 
     """Render and save one scene; returns its row of scenes.csv."""
     name = f"scene_{index:04d}"
     image, mask, kind = render(seed, index, scale)
-    quality = 76 + (seed + 7 * index) % 17
+    quality = 70 + (seed + 7 * index) % 17
     Image.fromarray(image).save(folder / "images" / f"{name}.jpg", quality=quality, optimize=True)
     Image.fromarray(mask).save(folder / "masks" / f"{name}.png", optimize=True)
     return name, kind, f"{mask.mean():.4f}", seed, index

@@ -33,6 +33,7 @@ from skyseg.data.manifest import Dataset, read_dataset, read_manifest
 from skyseg.data.transforms import augmenter
 from skyseg.device import Hardware, choose
 from skyseg.errors import exit_code
+from skyseg.files import sha256
 from skyseg.params import Params, flatten, load_params
 from skyseg.provenance import git_commit, run_fingerprint
 from skyseg.u2net import U2Net, build_model
@@ -58,6 +59,8 @@ class Progress:
     best: Card | None = None
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     run: str | None = None
+    start: str | None = None
+    """SHA-256 of the initial weights; None for random ones."""
 
     @property
     def epoch(self) -> int:
@@ -76,11 +79,12 @@ def train(params: Params, root: Path) -> None:
     tracking.connect(root)
     hardware = choose(params.train.device, params.train.precision)
     steps = max(len(arrays.names) // params.train.batch_size, 1)
-    learner = engine.build_learner(initial_model(params, root), params.train,
-                                   steps * params.train.epochs, hardware)
+    model, start = initial_model(params, root)
+    learner = engine.build_learner(model, params.train, steps * params.train.epochs, hardware)
     state = root / "models" / "resume.safetensors"
-    fingerprint = run_fingerprint(flatten(params), dataset.fingerprint)
+    fingerprint = run_fingerprint(flatten(params), [dataset.fingerprint, start])
     progress = resume(learner, state, fingerprint)
+    progress.start = start
     print(f"training {params.model.variant} at {params.model.size} px on {hardware}: "
           f"{len(arrays.names)} images, {params.train.epochs} epochs", flush=True)
 
@@ -115,16 +119,17 @@ def open_arrays(prepared: Path) -> tuple[Dataset, Arrays]:
                                           open_split(prepared, "val"), names)
 
 
-def initial_model(params: Params, root: Path) -> U2Net:
-    """A seeded network, with the weights of ``model.init`` where it names some."""
+def initial_model(params: Params, root: Path) -> tuple[U2Net, str | None]:
+    """A seeded network, with the weights of ``model.init`` where it names some, and their SHA-256.
+    """
     torch.manual_seed(params.train.seed)
     model = build_model(params.model.variant)
     source = params.model.init
-    if source:
-        weights = (registry.download_weights(source) if source.startswith("models:")
-                   else root / source)
-        load_into(model, read_weights(weights), f"model.init: {source}")
-    return model
+    if not source:
+        return model, None
+    weights = registry.download_weights(source) if source.startswith("models:") else root / source
+    load_into(model, read_weights(weights), f"model.init: {source}")
+    return model, sha256(weights)
 
 
 def resume(learner: engine.Learner, state: Path, fingerprint: str) -> Progress:
@@ -248,7 +253,8 @@ def keep_best(progress: Progress, learner: engine.Learner, root: Path, params: P
                              in learner.average.module.state_dict().items()}
     card = Card(variant=params.model.variant, size=params.model.size,
                 threshold=validated["threshold"], epoch=progress.epoch, val=validated,
-                data=dataset.model_dump(), params=flatten(params), git_commit=git_commit(root),
+                data=dataset.model_dump(), params=flatten(params), start=progress.start,
+                git_commit=git_commit(root),
                 run=progress.run, created=datetime.now(UTC).isoformat(timespec="seconds"))
     progress.best = save_checkpoint(root / "models" / "best.safetensors", progress.best_weights,
                                     card)

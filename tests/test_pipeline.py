@@ -1,0 +1,198 @@
+"""The whole pipeline through real DVC and a real MLflow store, on a tiny data set."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from ruamel.yaml import YAML
+
+from tiny import make_pairs
+
+pytestmark = pytest.mark.pipeline
+
+ROOT = Path(__file__).parents[1]
+TINY = {"model": {"size": 32, "init": None},
+        "train": {"epochs": 2, "batch_size": 4, "device": "cpu"},
+        "evaluate": {"gallery": 3}}
+
+
+def run(folder, *command, check=True, **environment):
+    """Run a command as a user of the environment would; gives the finished process."""
+    environment = {name: value for name, value in os.environ.items()
+                   if not name.startswith("MLFLOW_")} | environment
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True,
+                          check=False)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def git(folder, *arguments):
+    return run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments)
+
+
+def store(folder):
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def runs(folder):
+    experiment = store(folder).get_experiment_by_name("skyseg")
+    return store(folder).search_runs([experiment.experiment_id])
+
+
+def versions(folder):
+    return store(folder).search_model_versions("name = 'skyseg'")
+
+
+def set_params(folder, **sections):
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")
+    for section, values in sections.items():
+        params[section].update(values)
+    yaml.dump(params, folder / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A clone of this working tree with a tiny data set, after its first ``dvc repro``."""
+    folder = tmp_path_factory.mktemp("pipeline") / "clone"
+    listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith(".dvc/sample"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    make_pairs(folder / "data", 20)
+    (folder / "models").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "tests" / "tiny.py", folder / "models" / "start.safetensors")  # not read
+    set_params(folder, **TINY)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    run(folder, "dvc", "add", "--quiet", "data", "models/start.safetensors")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "tiny data")
+    run(folder, "dvc", "repro")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "first run")
+    return folder
+
+
+def test_repro_leaves_a_registered_version_with_its_evidence(repository):
+    [version] = versions(repository)
+    card = json.loads((repository / "models" / "best.json").read_text())
+    metrics = json.loads((repository / "reports" / "metrics.json").read_text())["test"]
+    assert (str(version.version), version.aliases) == ("1", ["challenger"])
+    assert version.tags["fingerprint"] == card["fingerprint"]
+    assert float(version.tags["test.iou"]) == pytest.approx(metrics["iou"], abs=1e-5)
+    [logged] = runs(repository)
+    assert logged.info.run_id == card["run"] == version.run_id
+    assert logged.data.metrics["test/iou"] == pytest.approx(metrics["iou"], abs=1e-5)
+    assert logged.data.tags["mlflow.source.git.commit"] == card["git_commit"].split("-")[0]
+    assert {i.dataset.digest for i in logged.inputs.dataset_inputs} == {card["data"]["dvc_md5"]}
+
+
+def test_nothing_is_left_untidy(repository):
+    assert git(repository, "status", "--porcelain").stdout == ""
+
+
+def test_a_second_repro_does_nothing(repository):
+    start = time.perf_counter()
+    done = run(repository, "dvc", "repro")
+    assert "up to date" in done.stdout
+    assert time.perf_counter() - start < 30
+    assert len(runs(repository)) == len(versions(repository)) == 1
+
+
+@pytest.mark.parametrize(("file", "reruns"), [
+    ("src/skyseg/scenes/sky.py", set()),
+    ("src/skyseg/cli.py", set()),
+    ("src/skyseg/losses.py", {"train"}),
+    ("src/skyseg/metrics.py", {"train", "evaluate"}),
+    ("src/skyseg/data/split.py", {"prepare", "train", "evaluate"})])
+def test_an_edit_reruns_exactly_what_it_touches(repository, file, reruns):
+    before = (repository / file).read_text()
+    try:
+        (repository / file).write_text(before + "\n# edited\n")
+        status = json.loads(run(repository, "dvc", "status", "--json").stdout)
+        changed = {stage for stage, changes in status.items()
+                   if any(file in change.get("changed deps", {}) for change in changes)}
+    finally:
+        (repository / file).write_text(before)
+    assert changed == reruns
+
+
+@pytest.mark.parametrize("temporary", [False, True])
+def test_experiments_lose_no_run(repository, temporary):
+    before = {r.info.run_id for r in runs(repository)}
+    rate = 0.0005 if temporary else 0.0007
+    run(repository, "dvc", "exp", "run", "-S", f"train.lr={rate}",
+        *(["--temp"] if temporary else []))
+    [new] = [r for r in runs(repository) if r.info.run_id not in before]
+    assert new.data.params["train.lr"] == str(rate)
+    assert "test/iou" in new.data.metrics
+    shown = run(repository, "dvc", "exp", "show", "--csv").stdout
+    assert str(rate) in shown
+    git(repository, "checkout", "--quiet", ".")
+    run(repository, "dvc", "checkout", "--quiet")
+
+
+def test_metrics_params_and_plots(repository):
+    shown = json.loads(run(repository, "dvc", "metrics", "show", "--json").stdout)
+    assert "iou" in json.dumps(shown)
+    set_params(repository, train={"lr": 0.01})
+    difference = json.loads(run(repository, "dvc", "params", "diff", "--json").stdout)
+    git(repository, "checkout", "--quiet", "params.yaml")
+    assert difference["params.yaml"]["train.lr"]["new"] == 0.01
+    run(repository, "dvc", "plots", "show", "--out", "plots")
+    page = (repository / "plots" / "index.html").read_text()
+    for expected in ("Loss, summed over the seven outputs", "Validation", "Precision and recall",
+                     "gallery.png"):
+        assert expected in page
+    shutil.rmtree(repository / "plots")
+
+
+def test_a_second_clone_with_an_empty_store_promotes_what_dvc_restored(repository, tmp_path):
+    run(repository, "dvc", "remote", "add", "--default", "--local", "shared",
+        str(tmp_path / "remote"))
+    run(repository, "dvc", "push", "--quiet")
+    git(tmp_path, "clone", "--quiet", str(repository), "second")
+    second = tmp_path / "second"
+    run(second, "dvc", "remote", "add", "--default", "--local", "shared", str(tmp_path / "remote"))
+    run(second, "dvc", "pull", "--quiet", "models/best.safetensors", "models/best.json")
+    done = run(second, sys.executable, "-m", "skyseg", "promote", PYTHONPATH="src")
+    assert "version 1 is the champion now" in done.stdout
+    [version] = versions(second)
+    assert version.aliases == ["champion"]
+    [restored] = runs(second)
+    assert restored.data.tags["restored"] == "from the workspace"
+    assert len(store(second).get_metric_history(restored.info.run_id, "val/iou")) == 2
+
+
+def test_a_killed_training_goes_on_at_the_next_repro(repository):
+    set_params(repository, train={"epochs": 30, "seed": 5})
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    process = subprocess.Popen(["dvc", "repro"], cwd=repository, env=environment,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               start_new_session=True)
+    history = repository / "reports" / "history.csv"
+    deadline = time.monotonic() + 120
+    while not (history.exists() and len(history.read_text().splitlines()) > 3):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {v.version for v in versions(repository)}
+    done = run(repository, "dvc", "repro")
+    assert "going on after epoch" in done.stdout
+    assert len(history.read_text().splitlines()) == 31
+    [version] = [v for v in versions(repository) if v.version not in before]
+    steps = [m.step for m in store(repository).get_metric_history(version.run_id, "val/iou")]
+    assert steps == list(range(1, 31))
+    git(repository, "checkout", "--quiet", ".")
