@@ -5,7 +5,9 @@ import pickletools
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from skyseg import checkpoint
 from skyseg.checkpoint import (
     Card,
     card_path,
@@ -16,7 +18,7 @@ from skyseg.checkpoint import (
     save_checkpoint,
     save_state,
 )
-from skyseg.errors import UserError
+from skyseg.errors import UserError, exit_code
 from skyseg.files import sha256
 from skyseg.u2net import build_model
 
@@ -134,3 +136,15 @@ def test_a_failed_save_keeps_the_earlier_checkpoint(weights, network):
         save_checkpoint(weights, {"x": "not a tensor"}, Card(variant="u2netp", size=64))
     assert (weights.read_bytes(), card_path(weights).read_bytes()) == before
     assert sorted(p.name for p in weights.parent.iterdir()) == ["best.json", "best.safetensors"]
+
+
+def test_a_full_disk_is_one_line(weights, monkeypatch, capsys):
+    def full(*_):  # what safetensors 0.8 raises on a full tmpfs
+        raise SafetensorError("Error while serializing: I/O error: No space left on device "
+                              "(os error 28)")
+    before = weights.read_bytes()
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    card = Card(variant="u2netp", size=64)
+    assert exit_code(lambda: save_checkpoint(weights, {"x": torch.ones(9)}, card)) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    assert weights.read_bytes() == before

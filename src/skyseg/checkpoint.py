@@ -7,6 +7,7 @@ The state a killed training goes on from is one safetensors file. No pickle is w
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def save_checkpoint(weights: Path, state: dict[str, Tensor], card: Card) -> Card
         The card with the fingerprint of the weights filled in.
     """
     with written_aside(weights) as aside:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in state.items()}, aside)
+        _write(aside, state)
         card = card.model_copy(update={"fingerprint": sha256(aside)})
     write_text(card_path(weights), card.model_dump_json(indent=2) + "\n")
     return card
@@ -152,8 +153,7 @@ def load_into(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
 def save_state(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
     """Write the state training goes on from: tensors, and JSON-able notes in the file's header."""
     with written_aside(path) as aside:
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()},
-                  aside, metadata={"notes": json.dumps(notes)})
+        _write(aside, tensors, {"notes": json.dumps(notes)})
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -164,6 +164,17 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
     except (FileNotFoundError, SafetensorError, KeyError, TypeError, json.JSONDecodeError):
         return None
+
+
+def _write(path: Path, tensors: dict[str, Tensor], notes: dict[str, str] | None = None) -> None:
+    """Write a safetensors file; a full disk is an OSError, as everywhere else."""
+    try:
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()},
+                  path, notes)
+    except SafetensorError as error:
+        if "os error 28" in str(error):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path)) from None
+        raise
 
 
 def _misfit(model: nn.Module, state: dict[str, Tensor]) -> str | None:
