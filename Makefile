@@ -65,8 +65,10 @@ $(READY): requirements.txt pyproject.toml
 	uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
 	@touch $@
 
-data: data.dvc | setup ## Get the data set that data.dvc names, unless data/ is there
-	@test -e data || dvc pull data.dvc
+.PHONY: data
+data: setup ## Get data and starting weights from their remote, unless they are here
+	@for target in data models/start.safetensors; do \
+		test -e $$target || dvc pull $$target; done
 
 .PHONY: help
 help: ## This list

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import sys
+from contextlib import closing, suppress
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Annotated, Any
@@ -158,8 +160,15 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")
         except OSError as error:
             raise UserError(f"port {port} cannot be used ({error.strerror}); stop what is using "
                             f"it, or choose another: skyseg ui --port {port % 65535 + 1}") from None
+    from skyseg.params import load_params
+
+    found = _experiment(uri, load_params().registry.experiment)
+    page = f"experiments/{found}/runs" if found else "experiments"
+    # MLflow 3.17 opens in its GenAI view, whatever the experiment's kind, unless the address says
+    # otherwise or the browser remembers another choice.
     print(f"MLflow on {uri}, in some seconds at\n"
-          f"  http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning\n"
+          f"  http://127.0.0.1:{port}/#/{page}?workflowType=machine_learning\n"
+          "Choose 'Model training' at the top left once, and the browser keeps to it.\n"
           "Ctrl-C ends it.", flush=True)
     # The job runner's seven processes serve GenAI evaluations, which nobody runs here.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -168,6 +177,15 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
         "--backend-store-uri", uri, "--workers", "1", "--uvicorn-opts", "--no-access-log",
         "--artifacts-destination", str(artifact_folder(uri) or "mlartifacts")], environment)
+
+
+def _experiment(uri: str, name: str) -> str | None:
+    """The id of an experiment in a sqlite store, None elsewhere; asking MLflow costs seconds."""
+    with (suppress(sqlite3.Error),
+          closing(sqlite3.connect(f"file:{uri.removeprefix('sqlite:///')}?mode=ro", uri=True)) as db):
+        row = db.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else None
+    return None
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from PIL import Image
 from skyseg import metrics
 from skyseg.checkpoint import Card
 from skyseg.files import write_text, written_aside
-from skyseg.pictures import error_overlay, sheet
+from skyseg.pictures import error_overlay, fit, sheet
 
 # Image, predicted foreground, true mask, caption.
 Finding = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint8], str]
+
+COLUMNS, CELL = 4, (320, 240)  # of a sheet of overlays; pixels
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -48,10 +50,18 @@ def write_png(path: Path, picture: Image.Image) -> None:
         picture.save(aside, format="PNG", optimize=True)
 
 
-def error_sheet(findings: Sequence[Finding], columns: int = 4, cell: int = 320) -> Image.Image:
-    """A contact sheet of what a model found, right and wrong pixels coloured."""
-    return sheet([(error_overlay(image, found, mask), caption)
-                  for image, found, mask, caption in findings], columns=columns, cell=cell)
+def error_sheet(findings: Iterable[Finding]) -> Image.Image:
+    """A contact sheet of what a model found, right and wrong pixels coloured.
+
+    Each finding is shrunk as it comes: an iterator of large photographs needs little memory.
+    """
+    def picture(image: NDArray[np.uint8], found: NDArray[np.bool_], mask: NDArray[np.uint8]
+                ) -> NDArray[np.uint8]:
+        small, truth = fit(image, mask, CELL)
+        return error_overlay(small, fit(image, found.astype(np.uint8), CELL)[1], truth)
+
+    return sheet([(picture(image, found, mask), caption)
+                  for image, found, mask, caption in findings], columns=COLUMNS, cell=CELL)
 
 
 def threshold_table(histograms: NDArray[np.int64]) -> pd.DataFrame:

@@ -48,6 +48,7 @@ def test_a_split_that_is_not_there(model, tmp_path):
 
 
 def test_a_misspelt_format_is_one_line(model, tmp_path):
-    result = CliRunner().invoke(app, ["benchmark", model, "--data", str(tmp_path), "--format", "coco"])
+    result = CliRunner().invoke(app, ["benchmark", model, "--data", str(tmp_path),
+                                      "--format", "coco"])
     assert isinstance(result.exception, UserError)
     assert "--format" in str(result.exception)

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL.Image import Image
 
 from skyseg import metrics, registry, report, tracking
 from skyseg.data.images import read_image
@@ -117,22 +116,21 @@ def write_reports(root: Path, params: Params, predictor: Predictor, samples: lis
     report.write_csv(folder / "thresholds.csv", table)
     report.write_png(folder / "curves.png", report.curves(table, scores))
     shown = worst.head(params.evaluate.gallery)
-    report.write_png(folder / "gallery.png", gallery(predictor, samples, shown, dataset.encoding))
+    findings = find_again(predictor, samples, shown, dataset.encoding)
+    report.write_png(folder / "gallery.png", report.error_sheet(findings))
     card = report.model_card(predictor.card, scores, split, dataset.decided, worst.head(WORST))
     report.write_text(root / "reports" / "model_card.md", card)
     report.write_json(root / "reports" / "metrics.json", {split: scores})
 
 
-def gallery(predictor: Predictor, samples: list[Sample], shown: pd.DataFrame, encoding: Encoding
-            ) -> Image:
-    """Overlays of the images in ``shown``, predicted again: no map is kept while scoring."""
-    findings = []
+def find_again(predictor: Predictor, samples: list[Sample], shown: pd.DataFrame,
+               encoding: Encoding) -> Iterator[report.Finding]:
+    """Predict the images in ``shown`` once more: no map is kept while scoring."""
     for row in shown.itertuples():
         sample = samples[row.Index]
         image, mask = read_image(sample.image), read_mask(sample.mask, encoding)
         found = predictor.probability(image) >= predictor.card.threshold
-        findings.append((image, found, mask, f"{sample.id}  IoU {row.iou:.3f}"))
-    return report.error_sheet(findings)
+        yield image, found, mask, f"{sample.id}  IoU {row.iou:.3f}"
 
 
 if __name__ == "__main__":
