@@ -181,8 +181,8 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")
 
 def _experiment(uri: str, name: str) -> str | None:
     """The id of an experiment in a sqlite store, None elsewhere; asking MLflow costs seconds."""
-    with (suppress(sqlite3.Error),
-          closing(sqlite3.connect(f"file:{uri.removeprefix('sqlite:///')}?mode=ro", uri=True)) as db):
+    file = f"file:{uri.removeprefix('sqlite:///')}?mode=ro"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(file, uri=True)) as db:
         row = db.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else None
     return None

@@ -24,19 +24,19 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
-    "street": Kind(28, towns.street, True),
-    "mountains": Kind(9, country.mountains, True),
+    "street": Kind(32, towns.street, True),
+    "mountains": Kind(8, country.mountains, True),
     "fields": Kind(10, country.fields, True),
     "sea": Kind(9, country.sea, True),
     "lake": Kind(3, country.lake, True),
-    "skyline": Kind(6, towns.skyline, True),
-    "house": Kind(10, towns.house, True),
-    "park": Kind(5, country.park, True),
+    "skyline": Kind(5.5, towns.skyline, True),
+    "house": Kind(12, towns.house, True),
+    "park": Kind(3, country.park, True),
     "upward": Kind(4, country.upward, True),
     "tower": Kind(2, towns.tower, True),
     "bridge": Kind(2, towns.bridge, True),
-    "indoor": Kind(8.5, indoor, False),
+    "indoor": Kind(6.5, indoor, False),
     "forest": Kind(1, country.forest, False),
-    "facade": Kind(2, towns.facade, False),
+    "facade": Kind(1.5, towns.facade, False),
     "surface": Kind(0.5, country.surface, False),
 }

@@ -53,8 +53,8 @@ PALE = ((0.55, 0.72, 0.92), (0.84, 0.90, 0.96))
 DAY, SHADE = (0.78, 0.74, 0.66), (0.30, 0.33, 0.38)
 
 MOODS = {
-    "clear": Mood(18, BLUE, PALE, DAY, SHADE, "", 0.15),
-    "cumulus": Mood(23, BLUE, PALE, DAY, SHADE, "cumulus", 0.08),
+    "clear": Mood(19, BLUE, PALE, DAY, SHADE, "", 0.15),
+    "cumulus": Mood(23.5, BLUE, PALE, DAY, SHADE, "cumulus", 0.08),
     "cirrus": Mood(11, BLUE, PALE, DAY, SHADE, "cirrus", 0.15),
     "hazy": Mood(6, ((0.50, 0.62, 0.74), (0.70, 0.78, 0.85)), ((0.80, 0.82, 0.82), (0.93,) * 3),
                  (0.40, 0.38, 0.34), (0.42, 0.42, 0.43), "", 0.1),
@@ -74,10 +74,10 @@ MOODS = {
     "sunset": Mood(3, ((0.20, 0.22, 0.40), (0.45, 0.40, 0.52)),
                    ((0.95, 0.40, 0.15), (1.0, 0.68, 0.40)),
                    (0.30, 0.16, 0.08), (0.13, 0.11, 0.13), "broken", 0.5),
-    "dusk": Mood(2.5, ((0.05, 0.10, 0.26), (0.22, 0.28, 0.45)),
+    "dusk": Mood(1.5, ((0.05, 0.10, 0.26), (0.22, 0.28, 0.45)),
                  ((0.35, 0.40, 0.58), (0.80, 0.58, 0.55)),
                  (0.04,) * 3, (0.14, 0.15, 0.20), "cirrus", 0.0, night=True),
-    "night": Mood(1, ((0.01, 0.015, 0.04), (0.04, 0.06, 0.13)),
+    "night": Mood(0.5, ((0.01, 0.015, 0.04), (0.04, 0.06, 0.13)),
                   ((0.04, 0.05, 0.09), (0.20, 0.16, 0.14)),
                   (0.04,) * 3, (0.09, 0.09, 0.11), "", 0.0, night=True),
 }
@@ -118,7 +118,7 @@ def paint_sky(canvas: Canvas, rng: np.random.Generator, horizon: float,
     strength = uniform(rng, 0.75, 1.2)
     if in_frame or name == "sunset" or chance(rng, 0.04):
         strength *= uniform(rng, 0.12, 0.75)  # exposed for the sky: the rest is a silhouette
-    far = 10 ** uniform(rng, 2.0, 2.7) if chance(rng, 0.06) else 10 ** uniform(rng, 2.9, 4.2)
+    far = 10 ** uniform(rng, 2.3, 2.8) if chance(rng, 0.03) else 10 ** uniform(rng, 3.3, 4.4)
     return Light(key * strength, ambient * strength, (low + 0.15 * (zenith - low)).clip(0, 1),
                  zenith.clip(0, 1), direction, far, mood.night, sun if in_frame else None)
 
