@@ -84,7 +84,9 @@ def test_best_threshold_maximises_pooled_iou():
     histogram = sum(metrics.measure(*random_case(s)).histogram for s in range(3))
     best = metrics.best_threshold(histogram)
     scores = [float(metrics.iou(metrics.at(histogram, t))) for t in metrics.THRESHOLDS[1:]]
-    assert float(metrics.iou(metrics.at(histogram, best))) == pytest.approx(max(scores))
+    assert float(metrics.iou(metrics.at(histogram, best))) >= max(scores) - 1e-3
+    nearer = [t for t in metrics.THRESHOLDS[1:] if abs(t - 0.5) < abs(best - 0.5)]
+    assert all(metrics.iou(metrics.at(histogram, t)) < max(scores) - 1e-3 for t in nearer)
 
 
 def test_best_threshold_of_a_perfect_map_is_one_half():

@@ -120,7 +120,7 @@ class LossParams(Section):
 class AugmentParams(Section):
     """Random changes to a training sample. Never a vertical flip: skies are up."""
 
-    scale: float = Field(0.5, gt=0, le=1)
+    scale: float = Field(0.3, gt=0, le=1)
     """Smallest share of the picture's area a random crop keeps; 1: no crop."""
     hflip: float = Field(0.5, ge=0, le=1)
     """Probability of a horizontal flip."""
