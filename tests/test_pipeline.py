@@ -48,7 +48,9 @@ def runs(folder):
 
 
 def versions(folder):
-    return store(folder).search_model_versions("name = 'skyseg'")
+    """The registered versions, each with its aliases, which a search leaves out."""
+    found = store(folder).search_model_versions("name = 'skyseg'")
+    return [store(folder).get_model_version("skyseg", entry.version) for entry in found]
 
 
 def set_params(folder, **sections):
@@ -192,7 +194,9 @@ def test_a_killed_training_goes_on_at_the_next_repro(repository):
     done = run(repository, "dvc", "repro")
     assert "going on after epoch" in done.stdout
     assert len(history.read_text().splitlines()) == 31
-    [version] = [v for v in versions(repository) if v.version not in before]
+    new = [v for v in versions(repository) if v.version not in before]
+    assert len(new) == 1, done.stdout + done.stderr
+    [version] = new
     steps = [m.step for m in store(repository).get_metric_history(version.run_id, "val/iou")]
     assert steps == list(range(1, 31))
     git(repository, "checkout", "--quiet", ".")
