@@ -23,14 +23,17 @@ TINY = {"model": {"size": 32, "init": None},
         "evaluate": {"gallery": 3}}
 
 
-def run(folder, *command, check=True, **environment):
-    """Run a command as a user of the environment would; gives the finished process."""
-    environment = {name: value for name, value in os.environ.items()
-                   if not name.startswith("MLFLOW_")} | environment
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True,
-                          check=False)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
+def environment(**more):
+    """What a user who activated the environment has; no MLflow settings of other tests."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return own | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | more
+
+
+def run(folder, *command, **more):
+    """Run a command that has to succeed; gives the finished process."""
+    done = subprocess.run(command, cwd=folder, env=environment(**more), capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     return done
 
 
@@ -39,7 +42,8 @@ def git(folder, *arguments):
 
 
 def store(folder):
-    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return MlflowClient(uri, registry_uri=uri)  # else the registry another test connected to
 
 
 def runs(folder):
@@ -178,8 +182,7 @@ def test_a_second_clone_with_an_empty_store_promotes_what_dvc_restored(repositor
 
 def test_a_killed_training_goes_on_at_the_next_repro(repository):
     set_params(repository, train={"epochs": 30, "seed": 5})
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    process = subprocess.Popen(["dvc", "repro"], cwd=repository, env=environment,
+    process = subprocess.Popen(["dvc", "repro"], cwd=repository, env=environment(),
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                start_new_session=True)
     history = repository / "reports" / "history.csv"
