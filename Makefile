@@ -14,7 +14,7 @@ repro: setup data ## Data -> trained, evaluated, registered model (prepare, trai
 
 .PHONY: promote
 promote: setup ## Make this workspace's model the champion (REGISTRY=uri FORCE="reason")
-	python -m skyseg promote $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(FORCE),--force "$(FORCE)")
+	python -m skyseg promote $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(findstring command,$(origin FORCE)),--force "$(FORCE)")
 
 .PHONY: rollback
 rollback: setup ## Undo the last promotion
@@ -59,7 +59,7 @@ setup: $(READY) ## Build .venv; every other target does it first
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: $(PYTHON) is older than 3.11: name another with PYTHON=..."; exit 1; }
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	python -m pip install --quiet --disable-pip-version-check uv
 	uv pip install --quiet --python .venv --requirement requirements.txt
 	uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
@@ -68,7 +68,7 @@ $(READY): requirements.txt pyproject.toml
 .PHONY: data
 data: setup ## Get data and starting weights from their remote, unless they are here
 	@for target in data models/start.safetensors; do \
-		test -e $$target || dvc pull $$target; done
+		test -e $$target || dvc pull $$target || { rm -rf $$target; exit 1; }; done
 
 .PHONY: help
 help: ## This list

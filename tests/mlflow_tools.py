@@ -86,5 +86,5 @@ def make_model(root: Path, seed: int = 0, run: str | None = None, iou: float = 0
         [",".join(names), *(",".join(str(row[name]) for name in names) for row in HISTORY)]) + "\n")
     (reports / "metrics.json").write_text(json.dumps({"test": METRICS["test"] | {"iou": iou}}))
     (reports / "evaluate" / "per_image.csv").write_text("id,iou\na,0.9\n")
-    (reports / "model_card.md").write_text("# A model card\n")
+    (reports / "model_card.md").write_text(f"# A model card\n{card.fingerprint}\n")
     return card

@@ -114,6 +114,7 @@ def benchmark(
         help="Class index that is foreground; may be repeated.")] = None,
     ignore: Annotated[list[int] | None, typer.Option(
         help="Mask value that counts nowhere; may be repeated.")] = None,
+    invert: Annotated[bool, typer.Option("--invert", help="Masks mark the background.")] = False,
     split: Annotated[str | None, typer.Option(help="Only this predefined split.")] = None,
     json_file: Annotated[Path | None, typer.Option(
         "--json", help="Also write the figures to this file.")] = None,
@@ -125,7 +126,8 @@ def benchmark(
 
     try:
         settings = DataParams.model_validate(
-            {"format": format, "foreground": foreground or None, "ignore": ignore or []})
+            {"format": format, "foreground": foreground or None, "ignore": ignore or [],
+             "invert": invert})
     except ValidationError as error:
         problem = error.errors()[0]
         raise UserError(f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "

@@ -97,7 +97,9 @@ class ModelParams(Section):
     size: int = Field(320, ge=32, le=2048)
     """Side, in pixels, of the square the photograph is resized to before the network."""
     init: str | None = None
-    """Weights to start from: a .safetensors or published .pth file, or models:/NAME@ALIAS."""
+    """Weights to start from: a .safetensors or published .pth file, or models:/NAME/VERSION or
+    @ALIAS. DVC watches models/start.safetensors alone: after another file or alias changed,
+    'dvc repro --force train'."""
 
 
 class LossParams(Section):

@@ -142,7 +142,7 @@ def set_tags(model: str, version: str, values: dict[str, str | None]) -> None:
 def crown(model: str, version: str) -> None:
     """Move alias ``champion`` to a version; the champion before becomes ``previous``.
 
-    ``champion`` comes last of the two: whoever is interrupted can just try again.
+    ``champion`` comes last of the two: an interrupted promotion can just be tried again.
     """
     client, before = MlflowClient(), aliases(model)
     if CHAMPION in before:

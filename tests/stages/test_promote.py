@@ -225,3 +225,15 @@ def test_a_tracking_server_gets_the_model(trained: Path, tmp_path: Path):
         [row] = registry.versions("sky")
         assert row["iou"] == 0.9
     assert list((tmp_path / "server" / "files").rglob("best.safetensors"))
+
+
+def test_figures_of_earlier_weights_are_not_taken_for_these(trained: Path):
+    promote(PARAMS, trained)
+    reports = {path: path.read_text() for path in (trained / "reports").glob("*.*")}
+    new_model(trained, seed=1, iou=0.95)
+    for path, text in reports.items():  # trained anew, and stopped before it was evaluated
+        path.write_text(text)
+
+    with pytest.raises(UserError, match="figures of other weights"):
+        promote(PARAMS, trained)
+    assert registry.aliases("sky") == {"champion": "1"}

@@ -32,7 +32,7 @@ class Sample:
 class Format:
     read: Callable[[Path], list[Sample]]
     layout: str
-    """One line that says what the folder must hold; used in errors and the README."""
+    """One line that says what the folder must hold; used in errors."""
     index: bool = False
     """Masks hold class indices, so `data.foreground` must be set."""
 

@@ -110,6 +110,10 @@ def _registered(params: Params, root: Path, weights: Path, card: Card) -> str:
         raise UserError(f"{path}: missing or unreadable, and a model without figures is not "
                         "registered; run 'dvc repro', or 'dvc pull' if it was run elsewhere"
                         ) from None
+    report = root / "reports" / "model_card.md"  # written with the metrics, and names the weights
+    if not report.is_file() or card.fingerprint not in report.read_text(encoding="utf-8"):
+        raise UserError(f"{path}: figures of other weights than {weights}, which were trained "
+                        "since; run 'dvc repro' to evaluate them")
     run = tracking.log_evaluation(root, card, metrics, params.registry.experiment)
     version = registry.register(weights, card, metrics, run, model)
     print(f"registered {model} version {version}, which this registry had not seen")
