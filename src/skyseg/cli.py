@@ -16,9 +16,7 @@ import typer
 
 from skyseg.errors import UserError, exit_code
 
-app = typer.Typer(help="Reproducible, accountable U²-Net segmentation. Training is 'dvc repro'; "
-                       "these are the commands around it.",
-                  no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 RegistryOption = Annotated[str | None, typer.Option(
     "--registry", metavar="URI", help="Another tracking server than this workspace's own.")]
@@ -39,7 +37,8 @@ def _version(wanted: bool) -> None:
 def _options(version: Annotated[bool, typer.Option(
         "--version", callback=_version, is_eager=True, help="Print the version and exit.",
         )] = False) -> None:
-    pass
+    """Reproducible, accountable U²-Net segmentation. Training is 'dvc repro'; these are the
+    commands around it."""
 
 
 @app.command()

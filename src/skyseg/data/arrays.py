@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,8 +39,7 @@ def write_split(prepared: Path, split: str, files: Iterable[tuple[Path, Path]], 
             images(row, resize_image(read_image(image), size))
             masks(row, resize_mask(read_mask(mask, encoding), size))
 
-        for _ in in_order(convert, todo, f"{split} arrays"):
-            pass
+        deque(in_order(convert, todo, f"{split} arrays"), maxlen=0)  # for what convert writes
 
 
 def open_split(prepared: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
