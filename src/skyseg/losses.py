@@ -12,10 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skyseg.params import LossParams
+from skyseg.params import IGNORE, LossParams
 from skyseg.u2net import OUTPUTS
-
-IGNORE = 255
 
 
 def deep_supervision(logits: Sequence[Tensor], mask: Tensor, weights: LossParams

@@ -16,12 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from skyseg.params import IGNORE
+
 BINS = 256
 THRESHOLDS = np.arange(BINS) / BINS
 # Weight of precision over recall in the F-measure of the salient object detection literature
 # (Achanta et al., CVPR 2009; U-2-Net section 4.3).
 BETA2 = 0.3
-IGNORE = 255
 
 
 class Counts(NamedTuple):

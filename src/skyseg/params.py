@@ -16,6 +16,9 @@ from ruamel.yaml.error import YAMLError
 
 from skyseg.errors import UserError
 
+# The code of mask pixels that count nowhere; background is 0, foreground 1.
+IGNORE = 255
+
 Format = Literal["pairs", "camvid", "duts", "voc", "ade20k"]
 Variant = Literal["u2net", "u2net_half", "u2netp"]
 Split = Literal["train", "val", "test"]

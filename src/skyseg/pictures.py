@@ -11,13 +11,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_dilation, binary_erosion
 
+from skyseg.params import IGNORE
+
 Colour = tuple[int, int, int]
 
 FOREGROUND: Colour = (220, 38, 127)  # IBM's; neither sky nor hair has it
 HIT: Colour = (0, 114, 178)
 FALSE_ALARM: Colour = (213, 94, 0)
 MISS: Colour = (240, 228, 66)
-IGNORE = 255
 
 PAPER: Colour = (255, 255, 255)
 INK: Colour = (40, 40, 40)

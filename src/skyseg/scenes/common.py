@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyseg.scenes import built, ground, plants
+from skyseg.scenes import built, ground, objects, plants
 from skyseg.scenes.camera import Camera
 from skyseg.scenes.canvas import Canvas, Pen, between, chance, uniform
 from skyseg.scenes.sky import Light, glare, shade
@@ -44,7 +44,7 @@ def far_blocks(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light,
         if chance(rng, 0.04):
             built.spire(pen, camera, rng, light, x, z, wide * 0.3, high * 1.5)
     if chance(rng, 0.2):
-        built.crane(pen, rng, light, uniform(rng, 0.1, 0.9) * canvas.aspect, horizon, size * 2.5)
+        objects.crane(pen, rng, light, uniform(rng, 0.1, 0.9) * canvas.aspect, horizon, size * 2.5)
     pen.put_down()
 
 
@@ -52,11 +52,11 @@ def overhead(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, w
              ) -> None:
     """Things between the lens and the sky, then the sun's glare over all."""
     if chance(rng, wired):
-        built.wires(pen, rng, light, canvas.aspect)
+        objects.wires(pen, rng, light, canvas.aspect)
     if chance(rng, 0.06):
-        built.birds(pen, rng, light, canvas.aspect)
+        objects.birds(pen, rng, light, canvas.aspect)
     if chance(rng, 0.03):
-        built.balloon(pen, rng, light, uniform(rng, 0, canvas.aspect), uniform(rng, 0.05, 0.6),
+        objects.balloon(pen, rng, light, uniform(rng, 0, canvas.aspect), uniform(rng, 0.05, 0.6),
                       uniform(rng, 0.02, 0.15))
     pen.put_down()
     if chance(rng, 0.08):
@@ -67,7 +67,7 @@ def overhead(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, w
 def walker(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float, z: float
            ) -> None:
     cx, base, metre = camera.spot(x, z)
-    built.person(pen, rng, light, cx, base, metre, z)
+    objects.person(pen, rng, light, cx, base, metre, z)
 
 
 def fence(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyseg.scenes import built, ground, plants
+from skyseg.scenes import built, ground, objects, plants
 from skyseg.scenes.canvas import Canvas, Pen, between, chance, stretch, uniform
 from skyseg.scenes.common import backdrop, far_blocks, fence, level_camera, overhead, walker
 from skyseg.scenes.sky import Light, paint_sky, shade
@@ -31,7 +31,7 @@ def mountains(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
         plants.any_tree(canvas, pen, rng, light, uniform(rng, 0, canvas.aspect), base,
                         uniform(rng, 0.05, 0.6), 20, 0.1)
     if chance(rng, 0.15):
-        built.person(pen, rng, light, uniform(rng, 0.2, 0.8) * canvas.aspect,
+        objects.person(pen, rng, light, uniform(rng, 0.2, 0.8) * canvas.aspect,
                      uniform(rng, 0.8, 1.05), uniform(rng, 0.05, 0.3), 10)
     overhead(canvas, pen, rng, light, 0.05)
     return light
@@ -53,12 +53,12 @@ def fields(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
             built.building(pen, camera, rng, light, (x, 0, z), (x + uniform(rng, 5, 20),
                            uniform(rng, 2.5, 6), z + uniform(rng, 5, 12)))
         else:
-            built.person(pen, rng, light, cx, base, metre, z)
+            objects.person(pen, rng, light, cx, base, metre, z)
     pen.put_down()
     if chance(rng, 0.15):  # someone close by, against the sky
         for _ in range(int(rng.integers(1, 4))):
             metre = uniform(rng, 0.25, 0.6)
-            built.person(pen, rng, light, uniform(rng, 0.1, 0.9) * canvas.aspect,
+            objects.person(pen, rng, light, uniform(rng, 0.1, 0.9) * canvas.aspect,
                          camera.horizon + uniform(rng, 1.1, 1.6) * metre, metre, 3)
     if chance(rng, 0.25):
         fence(pen, camera, rng, light)
@@ -66,7 +66,7 @@ def fields(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
         x = uniform(rng, 2, 9)
         for z in np.arange(160, 5, -20):
             cx, base, metre = camera.spot(x, float(z))
-            built.power_pole(pen, light, cx, base, 9 * metre, float(z))
+            objects.power_pole(pen, light, cx, base, 9 * metre, float(z))
     if chance(rng, 0.3):
         top = uniform(rng, 0.85, 1.0) + 0.05 * ground.profile(canvas, rng, 40, 0.2)
         plants.undergrowth(canvas, rng, light, top)
@@ -96,7 +96,7 @@ def sea(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
         ground.beach(canvas, rng, light, uniform(rng, camera.horizon + 0.1, 1.0))
         for _ in range(int(rng.integers(0, 5))):
             metre = uniform(rng, 0.04, 0.25)
-            built.person(pen, rng, light, uniform(rng, 0, canvas.aspect),
+            objects.person(pen, rng, light, uniform(rng, 0, canvas.aspect),
                          min(1.1, camera.horizon + 1.4 * metre), metre, 10)
         if chance(rng, 0.2):
             plants.palm(pen, rng, light, uniform(rng, 0, canvas.aspect), 1.05,
@@ -182,9 +182,9 @@ def upward(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
         elif sort < 0.7:
             far_blocks(canvas, pen, rng, light, 1.02, uniform(rng, 0.03, 0.1))
         elif sort < 0.85:
-            built.crane(pen, rng, light, x, base, uniform(rng, 0.4, 0.9))
+            objects.crane(pen, rng, light, x, base, uniform(rng, 0.4, 0.9))
         else:
-            built.power_pole(pen, light, x, base, uniform(rng, 0.4, 1.0), 10)
+            objects.power_pole(pen, light, x, base, uniform(rng, 0.4, 1.0), 10)
         pen.put_down()
     overhead(canvas, pen, rng, light, 0.3)
     return light
@@ -222,7 +222,7 @@ def surface(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     else:
         ground.flat_ground(canvas, rng, light)
     for _ in range(int(rng.integers(0, 3)) if chance(rng, 0.4) else 0):
-        built.person(pen, rng, light, uniform(rng, 0, canvas.aspect), uniform(rng, 0.6, 1.3),
+        objects.person(pen, rng, light, uniform(rng, 0, canvas.aspect), uniform(rng, 0.6, 1.3),
                      uniform(rng, 0.1, 0.5), 3)
     pen.put_down()
     return light

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from skyseg.scenes import built, ground, plants
+from skyseg.scenes import built, ground, objects, plants
 from skyseg.scenes.camera import Camera
 from skyseg.scenes.canvas import Canvas, Pen, chance, cover, uniform
 from skyseg.scenes.common import backdrop, far_blocks, fence, level_camera, overhead, walker
@@ -61,11 +61,12 @@ def street(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     for z in rng.uniform(5, 80, int(rng.integers(0, 12))):
         parked = chance(rng, 0.6)
         x = rng.choice([-1, 1]) * lane * (0.8 if parked else uniform(rng, 0.2, 0.6))
-        things.append((z, partial(built.car, pen, camera, rng, light, x, z)))
+        things.append((z, partial(objects.car, pen, camera, rng, light, x, z)))
     for z in 4 + rng.exponential(18, int(rng.integers(0, 14))):
         x = rng.choice([-1, 1]) * (lane + uniform(rng, -1.5, pavement))
         things.append((z, partial(walker, pen, camera, rng, light, x, z)))
-    for post, share in ((built.lamp_post, 0.9), (built.traffic_light, 0.4), (built.sign, 0.8)):
+    posts = (objects.lamp_post, 0.9), (objects.traffic_light, 0.4), (objects.sign, 0.8)
+    for post, share in posts:
         for z in rng.uniform(5, 60, int(rng.integers(1, 6))):
             if chance(rng, share):
                 x = rng.choice([-1, 1]) * (lane + 0.5)
@@ -175,7 +176,7 @@ def house(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
         else:
             plants.any_tree(canvas, pen, rng, light, cx, base, uniform(rng, 3, 9) * metre, nearer)
     if chance(rng, 0.4):
-        built.car(pen, camera, rng, light, x + uniform(rng, -6, 6), z * 0.6)
+        objects.car(pen, camera, rng, light, x + uniform(rng, -6, 6), z * 0.6)
     if chance(rng, 0.2):
         fence(pen, camera, rng, light)
     overhead(canvas, pen, rng, light, 0.2)
@@ -197,7 +198,7 @@ def tower(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
         cx, base, metre = camera.spot(uniform(rng, -4, 4), 10)
         plants.any_tree(canvas, pen, rng, light, cx, base, uniform(rng, 6, 12) * metre, 10)
     if chance(rng, 0.4):
-        built.lamp_post(pen, camera, rng, light, uniform(rng, -4, 4), 8)
+        objects.lamp_post(pen, camera, rng, light, uniform(rng, -4, 4), 8)
     overhead(canvas, pen, rng, light, 0.25)
     return light
 
@@ -255,6 +256,6 @@ def facade(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     for _ in range(int(rng.integers(0, 4))):
         walker(pen, camera, rng, light, uniform(rng, -4, 4), z * 0.7)
     if chance(rng, 0.3):
-        built.car(pen, camera, rng, light, uniform(rng, -4, 4), z * 0.7)
+        objects.car(pen, camera, rng, light, uniform(rng, -4, 4), z * 0.7)
     pen.put_down()
     return light

@@ -8,7 +8,8 @@ import pandas as pd
 
 from skyseg import metrics, registry
 from skyseg.data.formats import find_samples
-from skyseg.data.masks import decide, measure
+from skyseg.data.mask_meaning import decide
+from skyseg.data.mask_stats import measure
 from skyseg.data.parallel import in_order
 from skyseg.errors import UserError
 from skyseg.params import DataParams

@@ -23,7 +23,9 @@ from skyseg.data.arrays import ARRAY_SPLITS, write_split
 from skyseg.data.formats import FORMATS, Sample, find_samples
 from skyseg.data.images import decode_image, read_bytes, read_image
 from skyseg.data.manifest import COLUMNS, Dataset, summarise
-from skyseg.data.masks import Encoding, MaskStats, decide, measure, read_mask, shares
+from skyseg.data.mask_meaning import decide
+from skyseg.data.mask_stats import MaskStats, measure, shares
+from skyseg.data.masks import Encoding, read_mask
 from skyseg.data.parallel import in_order
 from skyseg.data.split import SPLITS, assign, group_names
 from skyseg.errors import UserError, exit_code

@@ -1,0 +1,178 @@
+"""What the pixel values of masks mean, decided once for a whole data set.
+
+``mask_stats.measure`` counts the values of one file, ``decide`` looks at all counts and says what
+they mean (an ``Encoding``) or refuses, ``masks.read_mask`` applies that.
+
+How soft (anti-aliased) masks and class maps are told apart: along an edge in-between greys differ
+from pixel to pixel, while a class fills areas. So a file is a class map where most pixels that are
+neither 0 nor 255 equal both the next pixel to the right and the one below, and at most 64 such
+values occur; and soft where at least three such values occur and it is no class map.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from skyseg.data.mask_files import HALF, coloured, listed
+from skyseg.data.mask_stats import MaskStats, moved, pixel_counts, seen_values, top_value
+from skyseg.data.masks import Encoding
+from skyseg.errors import UserError
+from skyseg.params import IGNORE, DataParams
+
+BLURRED = 0.2  # share of greys from which a JPEG mask is suspect
+
+NEAR_WHITE = 239  # a soft data set has to reach it somewhere
+
+MOST_CLASSES = 64  # more values than this in one file are greys, not classes
+
+
+def decide(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
+    """What the masks of a data set mean, and one sentence that says so.
+
+    Raises:
+        UserError: ambiguous, mixed or constant masks; names a file, what it holds and the key
+            of params.yaml (or the change to the files) that settles it.
+    """
+    if data.foreground is not None:
+        encoding, what = _decide_index(stats, data)
+    elif any(s.alpha is not None and len(s.alpha.values) > 1 for s in stats):
+        encoding, what = _decide_alpha(stats, data)
+    else:
+        encoding, what = _decide_grey(stats, data)
+
+    background, foreground, ignored = np.sum([pixel_counts(s, encoding) for s in stats], axis=0)
+    if not background or not foreground:
+        raise _constant(stats, encoding, what, all_foreground=bool(foreground))
+    changed = sum(moved(s, encoding) for s in stats)
+    parts = [what]
+    if encoding.ignore:
+        parts.append(f"ignored {listed(encoding.ignore)}")
+    if encoding.invert:
+        parts.append("inverted")
+    return encoding, (f"masks: {', '.join(parts)}; {changed:,} of "
+                      f"{background + foreground + ignored:,} pixels changed")
+
+
+def _decide_index(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
+    for s in stats:
+        if s.lossy:
+            raise UserError(f"{s.path}: data.foreground is set, but lossy compression (JPEG, WebP) "
+                            "blurs class indices; save the masks as PNG")
+        if s.levels is None or (s.alpha is not None and len(s.alpha.values) > 1):
+            raise UserError(f"{s.path}: data.foreground is set, but this mask has an alpha "
+                            "channel; save class indices as a PNG of one channel")
+        if s.levels.reduced:
+            raise UserError(f"{s.path}: more than 256 different values are no class indices; set "
+                            "data.foreground: null for soft masks")
+    seen = seen_values(stats)
+    foreground = data.foreground or []
+    if absent := sorted(set(foreground) - set(seen)):
+        raise UserError(f"data.foreground: {listed(absent)} occurs in no mask of "
+                        f"{stats[0].path.parent}/; values that do: {listed(seen)}")
+    what = f"class index ({listed(seen)} seen), foreground {listed(foreground)}"
+    if IGNORE in seen and IGNORE not in (*data.ignore, *foreground):
+        what += " (255, void in most data sets, counts as background: see data.ignore)"
+    return Encoding(kind="index", foreground=tuple(sorted(foreground)),
+                    ignore=tuple(sorted(data.ignore)), invert=data.invert), what
+
+
+def _decide_alpha(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
+    varied = next(s for s in stats if s.alpha is not None and len(s.alpha.values) > 1)
+    for s in stats:
+        if s.alpha is None:
+            raise UserError(f"{varied.path} has an alpha channel and {s.path} has none; "
+                            "save all masks the same way, best as one-channel PNG")
+        if s.conflict:
+            raise UserError(f"{s.path}: {s.conflict}; save the mask as a one-channel PNG")
+    return (_encoding("alpha", HALF, data),
+            f"alpha channel, foreground from {HALF} on")
+
+
+def _decide_grey(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
+    for s in stats:
+        if s.levels is None:
+            raise coloured(s.path)
+    valued = [s for s in stats if s.scale != "two-valued"]
+    wide = any(s.scale == "16bit" and top_value(s, data) > 255 for s in valued)
+    verdicts = {s.path: _verdict(s, data, wide) for s in valued}
+    by_verdict = {v: [s for s in valued if verdicts[s.path] == v] for v in set(verdicts.values())}
+    if unclear := by_verdict.get("unclear"):
+        raise _unclear(unclear, data)
+
+    white = [s for v in ("0/255", "soft") for s in by_verdict.get(v, [])]
+    if (black := by_verdict.get("0/1")) and white:
+        raise UserError(f"{black[0].path} holds 0 and 1 while {white[0].path} reaches "
+                        f"{top_value(white[0], data)}; save all masks as 0 and 255")
+    if black:
+        return _encoding("0/1", 1, data), "0/1 (they look black), foreground 1"
+    if by_verdict.get("soft"):
+        top = max(top_value(s, data) for s in white)
+        if top < NEAR_WHITE * (257 if wide else 1):
+            raise UserError(f"{white[0].path}: greys, but no mask reaches white (largest value "
+                            f"{top}); stretch the masks to 0-{65535 if wide else 255}, or set "
+                            "data.foreground if they are class indices")
+        lossy = all(s.lossy for s in by_verdict["soft"])
+        name = "0/255 blurred by JPEG" if lossy else "soft greys"
+        return (_encoding("soft", HALF, data, wide),
+                f"{name}, foreground from {HALF * 256 if wide else HALF} on")
+    if white:
+        full = 65535 if wide else 255
+        return _encoding("0/255", HALF, data, wide), f"0/{full}, foreground {full}"
+    # Only all-black and two-valued (1-bit, palette) files: any threshold will do.
+    return _encoding("0/255", HALF, data, wide), "two-valued, foreground 1"
+
+
+def _encoding(kind: Literal["0/1", "0/255", "soft", "alpha"], threshold: int, data: DataParams,
+              wide: bool = False) -> Encoding:
+    return Encoding(kind=kind, threshold=threshold, ignore=tuple(sorted(data.ignore)),
+                    invert=data.invert, wide=wide)
+
+
+def _verdict(stats: MaskStats, data: DataParams, wide: bool) -> str:
+    """One file without class indices: empty, 0/1, 0/255, soft or unclear."""
+    assert stats.levels is not None
+    kept = ~np.isin(stats.levels.values, data.ignore)
+    values, counts, flat = (column[kept] for column in stats.levels[:3])
+    full = 65535 if wide and stats.scale == "16bit" else 255
+    for verdict, known in {"empty": {0}, "0/1": {0, 1}, "0/255": {0, full}}.items():
+        if set(values.tolist()) <= known:
+            return verdict
+    between = (values > 0) & (values < full)
+    if stats.lossy:
+        # JPEG surrounds the edges of a 0/255 mask with near-blacks and near-whites; where greys
+        # cover much of it, or white is not reached, it has blurred class indices.
+        blurred = (counts[between].sum() > BLURRED * counts.sum() or values.max() < NEAR_WHITE
+                   or bool(data.ignore))
+        return "unclear" if blurred else "soft"
+    classes = flat[between].sum() > counts[between].sum() / 2 and between.sum() <= MOST_CLASSES
+    inexact = stats.levels.reduced and data.ignore  # rounding would move ignored values
+    return ("unclear" if classes or between.sum() < 3 or values.max() > full or inexact
+            else "soft")
+
+
+def _unclear(stats: list[MaskStats], data: DataParams) -> UserError:
+    """Mask values that mean nothing by themselves: say which key settles it."""
+    path = stats[0].path
+    seen = [value for value in seen_values(stats) if value not in data.ignore]
+    holds = f"{path}: mask values {listed(seen)} are ambiguous"
+    if any(s.lossy for s in stats):
+        return UserError(f"{holds}: JPEG or WebP has blurred them; save the masks as PNG")
+    others = [value for value in seen if value != 0]
+    if len(others) == 1:
+        return UserError(f"{holds}: set data.foreground: [{others[0]}]")
+    if len(seen) <= 3 and others[-1] == 255:
+        return UserError(f"{holds}: set data.ignore: [{others[0] if others[0] != 1 else 255}] if "
+                         f"that marks void, or data.foreground to the values that are foreground")
+    return UserError(f"{holds}: they look like class indices; set data.foreground to the ones that "
+                     "are foreground, such as [1], and data.ignore to void, such as [255]")
+
+
+def _constant(stats: list[MaskStats], encoding: Encoding, what: str,
+              all_foreground: bool) -> UserError:
+    folder = stats[0].path.parent
+    name = "foreground" if all_foreground else "background"
+    key = "data.foreground" if encoding.kind == "index" else "data.invert and the mask files"
+    return UserError(f"{folder}/: every pixel that counts is {name} in all {len(stats)} masks "
+                     f"(read as {what}): nothing to learn; check {key}")

@@ -1,0 +1,128 @@
+"""How often each value occurs in a mask file: all that deciding needs to know of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import reduce
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from skyseg.data.images import open_upright, read_bytes
+from skyseg.data.mask_files import LOSSY, Scale, values_of
+from skyseg.data.masks import Encoding, meaning
+from skyseg.params import IGNORE, DataParams
+
+
+class Levels(NamedTuple):
+    """How often each value of a file occurs."""
+
+    values: np.ndarray
+    """int64, ascending."""
+    counts: np.ndarray
+    flat: np.ndarray
+    """How many of them equal the pixel to the right and the one below."""
+    reduced: bool = False
+    """More than 256 values of 16 bits, rounded to multiples of 257."""
+
+
+class MaskStats(NamedTuple):
+    """What one mask file holds."""
+
+    path: Path
+    sha256: str
+    size: tuple[int, int]
+    """Width, height, upright."""
+    scale: Scale
+    levels: Levels | None
+    """Greys or indices; None: the colours of a file with an alpha channel are not grey."""
+    alpha: Levels | None
+    conflict: str | None
+    """Why the alpha channel cannot be trusted to be the mask."""
+    lossy: bool
+    turned: bool
+
+
+def measure(path: Path, data: DataParams) -> MaskStats:
+    """Count the values of one mask file.
+
+    Raises:
+        UserError: the file is damaged, coloured, or has pixels of 32 bits.
+    """
+    content = read_bytes(path)
+    image, turned = open_upright(content, str(path))
+    raw = values_of(image, path, indexed=data.foreground is not None, ignore=tuple(data.ignore))
+    return MaskStats(
+        path, hashlib.sha256(content).hexdigest(), image.size, raw.scale,
+        None if raw.values is None else _levels(raw.values),
+        None if raw.alpha is None else _levels(raw.alpha),
+        raw.conflict, image.format in LOSSY, turned)
+
+
+def shares(stats: MaskStats, encoding: Encoding) -> tuple[float, float]:
+    """(foreground share of the valid pixels, ignored share of all) of a measured file."""
+    background, foreground, ignored = pixel_counts(stats, encoding)
+    return (foreground / max(background + foreground, 1),
+            ignored / max(background + foreground + ignored, 1))
+
+
+def pixel_counts(stats: MaskStats, encoding: Encoding) -> tuple[int, int, int]:
+    """Pixels of a file that are background, foreground, ignored."""
+    levels = _used(stats, encoding)
+    codes = meaning(levels.values, _scale(stats, encoding), encoding)
+    background, foreground, ignored = (int(levels.counts[codes == c].sum()) for c in (0, 1, IGNORE))
+    return background, foreground, ignored
+
+
+def moved(stats: MaskStats, encoding: Encoding) -> int:
+    """Pixels of a soft file that a threshold moved to black or white."""
+    if encoding.kind not in ("soft", "alpha") or _scale(stats, encoding) == "two-valued":
+        return 0
+    values, counts, *_ = _used(stats, encoding)
+    full = 65535 if encoding.wide and stats.scale == "16bit" else 255
+    between = (values > 0) & (values < full) & ~np.isin(values, encoding.ignore)
+    return int(counts[between].sum())
+
+
+def seen_values(stats: list[MaskStats]) -> list[int]:
+    """All values that occur in any of the files, ascending."""
+    values: Iterable[np.ndarray] = (s.levels.values for s in stats if s.levels is not None)
+    return [int(value) for value in reduce(np.union1d, values)]
+
+
+def top_value(stats: MaskStats, data: DataParams) -> int:
+    """The largest value of a file that is not ignored; 0 where all are."""
+    assert stats.levels is not None
+    return int(np.setdiff1d(stats.levels.values, data.ignore).max(initial=0))
+
+
+def _used(stats: MaskStats, encoding: Encoding) -> Levels:
+    levels = stats.alpha if encoding.kind == "alpha" else stats.levels
+    assert levels is not None  # decide() has refused the others
+    return levels
+
+
+def _scale(stats: MaskStats, encoding: Encoding) -> Scale:
+    return "8bit" if encoding.kind == "alpha" else stats.scale
+
+
+def _levels(values: np.ndarray) -> Levels:
+    """Histogram; a 16-bit file of more than 256 values is a soft mask and kept to 8 bits."""
+    def histogram(v: np.ndarray) -> np.ndarray:
+        return np.bincount(v.ravel(), minlength=65536 if v.dtype == np.uint16 else 256)
+
+    counts = histogram(values)
+    reduced = bool(np.count_nonzero(counts) > 256)
+    if reduced:
+        # The extremes stay exact, and no value crosses the threshold at 32768.
+        eighth = ((values.astype(np.uint32) + 128) // 257).clip(1, 254) * 257
+        values = np.where((values == 0) | (values == 65535), values, eighth).astype(np.uint16)
+        counts = histogram(values)
+    present = np.flatnonzero(counts)
+    flat = np.zeros_like(counts)
+    if len(present) > 2:  # two values need no telling apart
+        corner = values[:-1, :-1]
+        flat = histogram(corner[(corner == values[1:, :-1]) & (corner == values[:-1, 1:])])
+    return Levels(present, counts[present], flat[present], reduced)
