@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 
 from mlflow_tools import make_model
-from skyseg import tracking
+from skyseg import connection
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty store, for copying: creating one takes seconds."""
     folder = tmp_path_factory.mktemp("template")
     with mock.patch.dict(os.environ):
-        tracking.connect(folder, f"sqlite:///{folder / 'mlflow.db'}")
+        connection.connect(folder, f"sqlite:///{folder / 'mlflow.db'}")
     return folder / "mlflow.db"
 
 
@@ -41,7 +41,7 @@ def store(tmp_path: Path, template_database: Path, environment: object) -> Path:
     root = tmp_path / "repository"
     (root / ".dvc").mkdir(parents=True)
     shutil.copy(template_database, root / "mlflow.db")
-    tracking.connect(root)
+    connection.connect(root)
     return root
 
 

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from PIL import Image
 
 from mlflow_tools import HISTORY, METRICS, free_port, make_model, mlflow_server
-from skyseg import tracking
+from skyseg import connection, tracking
 from skyseg.errors import UserError
 from skyseg.store import repository_root, store_uri
 
@@ -73,7 +73,7 @@ def test_connecting_leaves_the_users_environment_alone(store: Path):
 def test_a_server_that_is_down_is_one_line_and_soon(tmp_path: Path, environment: Any):
     start = time.monotonic()
     with pytest.raises(UserError) as caught:
-        tracking.connect(tmp_path, f"http://127.0.0.1:{free_port()}")
+        connection.connect(tmp_path, f"http://127.0.0.1:{free_port()}")
 
     assert time.monotonic() - start < 10
     message = str(caught.value)
@@ -85,7 +85,7 @@ def test_a_server_that_is_down_is_one_line_and_soon(tmp_path: Path, environment:
 
 def test_a_store_of_an_unknown_kind_is_a_user_error(tmp_path: Path, environment: Any):
     with pytest.raises(UserError, match="quux://x"):
-        tracking.connect(tmp_path, "quux://x")
+        connection.connect(tmp_path, "quux://x")
 
 
 def test_a_run_says_what_it_is(store: Path, tmp_path: Path):
@@ -254,7 +254,8 @@ def test_an_evaluation_continues_the_run_and_can_be_repeated(store: Path):
     assert found.data.metrics["test/iou"] == 0.9
     assert len(steps(run.id, "test/iou")) == 1
     assert steps(run.id, "val/iou") == [1, 2, 3]  # what the store missed came from the history
-    assert found.data.tags["mlflow.note.content"] == "# A model card\n"
+    assert found.data.tags["mlflow.note.content"] == (
+        f"# A model card\n{card.fingerprint}\n")
     assert found.data.tags["fingerprint"] == card.fingerprint
     assert {entry.path for entry in MlflowClient().list_artifacts(run.id)} >= {
         "evaluate", "history.csv", "model_card.md"}
@@ -302,7 +303,7 @@ def test_a_server_that_dies_and_comes_back(tmp_path: Path, environment: Any,
                                            capsys: pytest.CaptureFixture[str]):
     port = free_port()
     with mlflow_server(tmp_path, port) as uri:
-        tracking.connect(tmp_path, uri)
+        connection.connect(tmp_path, uri)
         context = train()
         run = context.__enter__()
         run.record(1, stats(HISTORY[0]))

@@ -89,11 +89,11 @@ def models(
     from skyseg.params import load_params
 
     name = load_params().registry.model
+    from skyseg import connection
     from skyseg import registry as registered
-    from skyseg import tracking
 
-    store = tracking.connect(Path(), registry)
-    with tracking.store_errors():
+    store = connection.connect(Path(), registry)
+    with connection.store_errors():
         rows = registered.versions(name)
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -131,11 +131,11 @@ def benchmark(
         problem = error.errors()[0]
         raise UserError(f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
                         f"{problem['msg'].removeprefix('Value error, ')}") from None
-    from skyseg import tracking
+    from skyseg import connection
     from skyseg.stages import benchmark as stage
 
     if any(name.startswith("models:") for name in model):
-        tracking.connect(Path())
+        connection.connect(Path())
     table = stage.benchmark(model, data, settings, split)
     print(stage.markdown(table))
     if json_file:

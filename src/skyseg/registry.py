@@ -1,7 +1,7 @@
 """Model versions in MLflow's registry: register, list, name by alias, fetch.
 
-Functions work on the store that ``skyseg.tracking.connect`` was last called for. A version is found
-by the fingerprint of its weights, which is one of its tags.
+Functions work on the store that ``connection.connect`` was last called for. A version is found by
+the fingerprint of its weights, which is one of its tags.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from skyseg import tracking
+from skyseg import connection
 from skyseg.checkpoint import Card, card_path
 from skyseg.errors import UserError
 
-# After tracking, which sets the environment that mlflow reads while it is imported.
+# After connection, which sets the environment that mlflow reads while it is imported.
 import mlflow  # isort: skip
 from mlflow import MlflowClient  # isort: skip
 from mlflow.entities.model_registry import ModelVersion  # isort: skip
@@ -71,7 +71,7 @@ def register(weights: Path, card: Card, metrics: dict[str, dict[str, float]], ru
     """
     client = MlflowClient()
     evidence = _evidence_tags(card, metrics, run_id)
-    with tracking.store_errors():
+    with connection.store_errors():
         found = find(model, card.fingerprint)
         if found is None:
             version = _create_version(model, _log_model(weights, run_id, card.epoch or 0), run_id,
@@ -170,7 +170,7 @@ def download_weights(uri: str) -> Path:
     if form is None:
         raise UserError(f"{uri}: write models:/NAME@ALIAS or models:/NAME/VERSION")
     model, alias, version = form.groups()
-    with tracking.store_errors():
+    with connection.store_errors():
         known = aliases(model)
         version = known.get(alias) if alias else version
         numbers = [row["version"] for row in versions(model)]

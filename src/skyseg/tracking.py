@@ -1,7 +1,7 @@
 """Runs in MLflow: training as it happens, and the evaluation of what it made.
 
-This module, ``registry`` and ``served_model`` are the only ones that import mlflow. Functions work
-on the store that ``connect`` was last called for.
+``connection``, this module, ``registry`` and ``served_model`` are the only ones that import mlflow.
+Functions work on the store that ``connection.connect`` was last called for.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read while mlflow is imported
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-import mlflow
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from requests import RequestException
 
 from skyseg.checkpoint import Card
+from skyseg.connection import impatience, reason, store_errors
 from skyseg.errors import UserError
 from skyseg.provenance import git_commit
-from skyseg.store import artifact_folder, store_uri
+from skyseg.store import artifact_folder
+
+# After connection, which sets the environment that mlflow reads while it is imported.
+import mlflow  # isort: skip
+from mlflow import MlflowClient  # isort: skip
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric  # isort: skip
+from mlflow.entities import Param, Run, RunTag  # isort: skip
+from mlflow.exceptions import MlflowException  # isort: skip
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # isort: skip
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Tells MLflow's UI to show an experiment as model training; without it, it guesses, often GenAI.
+# Marks an experiment as model training. MLflow 3.17 does not open by it: see ``cli.ui``.
 KIND = ("mlflow.experimentKind", "custom_model_development")
 # What the figures of ``reports/metrics.json`` are called: ``val/...`` is each epoch's, measured at
 # training size, so those measured on the same photographs at their own size are named apart.
@@ -44,35 +44,6 @@ FIGURES = {"test": "test", "val": "val_full_size"}
 SAMPLING_SECONDS = 5  # of system metrics
 METRICS_A_BATCH = 1000  # MLflow's limit
 NOTE_CHARACTERS = 8000  # MLflow's limit on a tag
-
-
-def connect(root: Path, uri: str | None = None) -> str:
-    """Choose the store for tracking and registry, and make sure that it answers.
-
-    Args:
-        root: the workspace.
-        uri: another store than the workspace's own (see ``skyseg.store.store_uri``).
-
-    Returns:
-        Its URI.
-
-    Raises:
-        UserError: it does not answer within about ten seconds, or is none that MLflow knows.
-    """
-    uri = store_uri(root, uri)
-    # MLflow waits for minutes by default. These are for the whole process, but not over the user's.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    with _environment_kept("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        mlflow.set_tracking_uri(uri)  # both also write the environment, where the next call to
-        mlflow.set_registry_uri(uri)  # connect would take this URI for the user's own wish
-    try:
-        with _impatience():
-            MlflowClient().search_experiments(max_results=1)
-    except (MlflowException, RequestException, OSError) as error:
-        raise _unreachable(uri, error) from None
-    return uri
 
 
 class TrainingRun:
@@ -114,12 +85,12 @@ class TrainingRun:
     def _send(self, request: Callable[[], object]) -> None:
         """Make a request; say once that the store is away, and once that it is back."""
         try:
-            with _impatience(self._away):
+            with impatience(self._away):
                 request()
         except (MlflowException, RequestException, OSError) as error:
             if not self._away:
                 print(f"\nWARNING: MLflow at {mlflow.get_tracking_uri()} stopped answering "
-                      f"({_reason(error)}). Training goes on; its numbers are kept, and sent when "
+                      f"({reason(error)}). Training goes on; its numbers are kept, and sent when "
                       "it is back, at the latest when the model is evaluated.",
                       file=sys.stderr, flush=True)
             self._away = True
@@ -145,7 +116,7 @@ class TrainingRun:
 
     def _end(self, status: str) -> None:
         self._flush()
-        with _impatience(self._away):
+        with impatience(self._away):
             self._unwatch()
         self._send(lambda: MlflowClient().set_terminated(self.id, status))
 
@@ -240,19 +211,6 @@ def log_evaluation(root: Path, card: Card, metrics: dict[str, dict[str, float]],
         if run.info.status != "FINISHED":  # restored, or its store was away at the end
             client.set_terminated(run_id)
     return run_id
-
-
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Turn a store that stops answering into one line; MLflow's other errors pass."""
-    try:
-        yield
-    except RequestException as error:
-        raise _unreachable(mlflow.get_tracking_uri(), error) from None
-    except MlflowException as error:
-        if "API request to" in str(error) or error.error_code == "TEMPORARILY_UNAVAILABLE":
-            raise _unreachable(mlflow.get_tracking_uri(), error) from None
-        raise
 
 
 def experiment_id(name: str) -> str:
@@ -393,44 +351,3 @@ def _model_card(root: Path) -> str:
 
 def _same(old: float | None, new: float) -> bool:
     return old is not None and (old == new or (math.isnan(old) and math.isnan(new)))
-
-
-@contextmanager
-def _impatience(wanted: bool = True) -> Iterator[None]:
-    """Within the block, ask a server once and wait for 8 seconds."""
-    names = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
-    with _environment_kept(*names):
-        if wanted:
-            os.environ |= dict(zip(names, ("0", "8"), strict=True))
-        yield
-
-
-@contextmanager
-def _environment_kept(*names: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in names}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _unreachable(uri: str, error: Exception) -> UserError:
-    fix = ("start that server, or unset MLFLOW_TRACKING_URI to use the store in this repository"
-           if uri.startswith("http") else "check MLFLOW_TRACKING_URI")
-    return UserError(f"MLflow at {uri} does not answer ({_reason(error)}): {fix}, and run the same "
-                     "command again. Nothing is lost: what was trained stays in models/")
-
-
-def _reason(error: Exception) -> str:
-    """The core of an error that may carry a whole chain of causes in its text."""
-    text = " ".join(str(error).split())
-    for known in ("Connection refused", "timed out", "Name or service not known",
-                  "Temporary failure in name resolution", "unable to open database file",
-                  "database is locked", "attempt to write a readonly database"):
-        if known.lower() in text.lower():
-            return known
-    return text[:160]

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from mlflow_tools import METRICS, free_port, make_model, mlflow_server
-from skyseg import registry, tracking
+from skyseg import connection, registry, tracking
 from skyseg.errors import UserError
 from skyseg.stages import evaluate
 from skyseg.stages.promote import promote, rollback
@@ -210,7 +210,7 @@ def test_another_store_gets_the_model_and_this_one_is_left_alone(
     weights = registry.download_weights("models:/sky@champion")
     assert weights.read_bytes() == (trained / "models" / "best.safetensors").read_bytes()
     assert (tmp_path / "shared" / "mlartifacts").is_dir()
-    tracking.connect(trained)
+    connection.connect(trained)
     assert registry.versions("sky") == []
 
 

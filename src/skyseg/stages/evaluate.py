@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skyseg import metrics, registry, report, tracking
+from skyseg import connection, metrics, registry, report, tracking
 from skyseg.data.images import read_image
 from skyseg.data.manifest import Dataset, read_dataset, read_manifest
 from skyseg.data.masks import Encoding, read_mask
@@ -56,7 +56,7 @@ def evaluate(params: Params, root: Path) -> None:
     print(f"{split}: IoU {scores['iou']:.4f} over {scores['images']} images "
           f"({scores['iou_image']:.4f} a mean over images), max F {scores['f_max']:.4f}, "
           f"MAE {scores['mae']:.4f}")
-    tracking.connect(root)
+    connection.connect(root)
     run = tracking.log_evaluation(root, predictor.card, {split: scores},
                                   params.registry.experiment)
     version = registry.register(weights, predictor.card, {split: scores}, run,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from skyseg import registry, tracking
+from skyseg import connection, registry, tracking
 from skyseg.checkpoint import Card, load_card
 from skyseg.data.manifest import read_dataset
 from skyseg.errors import UserError
@@ -42,9 +42,9 @@ def promote(params: Params, root: Path, uri: str | None = None, force: str | Non
         raise UserError("--force needs a reason, which is recorded: --force 'known label errors'")
     weights = root / "models" / "best.safetensors"
     card = load_card(weights)
-    store = tracking.connect(root, uri)
+    store = connection.connect(root, uri)
     model = params.registry.model
-    with tracking.store_errors():
+    with connection.store_errors():
         version = _registered(params, root, weights, card)
         before = registry.aliases(model)
         challenger = _evidence(model, version)
@@ -80,9 +80,9 @@ def rollback(params: Params, root: Path, uri: str | None = None) -> str:
     Raises:
         UserError: there is no previous champion, or the store does not answer.
     """
-    store = tracking.connect(root, uri)
+    store = connection.connect(root, uri)
     model = params.registry.model
-    with tracking.store_errors():
+    with connection.store_errors():
         before = registry.aliases(model)
         version = before.get(PREVIOUS)
         if version is None or version == before.get(CHAMPION):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from skyseg import engine, registry, report, tracking
+from skyseg import connection, engine, registry, report, tracking
 from skyseg.checkpoint import (
     Card,
     load_into,
@@ -76,7 +76,7 @@ def train(params: Params, root: Path) -> None:
             tracking server that does not answer, a loss that is not finite.
     """
     dataset, arrays = open_arrays(root / "prepared")
-    tracking.connect(root)
+    connection.connect(root)
     hardware = choose(params.train.device, params.train.precision)
     steps = max(len(arrays.names) // params.train.batch_size, 1)
     model, start = initial_model(params, root)
