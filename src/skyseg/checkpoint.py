@@ -143,11 +143,16 @@ def load_into(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
     if problem is None:
         model.load_state_dict(state)
         return
-    with torch.device("meta"):  # shapes only, no memory
-        fits = [name for name in VARIANTS if _misfit(build_model(name), state) is None]
-    fix = (f"these are weights of {fits[0]}: set model.variant to it, or name others" if fits
+    variant = variant_of(state)
+    fix = (f"these are weights of {variant}: set model.variant to it, or name others" if variant
            else problem)
     raise UserError(f"{source}: weights of another network; {fix}")
+
+
+def variant_of(state: dict[str, Tensor]) -> str | None:
+    """The row of ``VARIANTS`` that a state dict fits, told by names and shapes."""
+    with torch.device("meta"):  # shapes only, no memory
+        return next((name for name in VARIANTS if _misfit(build_model(name), state) is None), None)
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:

@@ -54,6 +54,24 @@ def find_samples(root: Path, format: str) -> list[Sample]:
     return sorted(samples, key=lambda sample: sample.id)
 
 
+def find_photographs(root: Path) -> dict[str, Path]:
+    """Photographs without masks by id: those below ``root/images``, or else below ``root``.
+
+    Raises:
+        UserError: no such folder, nothing in it, or two files with one stem.
+    """
+    folder = root / "images" if (root / "images").is_dir() else root
+    found = _by_stem(folder)
+    if not found:
+        raise UserError(f"{folder}/: holds no image")
+    return found
+
+
+def has_masks(root: Path) -> bool:
+    """Whether a folder in the layout of ``pairs`` has masks beside its images, in any part."""
+    return any((folder / "masks").is_dir() for folder in (root, *_folders(root)))
+
+
 def _read_pairs(root: Path) -> list[Sample]:
     found = [folder for folder in (root, *_folders(root))
              if (folder / "images").is_dir() and (folder == root or folder.name in SPLIT_NAMES)]

@@ -21,6 +21,12 @@ def normalise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN,
     Returns:
         float32 [B, 3, H, W].
     """
+    return standardise(images.float().div_(255), mean, std)
+
+
+def standardise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN,
+                std: Sequence[float] = IMAGENET_STD) -> Tensor:
+    """Subtract the mean from float32 [B, 3, H, W] in 0..1 and divide by std, in place."""
     centre, spread = (torch.tensor(values, device=images.device).view(1, 3, 1, 1)
                       for values in (mean, std))
-    return images.float().div_(255).sub_(centre).div_(spread)
+    return images.sub_(centre).div_(spread)

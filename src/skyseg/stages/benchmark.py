@@ -1,41 +1,140 @@
-"""benchmark: score checkpoints on any data set, without preparing or training."""
+"""benchmark: score any models on any data set, without preparing or training."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import pandas as pd
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
-from skyseg import metrics, registry
-from skyseg.data.formats import find_samples
+from skyseg import bootstrap, metrics, registry, report
+from skyseg.data.formats import find_photographs, find_samples, has_masks
+from skyseg.data.images import read_image
 from skyseg.data.mask_meaning import decide
 from skyseg.data.mask_stats import measure
+from skyseg.data.masks import read_mask
 from skyseg.data.parallel import in_order
 from skyseg.errors import UserError
+from skyseg.foreign import ForeignPredictor
 from skyseg.params import DataParams
 from skyseg.predictor import Predictor
-from skyseg.stages.evaluate import Sample, score_samples
 
-SHOWN = ("iou", "iou_image", "f_max", "f_mean", "f_adaptive", "precision", "recall", "mae",
-         "threshold", "images")
+# In the printed table; the JSON has all.
+SHOWN = ("iou", "iou_image", "f_max", "f_weighted", "s_measure", "e_max", "mae", "boundary_iou",
+         "boundary_f", "thin_recall")
 
 
-def benchmark(models: list[str], root: Path, data: DataParams, split: str | None = None
-              ) -> pd.DataFrame:
-    """Score each model on the same photographs, each at its own resolution and threshold.
+class Contender(NamedTuple):
+    name: str
+    """As the user wrote it."""
+    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    """A photograph to its map; see ``Predictor.probability``."""
+    threshold: float
+    parameters: int
+    megabytes: float
+
+
+class Item(NamedTuple):
+    id: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8] | None
+
+
+class Result(NamedTuple):
+    stats: list[metrics.ImageStats]
+    """One an image; empty without masks."""
+    seconds: list[float]
+    """One an image, from the decoded photograph to its map."""
+
+
+def benchmark(models: list[str], root: Path, data: DataParams, split: str | None = None,
+              recipe: str = "skyseg", maps: Path | None = None) -> list[dict[str, Any]]:
+    """Run each model on the same photographs; score it where there are masks.
 
     Args:
-        models: checkpoints (.safetensors with the card beside it), or models:/NAME@ALIAS.
-        root: the data set's folder.
+        models: checkpoints (.safetensors with the card beside it), models:/NAME@ALIAS, published
+            weights (.pth) or .onnx files.
+        root: the data set's folder; without masks it may be any folder of photographs.
         data: its format, and what its mask values mean.
         split: a predefined split; None: all samples.
+        recipe: how models without a card see a photograph; a row of ``foreign.RECIPES``.
+        maps: a folder for each model's 8-bit maps, at the photographs' size.
 
     Returns:
-        One row a model: ``model`` and the figures of ``metrics.summarise``.
+        A row a model: ``model``, ``images``, ``latency_ms`` (median a photograph, one at a time),
+        ``parameters``, ``megabytes`` and, with masks, the figures of ``metrics.summarise``, their
+        ``intervals`` (95 %), and from the second model on the ``differences`` from the first, each
+        as [difference, low, high], paired by image.
 
     Raises:
         UserError: a model or a sample that cannot be read, masks that are ambiguous, no such split.
     """
+    contenders = [_contender(model, recipe) for model in models]
+    ids, items = _items(root, data, split)
+    folders = dict(zip(models, _folder_names(models), strict=True))
+    results = {model: Result([], []) for model in models}
+    for item in tqdm(items, total=len(ids), desc="scoring", unit="img", disable=None):
+        # One photograph, every model: what else the machine does falls on all alike.
+        for contender in contenders:
+            result = results[contender.name]
+            if not result.seconds:  # memory and kernels are chosen at the first call
+                contender.predict(item.image)
+            start = time.perf_counter()
+            found = contender.predict(item.image)
+            result.seconds.append(time.perf_counter() - start)
+            if item.mask is not None:
+                result.stats.append(metrics.measure_fully(found, item.mask, contender.threshold))
+            if maps:
+                report.write_png(maps / folders[contender.name] / f"{item.id}.png",
+                                 report.grey(found))
+    return _rows(contenders, results, len(ids))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The figures as Markdown tables: the scores, then what models differ by."""
+    cost = ("images", "latency_ms", "parameters", "megabytes")
+    scored = [name for name in SHOWN if name in rows[0]]
+    table = [["model", *scored, *cost]]
+    for row in rows:
+        table.append([row["model"], *(_with_interval(row[name], *row["intervals"][name])
+                                      if name in row["intervals"] else f"{row[name]:.4f}"
+                                      for name in scored),
+                      f"{row['images']}", f"{row['latency_ms']:.0f}",
+                      f"{row['parameters']:,}", f"{row['megabytes']:.1f}"])
+    text = _table(table)
+    if any("differences" in row for row in rows):
+        changes = [["difference", *scored]]
+        changes += [[f"{row['model']} - {rows[0]['model']}",
+                     *(_with_interval(*row["differences"][name]) for name in scored)]
+                    for row in rows[1:]]
+        text += "\n\n" + _table(changes)
+    return text
+
+
+def _contender(model: str, recipe: str) -> Contender:
+    path = registry.download_weights(model) if model.startswith("models:") else Path(model)
+    megabytes = path.stat().st_size / 1e6 if path.is_file() else 0.0
+    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
+        ours = Predictor(path)
+        return Contender(model, ours.probability, ours.card.threshold, ours.parameters, megabytes)
+    other = ForeignPredictor(path, recipe)
+    return Contender(model, other.probability, other.threshold, other.parameters, megabytes)
+
+
+def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], Iterator[Item]]:
+    """The ids of what there is to predict, and the decoded samples, one at a time.
+
+    Decoding ahead in other threads would fall into the latencies.
+    """
+    if data.format == "pairs" and root.is_dir() and not has_masks(root):
+        photographs = find_photographs(root)
+        print(f"{root}: no masks: maps and latency only")
+        return list(photographs), (Item(name, read_image(path), None)
+                                   for name, path in photographs.items())
     samples = [sample for sample in find_samples(root, data.format)
                if split in (None, sample.split)]
     if not samples:
@@ -43,20 +142,49 @@ def benchmark(models: list[str], root: Path, data: DataParams, split: str | None
     statistics = in_order(lambda sample: measure(sample.mask, data), samples, "looking at masks")
     encoding, decided = decide(list(statistics), data)
     print(decided)
-    rows = []
-    for model in models:
-        weights = (registry.download_weights(model) if model.startswith("models:")
-                   else Path(model))
-        predictor = Predictor(weights)
-        stats = score_samples(predictor, [Sample(s.id, s.image, s.mask) for s in samples],
-                              encoding, batch_size=1)
-        rows.append({"model": model, **metrics.summarise(list(stats), predictor.card.threshold)})
-    return pd.DataFrame(rows)
+    return [sample.id for sample in samples], (
+        Item(sample.id, read_image(sample.image), read_mask(sample.mask, encoding))
+        for sample in samples)
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """The figures as a Markdown table."""
-    lines = [["model", *SHOWN], ["---"] * (1 + len(SHOWN))]
-    lines += [[row["model"], *(f"{row[name]:.0f}" if name == "images" else f"{row[name]:.4f}"
-                               for name in SHOWN)] for _, row in table.iterrows()]
+def _rows(contenders: list[Contender], results: dict[str, Result], images: int
+          ) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    baseline: list[bootstrap.Scores] = []
+    for contender in contenders:
+        stats, seconds = results[contender.name]
+        row: dict[str, Any] = {"model": contender.name, "images": images,
+                               "latency_ms": float(np.median(seconds)) * 1000,
+                               "parameters": contender.parameters,
+                               "megabytes": contender.megabytes}
+        if stats:
+            score = metrics.scorer(stats, contender.threshold)
+            draws = bootstrap.resample(score, images)
+            row |= score(np.arange(images)) | {"intervals": bootstrap.intervals(draws)}
+            if baseline:
+                low_high = bootstrap.intervals(bootstrap.differences(draws, baseline))
+                row["differences"] = {name: (row[name] - rows[0][name], *bounds)
+                                      for name, bounds in low_high.items()}
+            baseline = baseline or draws
+        rows.append(row)
+    return rows
+
+
+def _folder_names(models: list[str]) -> list[str]:
+    """A folder's name a model: its file's stem, with as much of its path as tells it apart."""
+    parts = [Path(model.replace("models:/", "").replace("@", "-")).with_suffix("").parts
+             for model in models]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["-".join(part[-depth:]).strip("/-.") for part in parts]
+        if len(set(names)) == len(set(models)):
+            return names
+    raise UserError("the same model is named twice; name each once")
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def _table(rows: list[list[str]]) -> str:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -1,0 +1,143 @@
+"""Networks without a card, to be compared with ours: published weights, and ONNX files.
+
+Two recipes lead from a photograph to such a network and back. ``skyseg`` is the predictor's own.
+``published`` is what U-2-Net's ``u2net_test.py`` does: it divides by the image's own maximum and
+stretches the map from its minimum to its maximum, so it is here to compare with published results
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from skyseg.checkpoint import load_into, read_weights, variant_of
+from skyseg.data.images import resize_image
+from skyseg.data.tensors import normalise, standardise
+from skyseg.device import choose
+from skyseg.errors import UserError
+from skyseg.u2net import VARIANTS, build_model
+
+SIZE = 320  # pixels: what the published networks are trained for (U-2-Net section 4.2)
+# Cuts probabilities off before their logit is taken: float32 has nothing between this and 1.
+EPSILON = 1e-7
+
+
+class Network(NamedTuple):
+    """A network as its file gives it."""
+
+    probability: Callable[[Tensor], Tensor]
+    """float32 [B, 3, 320, 320], standardised, to float32 [B, 1, 320, 320] in 0..1."""
+    parameters: int
+
+
+class Recipe(NamedTuple):
+    """From a photograph to the network's input, and from its output to a map of that size."""
+
+    shrink: Callable[[NDArray[np.uint8]], Tensor]
+    """uint8 [H, W, 3] to float32 [3, 320, 320]."""
+    enlarge: Callable[[Tensor, tuple[int, int]], Tensor]
+    """float32 [1, 1, 320, 320] in 0..1 and (H, W) to float32 [1, 1, H, W]."""
+
+
+class ForeignPredictor:
+    """What ``Predictor`` is to our checkpoints; the threshold is 0.5, as nobody chose another.
+
+    Args:
+        path: a .pth, .pt or .safetensors state dict under the published names, or an .onnx file
+            whose first output is the fused probability.
+        recipe: a row of ``RECIPES``.
+
+    Raises:
+        UserError: no such file, another kind of file, or weights of another network.
+    """
+
+    threshold = 0.5
+
+    def __init__(self, path: Path, recipe: str) -> None:
+        read = _read_onnx if path.suffix == ".onnx" else _read_state_dict
+        self._network = read(path)
+        self._recipe = RECIPES[recipe]
+        self.parameters = self._network.parameters
+
+    @torch.inference_mode()
+    def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 [H, W, 3], RGB, to float32 [H, W] in 0..1."""
+        found = self._network.probability(self._recipe.shrink(image)[None])
+        return self._recipe.enlarge(found, image.shape[:2])[0, 0].numpy()
+
+
+def _read_state_dict(path: Path) -> Network:
+    state = read_weights(path)
+    variant = variant_of(state)
+    if variant is None:
+        raise UserError(f"{path}: not the weights of any of {', '.join(VARIANTS)}")
+    hardware = choose()
+    model = build_model(variant)
+    load_into(model, state, str(path))
+    model.eval().to(hardware.device).to(memory_format=hardware.memory_format)
+
+    def probability(x: Tensor) -> Tensor:
+        x = x.to(hardware.device).contiguous(memory_format=hardware.memory_format)
+        with hardware.autocast():
+            logits = model(x)[0]
+        return logits.float().sigmoid().cpu()
+
+    return Network(probability, sum(tensor.numel() for tensor in model.parameters()))
+
+
+def _read_onnx(path: Path) -> Network:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name an .onnx file")
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError:
+        raise UserError(f"{path}: ONNX files need the packages onnx and onnxruntime: "
+                        "pip install 'skyseg[onnx]'") from None
+    try:
+        weights = onnx.load(path).graph.initializer
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # protobuf and ONNX Runtime raise their own kinds
+        raise UserError(f"{path}: not a readable ONNX file: {str(error).splitlines()[0]}") from None
+    entry, output = session.get_inputs()[0], session.get_outputs()[0]
+
+    def probability(x: Tensor) -> Tensor:
+        [found] = session.run([output.name], {entry.name: x.numpy()})
+        return torch.from_numpy(found)
+
+    return Network(probability, sum(int(np.prod(tensor.dims)) for tensor in weights))
+
+
+def _shrink(image: NDArray[np.uint8]) -> Tensor:
+    return normalise(torch.from_numpy(resize_image(image, SIZE)).permute(2, 0, 1)[None])[0]
+
+
+def _enlarge(found: Tensor, shape: tuple[int, int]) -> Tensor:
+    return F.interpolate(found.logit(EPSILON), shape, mode="bilinear").sigmoid()
+
+
+def _shrink_as_published(image: NDArray[np.uint8]) -> Tensor:
+    # skimage.transform.resize: a Gaussian blur where it shrinks, then bilinear.
+    blur = [max(0.0, (side / SIZE - 1) / 2) for side in image.shape[:2]]
+    smooth = gaussian_filter(image.astype(np.float32), (*blur, 0), mode="constant")
+    x = F.interpolate(torch.from_numpy(smooth).permute(2, 0, 1)[None], (SIZE, SIZE),
+                      mode="bilinear")
+    return standardise(x / x.max().clamp(min=1))[0]
+
+
+def _enlarge_as_published(found: Tensor, shape: tuple[int, int]) -> Tensor:
+    low, high = found.min(), found.max()
+    return F.interpolate((found - low) / (high - low).clamp(min=EPSILON), shape, mode="bilinear")
+
+
+RECIPES = {"skyseg": Recipe(_shrink, _enlarge),
+           "published": Recipe(_shrink_as_published, _enlarge_as_published)}
