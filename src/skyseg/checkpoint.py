@@ -38,6 +38,9 @@ class Card(BaseModel):
     """Divides the RGB channels after the subtraction."""
     threshold: float = 0.5
     """Foreground is a probability at or above this; chosen on the validation split."""
+    presence: float = 0.0
+    """Confidence below which a photograph has no foreground at all; chosen on the validation split.
+    """
     fingerprint: str = ""
     """SHA-256 of the weights file."""
     epoch: int | None = None

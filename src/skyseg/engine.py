@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torchvision.transforms import v2
 
-from skyseg import metrics
+from skyseg import metrics, presence
 from skyseg.data.tensors import normalise
 from skyseg.data.transforms import augment
 from skyseg.device import Hardware
@@ -124,12 +124,14 @@ def evaluate(model: nn.Module, data: Iterable[Batch], loss: LossParams, hardware
     """Losses and scores of a model at training size.
 
     Returns:
-        The losses as ``train_one_epoch`` names them, and ``iou``, ``f_max``, ``f_mean``, ``mae``
-        and ``threshold``: the threshold with the best pooled IoU, at which the IoU is given.
+        The losses as ``train_one_epoch`` names them; ``iou``, ``f_max``, ``f_mean`` and ``mae``;
+        and the operating point: ``threshold`` with the best pooled IoU, at which the IoU is given,
+        and ``presence`` (see ``skyseg.presence.choose``).
     """
     model.eval()
     sums, seen = dict.fromkeys(OUTPUTS, 0.0), 0
     stats: list[metrics.ImageStats] = []
+    confidences: list[float] = []
     for batch in data:
         logits = _logits(model, batch.images, hardware)
         for name, value in deep_supervision(logits, batch.masks, loss).items():
@@ -137,10 +139,15 @@ def evaluate(model: nn.Module, data: Iterable[Batch], loss: LossParams, hardware
         seen += len(batch.rows)
         probability = logits[0].float().sigmoid()[:, 0].cpu().numpy()
         stats += map(metrics.measure, probability, batch.masks.cpu().numpy())
+        confidences += map(presence.confidence, probability)
     threshold = metrics.best_threshold(np.sum([s.histogram for s in stats], axis=0))
     scores = metrics.summarise(stats, threshold)
     kept = ("iou", "f_max", "f_mean", "mae", "threshold")
-    return _loss_means(sums, seen) | {name: scores[name] for name in kept}
+    histograms = np.stack([s.histogram for s in stats])
+    refusal = presence.choose(np.array(confidences), metrics.iou(metrics.at(histograms, threshold)),
+                              histograms[:, 1].any(axis=-1))
+    return (_loss_means(sums, seen) | {name: scores[name] for name in kept}
+            | {"presence": refusal})
 
 
 @torch.inference_mode()

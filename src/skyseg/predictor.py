@@ -9,7 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
+from skyseg import presence
 from skyseg.checkpoint import load_model
 from skyseg.data.images import resize_image
 from skyseg.data.tensors import normalise
@@ -41,7 +43,8 @@ class Predictor:
             image: uint8 [H, W, 3], RGB, as ``skyseg.data.images.read_image`` gives it.
 
         Returns:
-            float32 [H, W] in 0..1; never stretched, so a photograph without foreground stays low.
+            float32 [H, W] in 0..1; never stretched, and below the threshold everywhere where the
+            photograph is found to have no foreground (see ``skyseg.presence``).
         """
         return self.probabilities([image])[0]
 
@@ -53,7 +56,19 @@ class Predictor:
         x = normalise(x, self.card.mean, self.card.std)
         with self.hardware.autocast():
             logits = self._model(x.contiguous(memory_format=self.hardware.memory_format))[0]
-        # Logits are resized, not probabilities: the edge between two pixels stays a steep one.
-        return [F.interpolate(logit[None].float(), size=image.shape[:2], mode="bilinear",
-                              align_corners=False)[0, 0].sigmoid().cpu().numpy()
+        return [self._enlarge(logit.float(), image)
                 for logit, image in zip(logits, images, strict=True)]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers training changed."""
+        return sum(tensor.numel() for tensor in self._model.parameters())
+
+    def _enlarge(self, logit: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """float32 [1, size, size] to the map of the photograph."""
+        # Logits are resized, not probabilities: the edge between two pixels stays a steep one.
+        probability = F.interpolate(logit[None], size=image.shape[:2], mode="bilinear",
+                                    align_corners=False)[0, 0].sigmoid().cpu().numpy()
+        if presence.confidence(logit[0].sigmoid().cpu().numpy()) < self.card.presence:
+            return presence.without_foreground(probability, self.card.threshold)
+        return probability

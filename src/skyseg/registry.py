@@ -238,9 +238,14 @@ def _evidence_tags(card: Card, metrics: dict[str, dict[str, float]], run_id: str
             "threshold": card.threshold, "run": run_id, "split": split,
             "git.commit": card.git_commit, "data.fingerprint": card.data.get("fingerprint"),
             "data.dvc_md5": card.data.get("dvc_md5"),
-            "test_data": f"{split} {card.data['splits'][split]['fingerprint']}",
+            "test_data": data_tag(card, split),
             **{f"{split}.{name}": value for name, value in figures.items()}}
     return {key: str(value) for key, value in evidence.items() if value is not None}
+
+
+def data_tag(card: Card, split: str) -> str:
+    """What figures are measured on; those of two models compare only where this is the same."""
+    return f"{split} {card.data['splits'][split]['fingerprint']}"
 
 
 def scores(recorded: dict[str, str]) -> dict[str, float]:

@@ -77,6 +77,13 @@ def threshold_table(histograms: NDArray[np.int64]) -> pd.DataFrame:
 
 
 def curves(table: pd.DataFrame, scores: dict[str, float]) -> Image.Image:
+    """``curves_figure`` as a picture."""
+    buffer = io.BytesIO()
+    curves_figure(table, scores).savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")
+
+
+def curves_figure(table: pd.DataFrame, scores: dict[str, float]) -> Figure:
     """Precision-recall and threshold curves, with the shipped threshold marked."""
     shipped = table.iloc[(table["threshold"] - scores["threshold"]).abs().argmin()]
     figure = Figure(figsize=(11, 4.4), dpi=120, layout="constrained")
@@ -96,9 +103,7 @@ def curves(table: pd.DataFrame, scores: dict[str, float]) -> Image.Image:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="lower center")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return Image.open(buffer).convert("RGB")
+    return figure
 
 
 def model_card(card: Card, scores: dict[str, float], split: str, decided: str,

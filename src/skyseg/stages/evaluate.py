@@ -1,21 +1,25 @@
 """evaluate: score the best checkpoint at each photograph's own resolution, report, register.
 
-Writes ``reports/metrics.json``, ``reports/evaluate/`` and ``reports/model_card.md``, continues the
-training's MLflow run and registers the checkpoint as the next version, alias ``challenger``.
+Writes ``reports/metrics.json``, ``reports/evaluate/``, ``reports/model_card.md`` and the page
+``reports/report.html``, continues the training's MLflow run and registers the checkpoint as the next
+version, alias ``challenger``.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skyseg import connection, metrics, registry, report, tracking
+from skyseg import bootstrap, connection, metrics, page, registry, report, slices, tracking
+from skyseg.calibration import reliability
+from skyseg.checkpoint import Card
 from skyseg.data.images import read_image
 from skyseg.data.manifest import Dataset, read_dataset, read_manifest
 from skyseg.data.masks import Encoding, read_mask
@@ -25,14 +29,30 @@ from skyseg.params import Params, load_params
 from skyseg.predictor import Predictor
 
 WORST = 5  # images named in the model card
+GALLERY = 6  # best and worst photographs on the page
 
 
-class Sample(NamedTuple):
-    """A photograph with its mask, as files."""
+class Pair(NamedTuple):
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
 
-    id: str
-    image: Path
-    mask: Path
+
+class Result(NamedTuple):
+    """What a model scores on a split."""
+
+    histograms: NDArray[np.int64]
+    """[N, 2, 256], one an image; see ``skyseg.metrics``."""
+    scorer: Callable[[NDArray[np.int64]], dict[str, float]]
+    """Scores of any of the images, by row."""
+    scores: dict[str, float]
+    """Of all."""
+    per_image: pd.DataFrame
+    """A row an image, in the manifest's order: id, scores, and what it is sliced by."""
+
+    @property
+    def worst_first(self) -> pd.DataFrame:
+        """``per_image`` by IoU; the index stays that of the manifest."""
+        return self.per_image.sort_values(["iou", "id"])
 
 
 def evaluate(params: Params, root: Path) -> None:
@@ -40,23 +60,24 @@ def evaluate(params: Params, root: Path) -> None:
 
     Raises:
         UserError: no checkpoint, nothing prepared, an empty split, a photograph that cannot be
-            read, or (with every report already written) a tracking server that does not answer.
+            read, or (with every table already written) a tracking server that does not answer.
     """
-    dataset = read_dataset(root / "prepared")
-    samples = evaluation_samples(params, root)
-    weights = root / "models" / "best.safetensors"
+    dataset, manifest = read_dataset(root / "prepared"), evaluation_rows(params, root)
+    weights, split = root / "models" / "best.safetensors", params.evaluate.split
     predictor = Predictor(weights, params.train.device, params.train.precision)
-    stats = list(score_samples(predictor, samples, dataset.encoding, params.evaluate.batch_size))
-    threshold = predictor.card.threshold
-    scores = metrics.summarise(stats, threshold)
-    per_image = pd.DataFrame([{"id": sample.id, **metrics.image_scores(s, threshold)}
-                              for sample, s in zip(samples, stats, strict=True)])
-    write_reports(root, params, predictor, samples, stats, scores, per_image, dataset)
-    split = params.evaluate.split
+    result = score_rows(predictor, root, manifest, dataset.encoding, params)
+    scores = result.scores
+    write_tables(root, result, predictor.card.threshold)
+    write_pictures(root, params, predictor, manifest, result, dataset.encoding)
+    card = report.model_card(predictor.card, scores, split, dataset.decided,
+                             result.worst_first.head(WORST))
+    report.write_text(root / "reports" / "model_card.md", card)
+    report.write_json(root / "reports" / "metrics.json", {split: scores})
     print(f"{split}: IoU {scores['iou']:.4f} over {scores['images']} images "
           f"({scores['iou_image']:.4f} a mean over images), max F {scores['f_max']:.4f}, "
           f"MAE {scores['mae']:.4f}")
     connection.connect(root)
+    write_page(root, params, predictor, manifest, result, dataset, card)
     run = tracking.log_evaluation(root, predictor.card, {split: scores},
                                   params.registry.experiment)
     version = registry.register(weights, predictor.card, {split: scores}, run,
@@ -67,70 +88,109 @@ def evaluate(params: Params, root: Path) -> None:
 
 def score(weights: Path, params: Params, root: Path) -> dict[str, float]:
     """Scores of any checkpoint on this workspace's evaluation split."""
-    samples = evaluation_samples(params, root)
+    manifest = evaluation_rows(params, root)
     encoding = read_dataset(root / "prepared").encoding
     predictor = Predictor(weights, params.train.device, params.train.precision)
-    stats = list(score_samples(predictor, samples, encoding, params.evaluate.batch_size))
-    return metrics.summarise(stats, predictor.card.threshold)
+    return score_rows(predictor, root, manifest, encoding, params).scores
 
 
-def evaluation_samples(params: Params, root: Path) -> list[Sample]:
-    """The samples of the split that is scored.
+def evaluation_rows(params: Params, root: Path) -> pd.DataFrame:
+    """The manifest's rows of the split that is scored.
 
     Raises:
         UserError: nothing prepared, or no sample in the split.
     """
     manifest = read_manifest(root / "prepared")
-    rows = manifest[manifest["split"] == params.evaluate.split]
+    rows = manifest[manifest["split"] == params.evaluate.split].reset_index(drop=True)
     if rows.empty:
         raise UserError(f"params.yaml: evaluate.split: no sample is in the split "
                         f"{params.evaluate.split!r}; set split.{params.evaluate.split} above 0, "
                         "or evaluate.split to val")
-    return [Sample(row.id, root / row.image, root / row.mask) for row in rows.itertuples()]
+    return rows
 
 
-def score_samples(predictor: Predictor, samples: list[Sample], encoding: Encoding,
-                  batch_size: int) -> Iterator[metrics.ImageStats]:
-    """Measure each sample at its own resolution, decoding some while others are scored."""
-    def load(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        return read_image(sample.image), read_mask(sample.mask, encoding)
-
-    batch: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
-    for done, loaded in enumerate(in_order(load, samples, "scoring"), start=1):
-        batch.append(loaded)
-        if len(batch) == batch_size or done == len(samples):
-            maps = predictor.probabilities([image for image, _ in batch])
-            yield from (metrics.measure(found, mask)
-                        for found, (_, mask) in zip(maps, batch, strict=True))
+def score_rows(predictor: Predictor, root: Path, manifest: pd.DataFrame, encoding: Encoding,
+               params: Params) -> Result:
+    """Measure each photograph at its own resolution, decoding some while others are scored."""
+    threshold, size = predictor.card.threshold, params.evaluate.batch_size
+    stats: list[metrics.ImageStats] = []
+    traits: list[dict[str, float]] = []
+    batch: list[Pair] = []
+    load = partial(read_pair, root=root, encoding=encoding)
+    for pair in in_order(load, list(manifest.itertuples()), "scoring"):
+        batch.append(pair)
+        if len(batch) == size or len(stats) + len(batch) == len(manifest):
+            maps = predictor.probabilities([pair.image for pair in batch])
+            stats += [metrics.measure_fully(found, pair.mask, threshold)
+                      for found, pair in zip(maps, batch, strict=True)]
+            traits += [slices.traits(*pair) for pair in batch]
             batch = []
+    scorer = metrics.scorer(stats, threshold)
+    per_image = pd.DataFrame([{"id": name, **metrics.image_scores(one, threshold), **its}
+                              for name, one, its in zip(manifest["id"], stats, traits,
+                                                        strict=True)])
+    return Result(np.stack([one.histogram for one in stats]), scorer,
+                  scorer(np.arange(len(stats))), per_image)
 
 
-def write_reports(root: Path, params: Params, predictor: Predictor, samples: list[Sample],
-                  stats: list[metrics.ImageStats], scores: dict[str, float],
-                  per_image: pd.DataFrame, dataset: Dataset) -> None:
-    """Everything under ``reports/`` that this stage owns; metrics.json last."""
-    folder, split = root / "reports" / "evaluate", params.evaluate.split
-    worst = per_image.sort_values(["iou", "id"])
-    report.write_csv(folder / "per_image.csv", per_image)
-    table = report.threshold_table(np.stack([s.histogram for s in stats]))
+def read_pair(row: Any, root: Path, encoding: Encoding) -> Pair:
+    """Decode the photograph and the mask of a row of the manifest."""
+    return Pair(read_image(root / row.image), read_mask(root / row.mask, encoding))
+
+
+def write_tables(root: Path, result: Result, threshold: float) -> None:
+    """The figures of each image and of each threshold, for people and for ``dvc plots``."""
+    folder = root / "reports" / "evaluate"
+    report.write_csv(folder / "per_image.csv", result.per_image)
+    table = report.threshold_table(result.histograms)
     report.write_csv(folder / "thresholds.csv", table)
-    report.write_png(folder / "curves.png", report.curves(table, scores))
-    shown = worst.head(params.evaluate.gallery)
-    findings = find_again(predictor, samples, shown, dataset.encoding)
-    report.write_png(folder / "gallery.png", report.error_sheet(findings))
-    card = report.model_card(predictor.card, scores, split, dataset.decided, worst.head(WORST))
-    report.write_text(root / "reports" / "model_card.md", card)
-    report.write_json(root / "reports" / "metrics.json", {split: scores})
+    report.write_png(folder / "curves.png", report.curves(table, result.scores))
 
 
-def find_again(predictor: Predictor, samples: list[Sample], shown: pd.DataFrame,
+def write_pictures(root: Path, params: Params, predictor: Predictor, manifest: pd.DataFrame,
+                   result: Result, encoding: Encoding) -> None:
+    """The gallery, worst first."""
+    shown = result.worst_first.head(params.evaluate.gallery)
+    findings = find_again(predictor, root, manifest, shown, encoding)
+    report.write_png(root / "reports" / "evaluate" / "gallery.png", report.error_sheet(findings))
+
+
+def write_page(root: Path, params: Params, predictor: Predictor, manifest: pd.DataFrame,
+               result: Result, dataset: Dataset, model_card: str) -> None:
+    """reports/report.html; asks the registry for the champion."""
+    history = root / "reports" / "history.csv"
+    parts = slices.assign(result.per_image, manifest)
+    by_slice = slices.table(parts, result.scorer)
+    evaluation = page.Evaluation(
+        predictor.card, params.evaluate.split, dataset.decided, result.scores,
+        bootstrap.intervals(bootstrap.resample(result.scorer, len(manifest))),
+        report.threshold_table(result.histograms),
+        reliability(result.histograms.sum(0)), by_slice, slices.worst(by_slice),
+        pd.read_csv(history), champion(params, predictor.card), model_card)
+    worst, best = (find_again(predictor, root, manifest, chosen.head(GALLERY), dataset.encoding)
+                   for chosen in (result.worst_first, result.worst_first[::-1]))
+    report.write_text(root / "reports" / "report.html", page.render(evaluation, worst, best))
+
+
+def champion(params: Params, card: Card) -> page.Champion | None:
+    """The champion of the registry, with its figures if they are of the same data."""
+    model = params.registry.model
+    with connection.store_errors():
+        version = registry.aliases(model).get(registry.CHAMPION)
+        recorded = registry.tags(model, version) if version else {}
+    if version is None or recorded.get("fingerprint") == card.fingerprint:
+        return None
+    same = recorded.get("test_data") == registry.data_tag(card, params.evaluate.split)
+    return page.Champion(version, registry.scores(recorded) if same else None)
+
+
+def find_again(predictor: Predictor, root: Path, manifest: pd.DataFrame, shown: pd.DataFrame,
                encoding: Encoding) -> Iterator[report.Finding]:
     """Predict the images in ``shown`` once more: no map is kept while scoring."""
     for row in shown.itertuples():
-        sample = samples[row.Index]
-        image, mask = read_image(sample.image), read_mask(sample.mask, encoding)
+        image, mask = read_pair(manifest.loc[row.Index], root, encoding)
         found = predictor.probability(image) >= predictor.card.threshold
-        yield image, found, mask, f"{sample.id}  IoU {row.iou:.3f}"
+        yield image, found, mask, f"{row.id}  IoU {row.iou:.3f}"
 
 
 if __name__ == "__main__":

@@ -252,9 +252,9 @@ def keep_best(progress: Progress, learner: engine.Learner, root: Path, params: P
     progress.best_weights = {name: tensor.detach().cpu().clone() for name, tensor
                              in learner.average.module.state_dict().items()}
     card = Card(variant=params.model.variant, size=params.model.size,
-                threshold=validated["threshold"], epoch=progress.epoch, val=validated,
-                data=dataset.model_dump(), params=flatten(params), start=progress.start,
-                git_commit=git_commit(root),
+                threshold=validated["threshold"], presence=validated["presence"],
+                epoch=progress.epoch, val=validated, data=dataset.model_dump(),
+                params=flatten(params), start=progress.start, git_commit=git_commit(root),
                 run=progress.run, created=datetime.now(UTC).isoformat(timespec="seconds"))
     progress.best = save_checkpoint(root / "models" / "best.safetensors", progress.best_weights,
                                     card)
