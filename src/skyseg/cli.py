@@ -106,7 +106,8 @@ def models(
 @app.command()
 def benchmark(
     model: Annotated[list[str], typer.Argument(
-        help="Checkpoints (.safetensors) or registered models (models:/skyseg@champion).")],
+        help="Checkpoints (.safetensors), registered models (models:/skyseg@champion), published "
+             "weights (.pth) or .onnx files.")],
     data: Annotated[Path, typer.Option(help="Folder of the data set.")],
     format: Annotated[str, typer.Option(help="Its layout, as data.format names it.")] = "pairs",
     foreground: Annotated[list[int] | None, typer.Option(
@@ -115,10 +116,16 @@ def benchmark(
         help="Mask value that counts nowhere; may be repeated.")] = None,
     invert: Annotated[bool, typer.Option("--invert", help="Masks mark the background.")] = False,
     split: Annotated[str | None, typer.Option(help="Only this predefined split.")] = None,
+    preprocess: Annotated[str, typer.Option(
+        help="How .pth and .onnx models see a photograph: skyseg, or published (as U-2-Net's own "
+             "code does, map stretched).")] = "skyseg",
     json_file: Annotated[Path | None, typer.Option(
         "--json", help="Also write the figures to this file.")] = None,
+    maps: Annotated[Path | None, typer.Option(
+        help="Keep each model's 8-bit maps in this folder.")] = None,
 ) -> None:
-    """Score models on a data set, at the photographs' own resolution."""
+    """Score models on a data set, at the photographs' own resolution. The first model is the one
+    that the others are compared with."""
     from pydantic import ValidationError
 
     from skyseg.params import DataParams
@@ -132,16 +139,18 @@ def benchmark(
         raise UserError(f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
                         f"{problem['msg'].removeprefix('Value error, ')}") from None
     from skyseg import connection
+    from skyseg.files import write_text
+    from skyseg.foreign import RECIPES
     from skyseg.stages import benchmark as stage
 
+    if preprocess not in RECIPES:
+        raise UserError(f"--preprocess: unknown {preprocess!r}; choose {' or '.join(RECIPES)}")
     if any(name.startswith("models:") for name in model):
         connection.connect(Path())
-    table = stage.benchmark(model, data, settings, split)
-    print(stage.markdown(table))
+    rows = stage.benchmark(model, data, settings, split, preprocess, maps)
+    print(stage.markdown(rows))
     if json_file:
-        from skyseg.files import write_text
-
-        write_text(json_file, json.dumps(table.to_dict("records"), indent=2) + "\n")
+        write_text(json_file, json.dumps(rows, indent=2) + "\n")
 
 
 @app.command()

@@ -118,7 +118,8 @@ def _read_onnx(path: Path) -> Network:
 
 
 def _shrink(image: NDArray[np.uint8]) -> Tensor:
-    return normalise(torch.from_numpy(resize_image(image, SIZE)).permute(2, 0, 1)[None])[0]
+    small = np.array(resize_image(image, SIZE))  # a copy: torch wants what it may write to
+    return normalise(torch.from_numpy(small).permute(2, 0, 1)[None])[0]
 
 
 def _enlarge(found: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from skyseg.calibration import expected_calibration_error
 from skyseg.checkpoint import Card
 from skyseg.metrics import METRICS
 from skyseg.pictures import error_overlay, fit
@@ -27,7 +26,8 @@ from skyseg.report import Finding, curves_figure
 CELL = (520, 390)  # of a gallery's pictures; pixels
 BLUE, GREEN, VERMILLION, GREY = "#0072B2", "#009E73", "#D55E00", "#8a94a0"  # Okabe & Ito
 
-HEADLINE = ("iou", "boundary_f", "f_max", "mae")
+HEADLINE = {"iou": "IoU", "boundary_f": "boundary F", "f_max": "max F",
+            "mae": "mean absolute error"}
 
 
 class Champion(NamedTuple):
@@ -68,7 +68,6 @@ def render(evaluation: Evaluation, worst: Iterable[Finding], best: Iterable[Find
                                      trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("page.html").render(
         e=evaluation, metrics=METRICS, headline=HEADLINE, changes=_changes(evaluation),
-        ece=expected_calibration_error(evaluation.reliability),
         training=_svg(_training(evaluation.history)) if len(evaluation.history) else None,
         curves=_svg(curves_figure(evaluation.thresholds, evaluation.scores)),
         calibration=_svg(_calibration(evaluation.reliability)),

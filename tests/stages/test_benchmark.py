@@ -1,54 +1,113 @@
-"""benchmark: any checkpoint on any data set, through the command line."""
+"""benchmark: any model on any data set, through the command line."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from skyseg.checkpoint import Card, save_checkpoint
 from skyseg.cli import app
+from skyseg.data.images import read_image
 from skyseg.errors import UserError
+from skyseg.metrics import METRICS
 from skyseg.params import DataParams
+from skyseg.predictor import Predictor
 from skyseg.stages.benchmark import benchmark, markdown
 from skyseg.u2net import build_model
 from tiny import make_pairs
 
 
+def make_model(path, seed):
+    torch.manual_seed(seed)
+    save_checkpoint(path, build_model("u2netp").state_dict(), Card(variant="u2netp", size=32))
+    return str(path)
+
+
 @pytest.fixture
 def model(tmp_path):
-    torch.manual_seed(0)
-    save_checkpoint(tmp_path / "m.safetensors", build_model("u2netp").state_dict(),
-                    Card(variant="u2netp", size=32))
-    return str(tmp_path / "m.safetensors")
+    return make_model(tmp_path / "m.safetensors", 0)
 
 
-def test_figures_and_table(model, tmp_path):
-    make_pairs(tmp_path / "data", 4)
-    table = benchmark([model, model], tmp_path / "data", DataParams())
-    assert table["images"].tolist() == [4, 4]
-    assert table.loc[0, "iou"] == table.loc[1, "iou"]
-    assert markdown(table).splitlines()[2].startswith(f"| {model} | {table.loc[0, 'iou']:.4f} |")
+@pytest.fixture
+def data(tmp_path):
+    make_pairs(tmp_path / "data", 5)
+    return tmp_path / "data"
 
 
-def test_command_writes_json(model, tmp_path):
-    make_pairs(tmp_path / "data", 3)
-    result = CliRunner().invoke(app, ["benchmark", model, "--data", str(tmp_path / "data"),
-                                      "--json", str(tmp_path / "out.json")])
+def test_figures_are_paired_with_the_first_models(model, data, tmp_path):
+    other, twin = make_model(tmp_path / "other.safetensors", 1), str(tmp_path / "twin.safetensors")
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(tmp_path / f"m{suffix}", tmp_path / f"twin{suffix}")
+    rows = benchmark([model, other, twin], data, DataParams())
+
+    assert [row["images"] for row in rows] == [5, 5, 5]
+    for row in rows:
+        low, high = row["intervals"]["iou_image"]
+        assert low <= row["iou_image"] <= high
+    assert rows[1]["differences"]["iou"][0] == pytest.approx(rows[1]["iou"] - rows[0]["iou"])
+    assert set(rows[2]["differences"]["mae"]) == {0.0}  # the same weights: not a hair in any draw
+    assert "differences" not in rows[0]
+
+    lines = markdown(rows).splitlines()
+    assert lines[2].startswith(f"| {model} | {rows[0]['iou']:.4f} [")
+    assert f"| {other} - {model} |" in markdown(rows)
+
+
+def test_command_writes_json_and_maps(model, data, tmp_path):
+    result = CliRunner().invoke(app, [
+        "benchmark", model, "--data", str(data), "--json", str(tmp_path / "out.json"),
+        "--maps", str(tmp_path / "maps")])
     assert result.exit_code == 0, result.output
     [row] = json.loads((tmp_path / "out.json").read_text())
     assert row["model"] == model
-    assert row["images"] == 3
+    assert row["images"] == 5
+    assert row["parameters"] == 1_131_181
+    assert row["latency_ms"] > 0
+    assert row.keys() >= METRICS.keys() - {"thin_recall"}
+
+    photograph = read_image(data / "images" / "03.png")
+    kept = np.asarray(Image.open(tmp_path / "maps" / "m" / "03.png"))
+    expected = Predictor(tmp_path / "m.safetensors").probability(photograph)
+    assert kept.dtype == np.uint8
+    assert kept == pytest.approx(np.round(expected * 255), abs=1)
 
 
-def test_a_split_that_is_not_there(model, tmp_path):
-    make_pairs(tmp_path / "data", 3)
+def test_photographs_without_masks_get_maps_and_latency(model, data, tmp_path, capsys):
+    shutil.rmtree(data / "masks")
+    published = tmp_path / "published.pth"
+    torch.save(build_model("u2netp").state_dict(), published)
+    rows = benchmark([model, str(published)], data, DataParams(), recipe="published",
+                     maps=tmp_path / "maps")
+    assert "no masks" in capsys.readouterr().out
+    assert all(row["latency_ms"] > 0 and "iou" not in row for row in rows)
+    assert len(list((tmp_path / "maps" / "published").iterdir())) == 5
+    stretched = np.asarray(Image.open(tmp_path / "maps" / "published" / "00.png"))
+    assert stretched.max() - stretched.min() > 200
+    assert "latency_ms" in markdown(rows)
+
+
+def test_models_of_one_name_keep_their_maps_apart(data, tmp_path):
+    models = []
+    for run in ("a", "b"):
+        (tmp_path / run).mkdir()
+        models.append(make_model(tmp_path / run / "best.safetensors", 0))
+    benchmark(models, data, DataParams(), maps=tmp_path / "maps")
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {"a-best", "b-best"}
+    with pytest.raises(UserError, match="named twice"):
+        benchmark([models[0], models[0]], data, DataParams())
+
+
+def test_a_split_that_is_not_there(model, data):
     with pytest.raises(UserError, match="no sample is in the split 'test'"):
-        benchmark([model], tmp_path / "data", DataParams(), split="test")
+        benchmark([model], data, DataParams(), split="test")
 
 
-def test_a_misspelt_format_is_one_line(model, tmp_path):
-    result = CliRunner().invoke(app, ["benchmark", model, "--data", str(tmp_path),
-                                      "--format", "coco"])
+@pytest.mark.parametrize(("option", "value"), [("--format", "coco"), ("--preprocess", "other")])
+def test_a_misspelt_choice_is_one_line(model, data, option, value):
+    result = CliRunner().invoke(app, ["benchmark", model, "--data", str(data), option, value])
     assert isinstance(result.exception, UserError)
-    assert "--format" in str(result.exception)
+    assert option in str(result.exception)

@@ -14,6 +14,7 @@ from skyseg.errors import UserError
 from skyseg.predictor import Predictor
 from skyseg.stages.evaluate import evaluate, score
 from skyseg.stages.prepare import prepare
+from skyseg.stages.promote import promote
 from skyseg.stages.train import train
 from tiny import make_pairs, make_params
 
@@ -36,8 +37,8 @@ def test_everything_evaluate_leaves(trained_workspace):
     root = trained_workspace
     evaluate(PARAMS, root)
     scores = json.loads((root / "reports" / "metrics.json").read_text())["test"]
-    assert set(scores) == {"iou", "iou_image", "f_max", "f_mean", "f_adaptive", "precision",
-                           "recall", "mae", "threshold", "images"}
+    assert set(scores) | {"false_alarms", "thin_recall"} == {*metrics.METRICS, "threshold",
+                                                             "images"}
 
     # The same by hand, from files alone.
     manifest = pd.read_csv(root / "prepared" / "manifest.csv", dtype={"id": str})
@@ -59,6 +60,9 @@ def test_everything_evaluate_leaves(trained_workspace):
     assert len(pd.read_csv(root / "reports" / "evaluate" / "thresholds.csv")) == metrics.BINS
     for picture in ("curves.png", "gallery.png"):
         assert min(Image.open(root / "reports" / "evaluate" / picture).size) > 100
+    page = (root / "reports" / "report.html").read_text()
+    assert f"{scores['boundary_f']:.4f}" in page
+    assert "There is no champion yet" in page
     card = (root / "reports" / "model_card.md").read_text()
     assert predictor.card.fingerprint in card
     assert f"| iou | {scores['iou']:.4f} |" in card
@@ -68,6 +72,17 @@ def test_everything_evaluate_leaves(trained_workspace):
     assert version.tags["fingerprint"] == predictor.card.fingerprint
     run = MlflowClient().get_run(predictor.card.run)
     assert run.data.metrics["test/iou"] == pytest.approx(scores["iou"], abs=1e-5)
+
+
+def test_the_page_compares_with_the_champion(trained_workspace):
+    evaluate(PARAMS, trained_workspace)
+    promote(PARAMS, trained_workspace)
+    longer = make_params(train={"epochs": 2, "batch_size": 4, "device": "cpu"},
+                         evaluate={"gallery": 3, "batch_size": 2})
+    train(longer, trained_workspace)
+    evaluate(longer, trained_workspace)
+    page = (trained_workspace / "reports" / "report.html").read_text()
+    assert "Version 1, on the same photographs" in page
 
 
 def test_twice_gives_one_version(trained_workspace):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 from skyseg import bootstrap, metrics, registry, report
@@ -73,9 +74,9 @@ def benchmark(models: list[str], root: Path, data: DataParams, split: str | None
     Raises:
         UserError: a model or a sample that cannot be read, masks that are ambiguous, no such split.
     """
+    folders = dict(zip(models, _folder_names(models), strict=True))
     contenders = [_contender(model, recipe) for model in models]
     ids, items = _items(root, data, split)
-    folders = dict(zip(models, _folder_names(models), strict=True))
     results = {model: Result([], []) for model in models}
     for item in tqdm(items, total=len(ids), desc="scoring", unit="img", disable=None):
         # One photograph, every model: what else the machine does falls on all alike.
@@ -90,7 +91,7 @@ def benchmark(models: list[str], root: Path, data: DataParams, split: str | None
                 result.stats.append(metrics.measure_fully(found, item.mask, contender.threshold))
             if maps:
                 report.write_png(maps / folders[contender.name] / f"{item.id}.png",
-                                 report.grey(found))
+                                 Image.fromarray((found * 255).round().astype(np.uint8)))
     return _rows(contenders, results, len(ids))
 
 
@@ -176,9 +177,9 @@ def _folder_names(models: list[str]) -> list[str]:
              for model in models]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["-".join(part[-depth:]).strip("/-.") for part in parts]
-        if len(set(names)) == len(set(models)):
+        if len(set(names)) == len(models):
             return names
-    raise UserError("the same model is named twice; name each once")
+    raise UserError("a model is named twice; name each once")
 
 
 def _with_interval(value: float, low: float, high: float) -> str:

@@ -134,7 +134,7 @@ def score_rows(predictor: Predictor, root: Path, manifest: pd.DataFrame, encodin
 
 
 def read_pair(row: Any, root: Path, encoding: Encoding) -> Pair:
-    """Decode the photograph and the mask of a row of the manifest."""
+    """Decode the photograph and the mask of a row of the manifest, as itertuples gives it."""
     return Pair(read_image(root / row.image), read_mask(root / row.mask, encoding))
 
 
@@ -187,8 +187,9 @@ def champion(params: Params, card: Card) -> page.Champion | None:
 def find_again(predictor: Predictor, root: Path, manifest: pd.DataFrame, shown: pd.DataFrame,
                encoding: Encoding) -> Iterator[report.Finding]:
     """Predict the images in ``shown`` once more: no map is kept while scoring."""
+    samples = list(manifest.itertuples())
     for row in shown.itertuples():
-        image, mask = read_pair(manifest.loc[row.Index], root, encoding)
+        image, mask = read_pair(samples[row.Index], root, encoding)
         found = predictor.probability(image) >= predictor.card.threshold
         yield image, found, mask, f"{row.id}  IoU {row.iou:.3f}"
 
