@@ -28,11 +28,12 @@ def evaluation():
              for found, (_, mask) in zip(maps, pairs, strict=True)]
     scorer = metrics.scorer(stats, 0.5)
     histograms = np.stack([one.histogram for one in stats])
-    parts = slices.assign(pd.DataFrame([slices.traits(*pair) for pair in pairs]),
-                          pd.DataFrame(index=range(5)))
+    per_image = pd.DataFrame([metrics.image_scores(one, 0.5) | slices.traits(*pair)
+                              for one, pair in zip(stats, pairs, strict=True)])
+    parts = slices.assign(per_image, pd.DataFrame(index=range(5)))
     by_slice = slices.table(parts, scorer)
     return page.Evaluation(
-        CARD, "test", "masks: 0/255", scorer(np.arange(5)), {"iou": (0.123, 0.987)},
+        CARD, "test", "Masks: 0/255.", scorer(np.arange(5)), {"iou": (0.123, 0.987)},
         report.threshold_table(histograms), reliability(histograms.sum(0)), by_slice,
         slices.worst(by_slice), HISTORY, None, "# A card\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
 
@@ -55,7 +56,7 @@ def test_scores_intervals_slices_galleries_and_card_are_there(evaluation):
     for name in metrics.METRICS:
         if name in evaluation.scores:
             assert f"<code>{name}</code></td><td class=\"n\">{evaluation.scores[name]:.4f}" in html
-    for expected in ("0.123 to", "street_7  IoU 0.123", "<td>10 to 30 %</td>", "masks: 0/255",
+    for expected in ("0.123 to", "street_7  IoU 0.123", "<td>10 to 30 %</td>", "Masks: 0/255.",
                      "There is no champion yet", "<h1>A card</h1>", "<td>2</td>"):
         assert expected in html
     assert "<h2>Best</h2>" not in html

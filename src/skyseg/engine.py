@@ -145,7 +145,7 @@ def evaluate(model: nn.Module, data: Iterable[Batch], loss: LossParams, hardware
     kept = ("iou", "f_max", "f_mean", "mae", "threshold")
     histograms = np.stack([s.histogram for s in stats])
     refusal = presence.choose(np.array(confidences), metrics.iou(metrics.at(histograms, threshold)),
-                              histograms[:, 1].any(axis=-1))
+                              histograms[:, 1].sum(axis=-1) > 0)
     return (_loss_means(sums, seen) | {name: scores[name] for name in kept}
             | {"presence": refusal})
 

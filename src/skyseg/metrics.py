@@ -233,7 +233,7 @@ def mean_curves(histograms: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
     Returns:
         Two float arrays [256]; zeros if no image has foreground.
     """
-    counts, marked = at_all(histograms), histograms[:, 1].any(-1)
+    counts, marked = at_all(histograms), histograms[:, 1].sum(-1) > 0
     p, r = (np.nan_to_num(_mean(values, marked)) for values in (precision(counts), recall(counts)))
     return p, r
 

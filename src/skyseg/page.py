@@ -22,6 +22,7 @@ from skyseg.checkpoint import Card
 from skyseg.metrics import METRICS
 from skyseg.pictures import error_overlay, fit
 from skyseg.report import Finding, curves_figure
+from skyseg.slices import SLICES
 
 CELL = (520, 390)  # of a gallery's pictures; pixels
 BLUE, GREEN, VERMILLION, GREY = "#0072B2", "#009E73", "#D55E00", "#8a94a0"  # Okabe & Ito
@@ -71,7 +72,7 @@ def render(evaluation: Evaluation, worst: Iterable[Finding], best: Iterable[Find
         training=_svg(_training(evaluation.history)) if len(evaluation.history) else None,
         curves=_svg(curves_figure(evaluation.thresholds, evaluation.scores)),
         calibration=_svg(_calibration(evaluation.reliability)),
-        slices=list(evaluation.slices.groupby("slice", sort=False)),
+        slices=list(evaluation.slices.groupby("slice", sort=False)), meanings=SLICES,
         galleries=[("Worst", _pictures(worst)), ("Best", _pictures(best))],
         # The card of this very repository: its Markdown is as trusted as this page.
         model_card=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(

@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skyseg.params import IGNORE
-
 FEWEST = 3  # images; the score of fewer says little about their kind
 MOST_VALUES = 12  # of a column of the manifest: beyond, it names images rather than kinds
 
@@ -19,6 +17,8 @@ MOST_VALUES = 12  # of a column of the manifest: beyond, it names images rather 
 class Slice(NamedTuple):
     """One way to cut a data set by a number that each image has."""
 
+    column: str
+    """Of the per-image table."""
     edges: tuple[float, ...]
     """Between the parts, ascending; a value on an edge belongs to the part above."""
     labels: tuple[str, ...]
@@ -28,36 +28,35 @@ class Slice(NamedTuple):
 
 SLICES = {
     "foreground share": Slice(
-        (1e-9, 0.1, 0.3, 0.6), ("none", "up to 10 %", "10 to 30 %", "30 to 60 %", "over 60 %"),
+        "foreground", (1e-9, 0.1, 0.3, 0.6),
+        ("none", "up to 10 %", "10 to 30 %", "30 to 60 %", "over 60 %"),
         "share of the valid pixels that are foreground"),
     "brightness": Slice(
-        (0.15, 0.35), ("night", "dusk", "day"),
+        "brightness", (0.15, 0.35), ("night", "dusk", "day"),
         "mean luma of the photograph, 0 black to 1 white: below 0.15, to 0.35, above"),
     "boundary length": Slice(
-        (1e-9, 1.0, 2.5), ("none", "simple", "winding", "intricate"),
-        "length of the foreground's boundary over the photograph's longer side: up to 1, 2.5, more"),
+        "boundary_length", (1e-9, 1.0, 2.5), ("none", "simple", "winding", "intricate"),
+        "length of the foreground's edge over the longer side of the photograph: to 1, to 2.5, more"),
     "image size": Slice(
-        (0.5, 2.0, 8.0), ("under 0.5 MP", "0.5 to 2 MP", "2 to 8 MP", "over 8 MP"),
-        "megapixels"),
+        "megapixels", (0.5, 2.0, 8.0), ("under 0.5 MP", "0.5 to 2 MP", "2 to 8 MP", "over 8 MP"),
+        "millions of pixels"),
 }
 
 
 def traits(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> dict[str, float]:
-    """What ``SLICES`` cuts by, of one photograph.
+    """What ``SLICES`` cuts by beside the share of foreground, of one photograph.
 
     Args:
         image: uint8 [H, W, 3], RGB.
         mask: uint8 [H, W]; 0 background, 1 foreground, 255 ignore.
     """
-    valid, foreground = mask != IGNORE, mask == 1
     # Foreground pixels with a background pixel among their eight neighbours.
     touched = cv2.dilate((mask == 0).astype(np.uint8), np.ones((3, 3), np.uint8))
     red, green, blue = image.reshape(-1, 3).mean(axis=0) / 255
     return {
-        "foreground share": float(foreground.sum() / max(valid.sum(), 1)),
         "brightness": float(0.299 * red + 0.587 * green + 0.114 * blue),  # ITU-R BT.601
-        "boundary length": float((foreground & (touched == 1)).sum() / max(mask.shape)),
-        "image size": mask.size / 1e6,
+        "boundary_length": float(((mask == 1) & (touched == 1)).sum() / max(mask.shape)),
+        "megapixels": mask.size / 1e6,
     }
 
 
@@ -65,19 +64,18 @@ def assign(found: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     """The part of each slice that each image falls into.
 
     Args:
-        found: a row an image, with the columns of ``traits``.
-        manifest: the same images in the same order; each of its columns that has 2 to 12 different
-            values is a slice too.
+        found: a row an image, with the columns that ``SLICES`` names.
+        manifest: the same images in the same order; each of its columns that has at most 12
+            different values is a slice too.
 
     Returns:
-        A row an image, a column a slice, labels as text.
+        A row an image, a column a slice, labels as text; no slice that has one part only.
     """
-    parts = {name: np.array(row.labels)[np.searchsorted(row.edges, found[name], side="right")]
+    parts = {name: np.array(row.labels)[np.searchsorted(row.edges, found[row.column], side="right")]
              for name, row in SLICES.items()}
-    for name in manifest.columns:
-        if 2 <= manifest[name].nunique() <= MOST_VALUES:
-            parts[name] = manifest[name].astype(str).to_numpy()
-    return pd.DataFrame(parts)
+    parts |= {name: manifest[name].astype(str).to_numpy() for name in manifest.columns}
+    table = pd.DataFrame(parts)
+    return table[[name for name in table if 2 <= table[name].nunique() <= MOST_VALUES]]
 
 
 def table(parts: pd.DataFrame, score: Callable[[NDArray[np.int64]], dict[str, float]]

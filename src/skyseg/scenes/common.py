@@ -74,7 +74,7 @@ def fence(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light) -> N
     colour = between(rng, (0.25, 0.2, 0.15), (1.0, 1.0, 1.0))
     start, slope, high = uniform(rng, 4, 12), uniform(rng, -0.3, 0.8), uniform(rng, 0.9, 1.6)
     xs = np.arange(-30, 31, uniform(rng, 1.2, 3.0))
-    ends = np.array([camera.spot(x, max(2.0, start + slope * x)) for x in xs])
+    ends = np.array([camera.spot(x, max(2.0, start + slope * x)) for x in xs.tolist()])
     for x, base, metre in ends:
         pen.line([(x, base), (x, base - high * metre)], 0.1 * metre, shade(light, colour, 0.5))
     for share in np.linspace(0.3, 0.95, int(rng.integers(2, 4))):

@@ -65,7 +65,7 @@ def indoor(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     if chance(rng, 0.35):
         _tiles(pen, camera, rng, faces, tones)
     if chance(rng, 0.2):  # beams
-        for z in np.arange(0.5, deep, uniform(rng, 0.5, 1.2)):
+        for z in np.arange(0.5, deep, uniform(rng, 0.5, 1.2)).tolist():
             beam = corners((-half, tall, z), (half, tall, z), (half, tall, z + .15),
                            (-half, tall, z + .15))
             pen.polygon(camera.outline(beam), shade(light, between(rng, *WOOD), 0.2))
@@ -177,7 +177,7 @@ def _openings(canvas: Canvas, pen: Pen, camera: Camera, rng: np.random.Generator
             v = low + (high - low) * bar / bars
             _patch(pen, camera, face, u0, u1, v - 0.008, v + 0.008, frame)
         if chance(rng, 0.2):  # slats of a blind
-            for v in np.arange(low, high, 0.025):
+            for v in np.arange(low, high, 0.025).tolist():
                 _patch(pen, camera, face, u0, u1, v, v + 0.014, frame * 0.95)
         if chance(rng, 0.45):  # curtains in folds
             cloth = shade(light, between(rng, *CLOTH, jitter=0.12), 0.5)

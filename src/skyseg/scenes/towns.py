@@ -54,7 +54,7 @@ def street(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
                     built.box, pen, camera, light, (x0, 0, z),
                     (x1, uniform(rng, 0.8, 3.0), z + long), colour)))
             z += long * uniform(rng, 1.0, 1.15)
-        for z in np.arange(uniform(rng, 4, 15), 90, uniform(rng, 8, 25)):
+        for z in np.arange(uniform(rng, 4, 15), 90, uniform(rng, 8, 25)).tolist():
             if chance(rng, wooded):
                 x = side * (lane + 1.2)
                 things.append((z, partial(_street_tree, canvas, pen, rng, light, camera, x, z)))
@@ -216,7 +216,7 @@ def bridge(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     left = uniform(rng, -span, 0)
     half = (span - pier) / 2
     foot = camera.horizon + 0.03
-    for x in np.arange(left, canvas.aspect + span, span):
+    for x in np.arange(left, canvas.aspect + span, span).tolist():
         top = deck + slope * x + thick
         turn = np.linspace(0, np.pi, 20)
         rise = min(half, foot - top - 0.02)

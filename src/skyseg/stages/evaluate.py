@@ -1,8 +1,8 @@
 """evaluate: score the best checkpoint at each photograph's own resolution, report, register.
 
 Writes ``reports/metrics.json``, ``reports/evaluate/``, ``reports/model_card.md`` and the page
-``reports/report.html``, continues the training's MLflow run and registers the checkpoint as the next
-version, alias ``challenger``.
+``reports/report.html``, continues the training's MLflow run and registers the checkpoint as the
+next version, alias ``challenger``.
 """
 
 from __future__ import annotations
@@ -159,7 +159,8 @@ def write_page(root: Path, params: Params, predictor: Predictor, manifest: pd.Da
                result: Result, dataset: Dataset, model_card: str) -> None:
     """reports/report.html; asks the registry for the champion."""
     history = root / "reports" / "history.csv"
-    parts = slices.assign(result.per_image, manifest)
+    # Width and height make the slice of the image's size.
+    parts = slices.assign(result.per_image, manifest.drop(columns=["width", "height"]))
     by_slice = slices.table(parts, result.scorer)
     evaluation = page.Evaluation(
         predictor.card, params.evaluate.split, dataset.decided, result.scores,
