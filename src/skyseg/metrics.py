@@ -1,28 +1,68 @@
-"""Scores of probability maps, as pure functions of counts.
+"""Scores of probability maps; ``METRICS`` says what each means.
 
 A map is reduced once to a histogram: how many background and foreground pixels fall into each of
 256 probability bins. Every threshold ``k / 256`` then has exact counts of true and false positives
-and negatives, and every score is a function of these counts. Ignored pixels are never counted.
+and negatives, and most scores are functions of these counts. Those that need the pixels' places are
+in ``skyseg.saliency`` and ``skyseg.boundaries``. Ignored pixels are never counted.
 
 Where a score is undefined: an image without foreground has IoU 1 if nothing is predicted and 0
-otherwise; it has no recall, so precision, recall and F-measure are averaged over the images that
-have foreground. Where nothing is predicted, precision is 0.
+otherwise; it has no recall, so precision, recall and F-measures are averaged over the images that
+have foreground. Where nothing is predicted, precision is 0. A score that no image defines is 0.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from skyseg.params import IGNORE
+from skyseg import boundaries, saliency
 
 BINS = 256
 THRESHOLDS = np.arange(BINS) / BINS
 # Weight of precision over recall in the F-measure of the salient object detection literature
 # (Achanta et al., CVPR 2009; U-2-Net section 4.3).
 BETA2 = 0.3
+
+
+class Metric(NamedTuple):
+    """A row of the table that people read."""
+
+    over: str
+    """What it is pooled over or averaged over."""
+    meaning: str
+    """One line, with its source."""
+
+
+PIXELS, IMAGES, MARKED = "pixels", "images", "images with foreground"
+
+METRICS = {
+    "iou": Metric(PIXELS, "intersection over union at the model's threshold (Jaccard 1912)"),
+    "iou_image": Metric(IMAGES, "the same of each image"),
+    "dice": Metric(PIXELS, "2 TP / (2 TP + FP + FN) at the model's threshold (Dice 1945)"),
+    "precision": Metric(PIXELS, "share of the predicted foreground that is right"),
+    "recall": Metric(PIXELS, "share of the true foreground that is found"),
+    "mae": Metric(IMAGES, "mean absolute error of the probability (Perazzi et al. 2012)"),
+    "f_max": Metric(MARKED, "F (β² = 0.3; Achanta et al. 2009) of mean precision and mean recall, "
+                            "at the best of 256 thresholds"),
+    "f_mean": Metric(MARKED, "the same, its mean over the thresholds"),
+    "f_adaptive": Metric(MARKED, "F of each image at twice its mean probability (Achanta et al. "
+                                 "2009): low by definition where foreground fills over half of it"),
+    "f_max_image": Metric(MARKED, "mean of the images' F, at the best of 256 thresholds"),
+    "f_weighted": Metric(MARKED, "F (β = 1) with errors weighted by place (Margolin et al. 2014)"),
+    "s_measure": Metric(IMAGES, "likeness of objects and of regions (Fan et al. 2017)"),
+    "e_mean": Metric(IMAGES, "enhanced alignment (Fan et al. 2018), its mean over 256 thresholds"),
+    "e_max": Metric(IMAGES, "the same, at the best threshold"),
+    "boundary_iou": Metric(IMAGES, "IoU of what lies within 2 % of the diagonal inside an edge "
+                                   "(Cheng et al. 2021)"),
+    "boundary_f": Metric("images with an edge", "F (β² = 0.3) of edges, 3 px apart at most (Qin et "
+                                                "al. 2020)"),
+    "thin_recall": Metric(PIXELS, "share found of foreground and background narrower than 5 px at "
+                                  "480 x 360: branches, wires, gaps"),
+}
 
 
 class Counts(NamedTuple):
@@ -34,6 +74,19 @@ class Counts(NamedTuple):
     tn: NDArray
 
 
+class Shape(NamedTuple):
+    """Scores of one image that its histogram does not hold; NaN where undefined."""
+
+    f_weighted: float
+    s_measure: float
+    boundary_iou: float
+    boundary_f: float
+    thin_found: int
+    """Pixels of thin structures that are classified right."""
+    thin: int
+    """Pixels of thin structures."""
+
+
 class ImageStats(NamedTuple):
     """What one image contributes to every score."""
 
@@ -43,10 +96,12 @@ class ImageStats(NamedTuple):
     """Sum over pixels of |probability - mask|."""
     adaptive: float
     """F-measure at the image's own adaptive threshold; NaN without foreground."""
+    shape: Shape | None = None
+    """What ``measure_fully`` adds."""
 
 
 def measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> ImageStats:
-    """Reduce one probability map.
+    """Reduce one probability map to what is cheap: every score that needs only counts.
 
     Args:
         probability: float32 [H, W] in 0..1.
@@ -57,12 +112,40 @@ def measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> ImageS
     """
     if probability.shape != mask.shape:
         raise ValueError(f"shapes differ: {probability.shape} and {mask.shape}")
-    valid = mask != IGNORE
-    p, truth = probability[valid], mask[valid] == 1
-    bins = np.minimum((p * BINS).astype(np.int64), BINS - 1)
-    histogram = np.bincount(truth * BINS + bins, minlength=2 * BINS).reshape(2, BINS)
-    error = float(np.abs(p - truth, dtype=np.float64).sum())
-    return ImageStats(histogram, error, _adaptive_f(p, truth))
+    bins = (probability * BINS).astype(np.uint16)
+    bins -= bins == BINS  # a probability of 1 is of the last bin
+    rows = np.bincount((mask * np.uint16(BINS) + bins).ravel(), minlength=2 * BINS)
+    histogram = rows[:2 * BINS].reshape(2, BINS).copy()  # ignored pixels are row 255
+    ground, truth = mask == 0, mask == 1
+    on_ground, on_truth = (cv2.sumElems(probability * where)[0] for where in (ground, truth))
+    error = on_ground + np.count_nonzero(truth) - on_truth
+    mean = (on_ground + on_truth) / max(histogram.sum(), 1)
+    return ImageStats(histogram, error, _adaptive_f(probability, ground, truth, mean))
+
+
+def measure_fully(probability: NDArray[np.float32], mask: NDArray[np.uint8], threshold: float
+                  ) -> ImageStats:
+    """Reduce one probability map to all that ``METRICS`` needs.
+
+    Args:
+        probability: float32 [H, W] in 0..1.
+        mask: uint8 [H, W]; 0 background, 1 foreground, 255 ignore.
+        threshold: the model's operating threshold, for edges and thin structures.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    stats = measure(probability, mask)
+    found = probability >= threshold
+    edges = boundaries.edge_precision_recall(found, mask)
+    thin = boundaries.thin_structures(mask)
+    return stats._replace(shape=Shape(
+        f_weighted=saliency.f_weighted(probability, mask),
+        s_measure=saliency.s_measure(probability, mask),
+        boundary_iou=boundaries.boundary_iou(found, mask),
+        boundary_f=float(f_measure(*edges)),
+        thin_found=int(np.count_nonzero(thin & (found == (mask == 1)))),
+        thin=int(np.count_nonzero(thin))))
 
 
 def at(histogram: NDArray[np.int64], threshold: float) -> Counts:
@@ -94,6 +177,12 @@ def iou(counts: Counts) -> NDArray:
     return np.where(union == 0, 1.0, counts.tp / np.maximum(union, 1))
 
 
+def dice(counts: Counts) -> NDArray:
+    """2 tp / (2 tp + fp + fn); 1 where both are empty."""
+    sizes = 2 * counts.tp + counts.fp + counts.fn
+    return np.where(sizes == 0, 1.0, 2 * counts.tp / np.maximum(sizes, 1))
+
+
 def precision(counts: Counts) -> NDArray:
     """tp / (tp + fp); 0 where nothing is predicted."""
     return counts.tp / np.maximum(counts.tp + counts.fp, 1)
@@ -104,7 +193,7 @@ def recall(counts: Counts) -> NDArray:
     return counts.tp / np.maximum(counts.tp + counts.fn, 1)
 
 
-def f_measure(p: NDArray, r: NDArray) -> NDArray:
+def f_measure(p: NDArray | float, r: NDArray | float) -> NDArray:
     """(1 + b2) p r / (b2 p + r) with b2 = 0.3 (U-2-Net eq. 4); 0 where both are 0."""
     denominator = BETA2 * p + r
     return (1 + BETA2) * p * r / np.where(denominator == 0, 1, denominator)
@@ -133,11 +222,8 @@ def mean_curves(histograms: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
     Returns:
         Two float arrays [256]; zeros if no image has foreground.
     """
-    histograms = histograms[histograms[:, 1].sum(-1) > 0]
-    if len(histograms) == 0:
-        return np.zeros(BINS), np.zeros(BINS)
-    counts = at_all(histograms)
-    return precision(counts).mean(0), recall(counts).mean(0)
+    p, r = _marked_curves(histograms)
+    return np.nan_to_num(_mean(p)), np.nan_to_num(_mean(r))
 
 
 def summarise(stats: list[ImageStats], threshold: float) -> dict[str, float]:
@@ -145,53 +231,83 @@ def summarise(stats: list[ImageStats], threshold: float) -> dict[str, float]:
 
     Args:
         stats: one entry an image, at least one.
-        threshold: the model's operating threshold, for IoU, precision and recall.
+        threshold: the model's operating threshold.
 
     Returns:
-        ``iou`` pooled over all pixels, ``iou_image`` the mean over images, ``precision`` and
-        ``recall`` pooled, ``f_max``, ``f_mean`` (maximum and mean over thresholds of the F-measure
-        of the mean precision and recall), ``f_adaptive`` (mean over images, each at twice its mean
-        probability, at most 1: low by definition where the foreground fills over half of the image,
-        as skies do), ``mae`` (mean over images), ``threshold``, ``images``.
+        Each of ``METRICS`` (up to ``f_max_image`` where ``measure`` made the entries), 0 where no
+        image defines it; ``threshold`` and ``images``.
     """
-    histograms = np.stack([s.histogram for s in stats])
-    pooled = at(histograms.sum(0), threshold)
-    f = f_measure(*mean_curves(histograms))
-    adaptive = np.array([s.adaptive for s in stats])
-    errors = [s.absolute_error / max(s.histogram.sum(), 1) for s in stats]
-    return {
-        "iou": float(iou(pooled)),
-        "iou_image": float(iou(at(histograms, threshold)).mean()),
-        "f_max": float(f.max()),
-        "f_mean": float(f.mean()),
-        "f_adaptive": float(np.nanmean(adaptive)) if np.isfinite(adaptive).any() else 0.0,
-        "precision": float(precision(pooled)),
-        "recall": float(recall(pooled)),
-        "mae": float(np.mean(errors)),
-        "threshold": threshold,
-        "images": len(stats),
-    }
+    scores = {name: 0.0 if math.isnan(value) else value
+              for name, value in _scores(stats, threshold).items()}
+    return {**scores, "threshold": threshold, "images": len(stats)}
 
 
 def image_scores(stats: ImageStats, threshold: float) -> dict[str, float]:
-    """One image's row of the per-image table; precision and recall as for a pooled set of one."""
+    """One image's row of the per-image table: its scores as a set of one, NaN where undefined."""
+    scores = _scores([stats], threshold)
+    del scores["iou_image"], scores["f_max_image"]  # of one image, iou and f_max
     counts = at(stats.histogram, threshold)
     pixels = max(int(stats.histogram.sum()), 1)
-    return {
-        "iou": float(iou(counts)),
-        "precision": float(precision(counts)),
-        "recall": float(recall(counts)),
-        "f_adaptive": stats.adaptive,
-        "mae": stats.absolute_error / pixels,
-        "foreground": float(counts.tp + counts.fn) / pixels,
-        "predicted": float(counts.tp + counts.fp) / pixels,
+    return {**scores, "foreground": float(counts.tp + counts.fn) / pixels,
+            "predicted": float(counts.tp + counts.fp) / pixels}
+
+
+def _scores(stats: list[ImageStats], threshold: float) -> dict[str, float]:
+    """As ``summarise``; NaN where no image defines a score."""
+    histograms = np.stack([s.histogram for s in stats])
+    pooled = at(histograms.sum(0), threshold)
+    p, r = _marked_curves(histograms)
+    f = f_measure(_mean(p), _mean(r))
+    scores = {
+        "iou": iou(pooled),
+        "iou_image": iou(at(histograms, threshold)).mean(),
+        "dice": dice(pooled),
+        "precision": precision(pooled),
+        "recall": recall(pooled),
+        "mae": np.mean([s.absolute_error / max(s.histogram.sum(), 1) for s in stats]),
+        "f_max": f.max(),
+        "f_mean": f.mean(),
+        "f_adaptive": _mean_of_defined([s.adaptive for s in stats]),
+        "f_max_image": _mean(f_measure(p, r)).max(),
     }
+    shapes = [s.shape for s in stats if s.shape]
+    if shapes:
+        e = _mean(saliency.e_curve(*at_all(histograms[histograms.any((1, 2))])))
+        thin = sum(shape.thin for shape in shapes)
+        scores |= {
+            "f_weighted": _mean_of_defined([shape.f_weighted for shape in shapes]),
+            "s_measure": _mean_of_defined([shape.s_measure for shape in shapes]),
+            "e_mean": e.mean(),
+            "e_max": e.max(),
+            "boundary_iou": _mean_of_defined([shape.boundary_iou for shape in shapes]),
+            "boundary_f": _mean_of_defined([shape.boundary_f for shape in shapes]),
+            "thin_recall": sum(shape.thin_found for shape in shapes) / thin if thin else math.nan,
+        }
+    return {name: float(value) for name, value in scores.items()}
 
 
-def _adaptive_f(p: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
+def _marked_curves(histograms: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
+    """Precision and recall of each image with foreground: [N, 2, 256] to two of [<= N, 256]."""
+    counts = at_all(histograms[histograms[:, 1].any(-1)])
+    return precision(counts), recall(counts)
+
+
+def _mean(curves: NDArray) -> NDArray:
+    """[N, 256] to [256]; NaN of none."""
+    return curves.mean(0) if len(curves) else np.full(curves.shape[1:], np.nan)
+
+
+def _mean_of_defined(values: list[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return float(np.mean(defined)) if defined else math.nan
+
+
+def _adaptive_f(probability: NDArray[np.float32], ground: NDArray[np.bool_],
+                truth: NDArray[np.bool_], mean: float) -> float:
     """F-measure at twice the mean probability, at most 1 (Achanta et al. 2009, section 4)."""
     if not truth.any():
-        return float("nan")
-    predicted = p >= min(2 * float(p.mean(dtype=np.float64)), 1.0)
-    tp, positives = (predicted & truth).sum(), predicted.sum()
-    return float(f_measure(tp / max(positives, 1), tp / truth.sum()))
+        return math.nan
+    found = probability >= min(2 * mean, 1.0)
+    tp, fp, size = (int(np.count_nonzero(where))
+                    for where in (found & truth, found & ground, truth))
+    return float(f_measure(tp / max(tp + fp, 1), tp / size))

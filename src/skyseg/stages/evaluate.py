@@ -100,7 +100,7 @@ def score_samples(predictor: Predictor, samples: list[Sample], encoding: Encodin
         batch.append(loaded)
         if len(batch) == batch_size or done == len(samples):
             maps = predictor.probabilities([image for image, _ in batch])
-            yield from (metrics.measure(found, mask)
+            yield from (metrics.measure_fully(found, mask, predictor.card.threshold)
                         for found, (_, mask) in zip(maps, batch, strict=True))
             batch = []
 
