@@ -60,8 +60,8 @@ METRICS = {
     "s_measure": Metric(IMAGES, "likeness of objects and of regions (Fan et al. 2017)"),
     "e_mean": Metric(IMAGES, "enhanced alignment (Fan et al. 2018), its mean over 256 thresholds"),
     "e_max": Metric(IMAGES, "the same, at the best threshold"),
-    "boundary_iou": Metric(IMAGES, "IoU of what is within 2 % of the diagonal inside an edge (Cheng "
-                                   "et al. 2021)"),
+    "boundary_iou": Metric(IMAGES, "IoU of what lies within 2 % of the diagonal inside an edge "
+                                   "(Cheng et al. 2021)"),
     "boundary_f": Metric("images with an edge", "F (β² = 0.3) of edges, 3 px apart at most (Qin et "
                                                 "al. 2020)"),
     "thin_recall": Metric(PIXELS, "share found of foreground and background narrower than 5 px at "
@@ -124,9 +124,8 @@ def measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> ImageS
         raise ValueError(f"shapes differ: {probability.shape} and {mask.shape}")
     bins = (probability * BINS).astype(np.uint16)
     bins -= bins == BINS  # a probability of 1 is of the last bin
-    # Ignored pixels are row 255.
     rows = np.bincount((mask * np.uint16(BINS) + bins).ravel(), minlength=2 * BINS)
-    histogram = rows[:2 * BINS].reshape(2, BINS)
+    histogram = rows[:2 * BINS].reshape(2, BINS).copy()  # ignored pixels are row 255
     ground, truth = mask == 0, mask == 1
     on_ground, on_truth = (cv2.sumElems(probability * where)[0] for where in (ground, truth))
     error = on_ground + np.count_nonzero(truth) - on_truth
@@ -154,8 +153,8 @@ def measure_fully(probability: NDArray[np.float32], mask: NDArray[np.uint8], thr
         f_weighted=saliency.f_weighted(probability, mask),
         s_measure=saliency.s_measure(probability, mask),
         boundary_iou=boundaries.boundary_iou(found, mask),
-        boundary_f=float(f_measure(*map(np.asarray, edges))),
-        thin_found=int(np.count_nonzero(thin & (found == mask))),
+        boundary_f=float(f_measure(*edges)),
+        thin_found=int(np.count_nonzero(thin & (found == (mask == 1)))),
         thin=int(np.count_nonzero(thin))))
 
 
@@ -204,7 +203,7 @@ def recall(counts: Counts) -> NDArray:
     return counts.tp / np.maximum(counts.tp + counts.fn, 1)
 
 
-def f_measure(p: NDArray, r: NDArray) -> NDArray:
+def f_measure(p: NDArray | float, r: NDArray | float) -> NDArray:
     """(1 + b2) p r / (b2 p + r) with b2 = 0.3 (U-2-Net eq. 4); 0 where both are 0."""
     denominator = BETA2 * p + r
     return (1 + BETA2) * p * r / np.where(denominator == 0, 1, denominator)
@@ -339,6 +338,6 @@ def _adaptive_f(probability: NDArray[np.float32], ground: NDArray[np.bool_],
     if not truth.any():
         return math.nan
     found = probability >= min(2 * mean, 1.0)
-    tp, fp, fn = map(np.count_nonzero, (found & truth, found & ground, ~found & truth))
-    counts = Counts(*map(np.asarray, (tp, fp, fn, 0)))
-    return float(f_measure(precision(counts), recall(counts)))
+    tp, fp, size = (int(np.count_nonzero(where))
+                    for where in (found & truth, found & ground, truth))
+    return float(f_measure(tp / max(tp + fp, 1), tp / size))

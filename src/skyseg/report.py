@@ -130,9 +130,8 @@ at training size). Seed {card.params.get("train.seed")}.
 
 ## Scores on {split}
 
-{scores["images"]:.0f} images, each scored at its own resolution. `iou`, `precision` and `recall`
-are pooled over pixels at the shipped threshold; `iou_image` and `mae` are means over images; the
-F-measures use β² = 0.3.
+{scores["images"]:.0f} images, each scored at its own resolution; `docs/metrics.md` defines the
+names.
 
 | metric | value |
 |---|---|

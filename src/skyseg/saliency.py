@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from skyseg.params import IGNORE
 
-EPS = np.spacing(1.0)
+EPS = float(np.spacing(1.0))
 
 # Margolin et al.'s window of errors, with this deviation, in pixels.
 WINDOW, SIGMA = 7, 5.0
@@ -27,8 +27,8 @@ def f_weighted(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> flo
     """Weighted F-measure, 2 Pw Rw / (Pw + Rw): errors count by place (Margolin et al., "How to
     Evaluate Foreground Maps", CVPR 2014; β = 1).
 
-    The error of a foreground pixel is at most the Gaussian mean of those around it (dependency); one
-    d pixels into the background weighs 2 - 2^(-d / 5) (importance).
+    The error of a foreground pixel is at most the Gaussian mean of those around it; an error d
+    pixels off the foreground weighs 2 - 2^(-d / 5).
 
     Args:
         probability: float32 [H, W] in 0..1.
@@ -38,13 +38,13 @@ def f_weighted(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> flo
         0..1; NaN without foreground.
     """
     marked = (mask == 1).view(np.uint8)
-    if not marked.any():
+    left, top, width, height = cv2.boundingRect(marked)
+    if width == 0:
         return float("nan")
     error = np.abs(probability - marked)
     error[mask == IGNORE] = 0
     everywhere = _sum(error)
 
-    left, top, width, height = cv2.boundingRect(marked)
     near = np.s_[max(0, top - FAR):top + height + FAR, max(0, left - FAR):left + width + FAR]
     error, mask = _padded(error[near], 0), _padded(mask[near], IGNORE)
     truth = mask == 1
@@ -53,20 +53,21 @@ def f_weighted(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> flo
     place, nearest = _nearest_foreground(truth, mask == 0, distance)
     spread.put(place, error.take(nearest))
     around = cv2.GaussianBlur(spread, (WINDOW, WINDOW), SIGMA, borderType=cv2.BORDER_CONSTANT)
-    missed = _sum(cv2.min(error, around) * truth)
+    on_truth = error * truth
+    missed = _sum(cv2.min(on_truth, around))
 
     # An error weighs 2 less this: 1 on the foreground, 2 far from it.
     discount = np.exp(np.float32(-np.log(2) / HALF) * distance)
-    false = 2 * everywhere - float(np.vdot(error, discount)) - _sum(error * truth)
+    false = 2 * everywhere - float(np.vdot(error, discount)) - _sum(on_truth)
     size = np.count_nonzero(truth)
-    hit = size - missed
+    hit = max(size - missed, 0.0)
     recall, precision = hit / size, hit / (hit + false + EPS)
     return 2 * recall * precision / (recall + precision + EPS)
 
 
 def s_measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> float:
-    """Structure measure, (So + Sr) / 2: likeness of foreground and background as two objects, and of
-    four quarters about the foreground's centroid (Fan et al., "Structure-measure", ICCV 2017;
+    """Structure measure, (So + Sr) / 2: likeness of foreground and background as objects, and of
+    the four quarters about the foreground's centroid (Fan et al., "Structure-measure", ICCV 2017;
     α = 0.5).
 
     Of an empty mask it is the mean of 1 - probability, of a full one that of the probability.
@@ -127,7 +128,7 @@ def e_curve(tp: NDArray, fp: NDArray, fn: NDArray, tn: NDArray) -> NDArray[np.fl
     return total / np.maximum(size - 1, 1)
 
 
-def _sum(values: NDArray[np.float32]) -> float:
+def _sum(values: cv2.typing.MatLike) -> float:
     """In double precision, at no cost of a copy."""
     return cv2.sumElems(values)[0]
 
@@ -186,13 +187,15 @@ def _object(mean: float, variance: float) -> float:
 def _similarity(p: NDArray[np.float32], mask: NDArray[np.uint8], ground: NDArray[np.float64],
                 truth: NDArray[np.float64]) -> float:
     """SSIM without its constants (Fan et al. 2017) from the moments of p on background and
-    foreground: 1 if p and mask are constant, 0 if the mask alone is.
+    foreground: 1 if p and mask are constant, 0 if the mask alone is, or there is no pixel.
     """
     count, total, squares = ground + truth
     foreground = truth[0]
+    if count == 0:
+        return 0.0
     if foreground in (0, count):
-        p = p[mask != IGNORE]
-        return float(p.size > 0 and p.min() == p.max())
+        low, high, *_ = cv2.minMaxLoc(p, (mask != IGNORE).view(np.uint8))
+        return float(low == high)
     (x, x_variance), (y, y_variance) = (_mean_and_variance(count, total, squares),
                                         _mean_and_variance(count, foreground, foreground))
     covariance = (truth[1] - x * foreground) / (count - 1)

@@ -36,7 +36,7 @@ SLICES = {
         "mean luma of the photograph, 0 black to 1 white: below 0.15, to 0.35, above"),
     "boundary length": Slice(
         "boundary_length", (1e-9, 1.0, 2.5), ("none", "simple", "winding", "intricate"),
-        "length of the foreground's edge over the longer side of the photograph: to 1, to 2.5, more"),
+        "length of the foreground's edge over the photograph's longer side: to 1, to 2.5, more"),
     "image size": Slice(
         "megapixels", (0.5, 2.0, 8.0), ("under 0.5 MP", "0.5 to 2 MP", "2 to 8 MP", "over 8 MP"),
         "millions of pixels"),
