@@ -19,20 +19,26 @@ def closure(module: str) -> set[str]:
 
 
 def _files(module: str) -> list[Path]:
-    """The file of a module, and the __init__ of each package around it, where it says anything."""
+    """The file of a module with the page it fills in, if it has one, and the __init__ of each
+    package around it, where it says anything."""
     parts = module.split(".")
     inits = [SRC.joinpath(*parts[:k], "__init__.py") for k in range(1, len(parts) + 1)]
     own = SRC.joinpath(*parts).with_suffix(".py")
-    return [path for path in (*inits, own) if path.is_file() and _does_something(path)]
+    return [path for path in (*inits, own, own.with_suffix(".html"))
+            if path.is_file() and _does_something(path)]
 
 
 def _does_something(path: Path) -> bool:
+    if path.suffix != ".py":
+        return True
     body = ast.parse(path.read_text()).body
     return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
                for node in body)
 
 
 def _imports(path: Path) -> list[str]:
+    if path.suffix != ".py":
+        return []
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

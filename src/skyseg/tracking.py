@@ -205,7 +205,8 @@ def log_evaluation(root: Path, card: Card, metrics: dict[str, dict[str, float]],
         _log_inputs(run_id, card.data, tuple(metrics))
         for path, folder in ((root / "reports" / "evaluate", "evaluate"),
                              (root / "reports" / "history.csv", None),
-                             (root / "reports" / "model_card.md", None)):
+                             (root / "reports" / "model_card.md", None),
+                             (root / "reports" / "report.html", None)):
             if path.exists():
                 _log_path(run_id, path, folder)
         if run.info.status != "FINISHED":  # restored, or its store was away at the end
