@@ -6,16 +6,18 @@ import torch
 
 from skyseg.checkpoint import Card, save_checkpoint
 from skyseg.predictor import Predictor
+from skyseg.refine import REFINEMENTS
 from skyseg.u2net import build_model
 
 
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory):
+@pytest.fixture(scope="module", params=REFINEMENTS)
+def predictor(request, tmp_path_factory):
     torch.manual_seed(0)
     weights = tmp_path_factory.mktemp("model") / "best.safetensors"
     model = build_model("u2netp")
     torch.nn.init.constant_(model.outconv.bias, -6.0)  # sure that there is nothing
-    save_checkpoint(weights, model.state_dict(), Card(variant="u2netp", size=48))
+    card = Card(variant="u2netp", size=48, refine=request.param)
+    save_checkpoint(weights, model.state_dict(), card)
     return Predictor(weights, "cpu", "fp32")
 
 
@@ -44,3 +46,23 @@ def test_batches_equal_single_photographs(predictor):
     for one, batched in zip(map(predictor.probability, photographs),
                             predictor.probabilities(photographs), strict=True):
         np.testing.assert_allclose(one, batched, atol=1e-5)
+
+
+def test_the_cards_refinement_is_the_one_used(predictor, monkeypatch):
+    monkeypatch.setitem(REFINEMENTS, predictor.card.refine,
+                        lambda logits, image: torch.full(image.shape[:2], logits.shape[0] - 48.0))
+    assert (predictor.probability(photograph(60, 40)) == 0.5).all()
+
+
+def test_a_photograph_found_to_have_no_foreground_is_all_below_the_threshold(tmp_path):
+    torch.manual_seed(0)
+    model = build_model("u2netp")
+    torch.nn.init.constant_(model.outconv.bias, 1.0)
+    state, maps = model.state_dict(), []
+    for presence in (0.0, 1.0):
+        weights = tmp_path / f"{presence}.safetensors"
+        save_checkpoint(weights, state, Card(variant="u2netp", size=48, presence=presence))
+        maps.append(Predictor(weights, "cpu", "fp32").probability(photograph(40, 60)))
+    assert maps[0].max() >= 0.5
+    assert maps[1].max() < 0.5
+    assert np.array_equal(maps[0][maps[0] < 0.49], maps[1][maps[0] < 0.49])

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from skyseg.errors import UserError
 from skyseg.files import sha256, write_text, written_aside
+from skyseg.params import Refine
 from skyseg.u2net import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, build_model
 
 
@@ -41,6 +42,8 @@ class Card(BaseModel):
     presence: float = 0.0
     """Confidence below which a photograph has no foreground at all; chosen on the validation split.
     """
+    refine: Refine = "none"
+    """How the map becomes one of the photograph's size; a row of ``REFINEMENTS``."""
     fingerprint: str = ""
     """SHA-256 of the weights file."""
     epoch: int | None = None

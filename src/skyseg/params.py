@@ -21,6 +21,7 @@ IGNORE = 255
 
 Format = Literal["pairs", "camvid", "duts", "voc", "ade20k"]
 Variant = Literal["u2net", "u2net_half", "u2netp"]
+Refine = Literal["none", "colour"]
 Split = Literal["train", "val", "test"]
 
 
@@ -99,6 +100,9 @@ class ModelParams(Section):
     """Network: u2net (44.0 M parameters), u2net_half (11.0 M) or u2netp (1.1 M)."""
     size: int = Field(320, ge=32, le=2048)
     """Side, in pixels, of the square the photograph is resized to before the network."""
+    refine: Refine = "none"
+    """How the network's map becomes one of the photograph's size; a row of
+    `skyseg.refine.REFINEMENTS`. none: bilinear. colour: edges follow the photograph's colours."""
     init: str | None = None
     """Weights to start from: a .safetensors or published .pth file, or models:/NAME/VERSION or
     @ALIAS. DVC watches models/start.safetensors alone: after another file or alias changed,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,10 +15,11 @@ from skyseg.checkpoint import load_model
 from skyseg.data.images import resize_image
 from skyseg.data.tensors import normalise
 from skyseg.device import choose
+from skyseg.refine import REFINEMENTS
 
 
 class Predictor:
-    """A trained network with the preprocessing and the threshold of its card.
+    """A trained network with the preprocessing, the refinement and the threshold of its card.
 
     Args:
         weights: a checkpoint, with its card beside it.
@@ -48,27 +48,29 @@ class Predictor:
         """
         return self.probabilities([image])[0]
 
-    @torch.inference_mode()
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """The same for several photographs of any sizes, in one forward pass."""
+        return [self._enlarge(logits, image)
+                for logits, image in zip(self.logits(images), images, strict=True)]
+
+    @torch.inference_mode()
+    def logits(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """The network's own maps, before they are refined: float32 [N, size, size]."""
         small = np.stack([resize_image(image, self.card.size) for image in images])
         x = torch.from_numpy(small).to(self.hardware.device).permute(0, 3, 1, 2)
         x = normalise(x, self.card.mean, self.card.std)
         with self.hardware.autocast():
             logits = self._model(x.contiguous(memory_format=self.hardware.memory_format))[0]
-        return [self._enlarge(logit.float(), image)
-                for logit, image in zip(logits, images, strict=True)]
+        return logits[:, 0].float()
 
     @property
     def parameters(self) -> int:
         """How many numbers training changed."""
         return sum(tensor.numel() for tensor in self._model.parameters())
 
-    def _enlarge(self, logit: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """float32 [1, size, size] to the map of the photograph."""
-        # Logits are resized, not probabilities: the edge between two pixels stays a steep one.
-        probability = F.interpolate(logit[None], size=image.shape[:2], mode="bilinear",
-                                    align_corners=False)[0, 0].sigmoid().cpu().numpy()
-        if presence.confidence(logit[0].sigmoid().cpu().numpy()) < self.card.presence:
+    def _enlarge(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """float32 [size, size] to the map of the photograph."""
+        probability = REFINEMENTS[self.card.refine](logits, image).sigmoid().cpu().numpy()
+        if presence.confidence(logits.sigmoid().cpu().numpy()) < self.card.presence:
             return presence.without_foreground(probability, self.card.threshold)
         return probability

@@ -253,7 +253,8 @@ def keep_best(progress: Progress, learner: engine.Learner, root: Path, params: P
                              in learner.average.module.state_dict().items()}
     card = Card(variant=params.model.variant, size=params.model.size,
                 threshold=validated["threshold"], presence=validated["presence"],
-                epoch=progress.epoch, val=validated, data=dataset.model_dump(),
+                refine=params.model.refine, epoch=progress.epoch, val=validated,
+                data=dataset.model_dump(),
                 params=flatten(params), start=progress.start, git_commit=git_commit(root),
                 run=progress.run, created=datetime.now(UTC).isoformat(timespec="seconds"))
     progress.best = save_checkpoint(root / "models" / "best.safetensors", progress.best_weights,

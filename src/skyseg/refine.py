@@ -1,0 +1,146 @@
+"""Fine edges: from the network's coarse map to one at the photograph's own resolution.
+
+``colour`` lets the photograph say which pixels of a coarse edge are foreground:
+
+- Around each cell (a pixel of the network's map) foreground and background have a Gaussian colour
+  model each, learned from the colours there, weighted by how much the network takes them for one or
+  the other. Such local models are those of Video SnapCut (Bai et al., SIGGRAPH 2009).
+- By Bayes' rule, with the network as the prior, the logarithm of the ratio of the two densities is
+  added to the network's logit.
+- This sharper map weights the colours of the next round: expectation maximisation (Dempster, Laird
+  & Rubin 1977), as GrabCut (Rother et al., SIGGRAPH 2004) does for a whole photograph.
+
+A Gaussian's logarithm is a quadratic polynomial of the colour. Its ten coefficients are what is
+resized from cells to pixels; the polynomial is then evaluated on the photograph as it is.
+
+Nothing is invented: where the network finds no foreground no probability rises, and where it finds
+no background none falls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations_with_replacement
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skyseg.data.images import resize_image
+from skyseg.params import Refine
+
+SIDE = 512  # samples of the photograph along each axis, at least, to learn colours from
+WINDOW = 3.0  # cells: deviation of the Gaussian window around a cell that colours are learned in
+WHOLE = 0.1  # weight of all the photograph's colours beside those in the window
+NOISE = 1e-3  # variance added to each channel of 0..1: a deviation of 8 grey levels in 255
+ROUNDS = 3
+LIMIT = 8.0  # of what colours add to a logit: what the network is surer of stays
+# The share of a class at which its colours count half. Foreground grows only from foreground that
+# the network finds beside it; background may be anywhere: wires cross the sky far from the ground.
+NEAR = 1.5  # cells: deviation of the window that is beside
+FOREGROUND_NEAR, BACKGROUND_ANYWHERE = 0.2, 0.01
+ROWS = 128  # of the photograph at a time, which bounds the memory
+
+PAIRS = tuple(combinations_with_replacement(range(3), 2))  # of channels: rr, rg, rb, gg, gb, bb
+SYMMETRIC = torch.tensor([[0, 1, 2], [1, 3, 4], [2, 4, 5]])  # where in PAIRS a matrix's entries are
+
+
+def resize(logits: Tensor, image: NDArray[np.uint8]) -> Tensor:
+    """Bilinear. Logits, not probabilities: the edge between two cells stays a steep one."""
+    return _resize(logits[None], image.shape[:2])[0]
+
+
+def by_colour(logits: Tensor, image: NDArray[np.uint8]) -> Tensor:
+    """Bilinear logits, plus what local colour models of foreground and background say."""
+    refined = resize(logits, image)
+    height, width = refined.shape
+    models = _resize(_learn(logits, image), (height, len(logits)))
+    for top in range(0, height, ROWS):
+        rows = slice(top, top + ROWS)
+        strip = _resize(models[:, rows], (len(refined[rows]), width))
+        refined[rows] += _evidence(strip, _polynomial(image[rows], logits.device))
+    return refined
+
+
+# From float32 [size, size] and uint8 [H, W, 3] RGB to float32 [H, W], all of them logits.
+REFINEMENTS: dict[Refine, Callable[[Tensor, NDArray[np.uint8]], Tensor]] = {
+    "none": resize,
+    "colour": by_colour,
+}
+
+
+def _learn(logits: Tensor, image: NDArray[np.uint8]) -> Tensor:
+    """Each cell's model, float32 [12, size, size]: ten coefficients of the logarithm of
+    foreground's density over background's; how far it counts where positive, where negative."""
+    samples = -(-SIDE // len(logits))  # along each axis of a cell
+    size = (samples * len(logits),) * 2
+    colours = _polynomial(resize_image(image, size[0]), logits.device)
+    prior = _resize(logits[None], size)
+    foreground = (prior >= 0).float()
+    near = _blur(F.avg_pool2d(foreground, samples), NEAR)
+    anywhere = (1 - foreground.mean()).expand_as(near)
+    counts = [near / (near + FOREGROUND_NEAR), anywhere / (anywhere + BACKGROUND_ANYWHERE)]
+
+    def fit(posterior: Tensor) -> Tensor:
+        # Clamped, so that a class that is nowhere has a colour all the same.
+        share = posterior.clamp(-7, 7).sigmoid()
+        log_density, log_other = (_gaussian(_moments(weight.square() * colours, samples))
+                                  for weight in (share, 1 - share))
+        return torch.cat([log_density - log_other, *counts])
+
+    models = fit(prior)
+    for _ in range(ROUNDS - 1):
+        models = fit(prior + _evidence(_resize(models, size), colours))
+    return models
+
+
+def _evidence(models: Tensor, colours: Tensor) -> Tensor:
+    """What colours add to the logits: models [12, H, W] and polynomials [10, H, W] to [H, W]."""
+    ratio = (models[:10] * colours).sum(0).clamp(-LIMIT, LIMIT)
+    return ratio * torch.where(ratio > 0, models[10], models[11])
+
+
+def _polynomial(image: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """1, the channels in 0..1, and their products: uint8 [H, W, 3] to float32 [10, H, W]."""
+    rgb = torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1).float() / 255
+    return torch.stack([torch.ones_like(rgb[0]), *rgb, *(rgb[i] * rgb[j] for i, j in PAIRS)])
+
+
+def _moments(weighted: Tensor, samples: int) -> Tensor:
+    """Means of weighted polynomials around each cell: [10, side, side] to [10, size, size]."""
+    cells = F.avg_pool2d(weighted, samples)
+    return _blur(cells, WINDOW) + WHOLE * cells.mean((1, 2), keepdim=True)
+
+
+def _gaussian(moments: Tensor) -> Tensor:
+    """The logarithm of the Gaussian with these moments, as coefficients: [10, H, W] to the same.
+
+    (2 pi)^(3/2) is left out, as it cancels.
+    """
+    mean = (moments[1:4] / moments[0]).movedim(0, -1)
+    square = (moments[4:] / moments[0])[SYMMETRIC].movedim((0, 1), (-2, -1))
+    noise = NOISE * torch.eye(3, device=moments.device)
+    covariance = square - mean[..., :, None] * mean[..., None, :] + noise
+    precision = torch.linalg.inv(covariance)
+    slope = (precision @ mean[..., None])[..., 0]
+    constant = -0.5 * ((mean * slope).sum(-1) + torch.logdet(covariance))
+    # A product of two channels stands for two entries of the matrix.
+    products = [-precision[..., i, j] * (0.5 if i == j else 1.0) for i, j in PAIRS]
+    return torch.stack([constant, *slope.unbind(-1), *products])
+
+
+def _blur(cells: Tensor, deviation: float) -> Tensor:
+    """Gaussian window, its deviation in cells, the border repeated: [C, H, W] to the same."""
+    reach = round(2.5 * deviation)
+    offsets = torch.arange(-reach, reach + 1, device=cells.device)
+    weights = torch.exp(-0.5 * (offsets / deviation) ** 2)
+    weights = (weights / weights.sum()).view(1, 1, -1, 1)
+    padded = F.pad(cells[:, None], (reach, reach, reach, reach), mode="replicate")
+    return F.conv2d(F.conv2d(padded, weights), weights.transpose(2, 3))[:, 0]
+
+
+def _resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Bilinear: [C, H, W] to [C, *size]."""
+    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
