@@ -1,9 +1,13 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from skyseg.data.formats import FORMATS
 from skyseg.errors import UserError
-from skyseg.params import Params, TrainParams, flatten, load_params
+from skyseg.params import Format, Params, Refine, TrainParams, Variant, flatten, load_params
+from skyseg.refine import REFINEMENTS
+from skyseg.u2net import VARIANTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -12,6 +16,11 @@ def load(tmp_path: Path, text: str) -> Params:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     return load_params(path)
+
+
+def test_choices_are_the_rows_of_their_tables() -> None:
+    for choices, table in ((Format, FORMATS), (Variant, VARIANTS), (Refine, REFINEMENTS)):
+        assert set(get_args(choices)) == set(table)
 
 
 def test_the_shipped_file_lists_every_setting() -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from skyseg.checkpoint import Card, save_checkpoint
+from skyseg.errors import UserError
 from skyseg.predictor import Predictor
 from skyseg.refine import REFINEMENTS
 from skyseg.u2net import build_model
@@ -66,3 +67,10 @@ def test_a_photograph_found_to_have_no_foreground_is_all_below_the_threshold(tmp
     assert maps[0].max() >= 0.5
     assert maps[1].max() < 0.5
     assert np.array_equal(maps[0][maps[0] < 0.49], maps[1][maps[0] < 0.49])
+
+
+def test_a_card_that_names_an_unknown_refinement(tmp_path):
+    save_checkpoint(tmp_path / "m.safetensors", build_model("u2netp").state_dict(),
+                    Card(variant="u2netp", size=48, refine="magic"))
+    with pytest.raises(UserError, match=r"m\.json: unknown refinement 'magic'; known: none, "):
+        Predictor(tmp_path / "m.safetensors", "cpu")

@@ -129,7 +129,7 @@ def test_the_logged_model_holds_no_pickle_and_no_bytecode(store: Path):
     files = [path for path in (store / "mlartifacts" / "models").rglob("*") if path.is_file()]
     suffixes = {path.suffix for path in files}
     assert ".safetensors" in suffixes
-    assert suffixes <= {".py", ".safetensors", ".json", ".yaml", ".txt", ""}
+    assert suffixes <= {".py", ".safetensors", ".json", ".yaml", ".txt", ".html", ""}
     assert all(path.name == "MLmodel" for path in files if not path.suffix)
     assert not any(path.read_bytes()[:1] == b"\x80" for path in files)  # a pickle's first byte
 

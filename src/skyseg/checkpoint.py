@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from skyseg.errors import UserError
 from skyseg.files import sha256, write_text, written_aside
-from skyseg.params import Refine
 from skyseg.u2net import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, build_model
 
 
@@ -42,7 +41,7 @@ class Card(BaseModel):
     presence: float = 0.0
     """Confidence below which a photograph has no foreground at all; chosen on the validation split.
     """
-    refine: Refine = "none"
+    refine: str = "none"
     """How the map becomes one of the photograph's size; a row of ``REFINEMENTS``."""
     fingerprint: str = ""
     """SHA-256 of the weights file."""

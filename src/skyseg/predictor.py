@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skyseg import presence
-from skyseg.checkpoint import load_model
+from skyseg.checkpoint import card_path, load_model
 from skyseg.data.images import resize_image
 from skyseg.data.tensors import normalise
 from skyseg.device import choose
+from skyseg.errors import UserError
 from skyseg.refine import REFINEMENTS
 
 
@@ -27,12 +28,16 @@ class Predictor:
         precision: auto, fp32 or bf16.
 
     Raises:
-        UserError: see ``skyseg.checkpoint.load_model`` and ``skyseg.device.choose``.
+        UserError: see ``skyseg.checkpoint.load_model`` and ``skyseg.device.choose``; or the card
+            names a refinement that there is none of.
     """
 
     def __init__(self, weights: Path, device: str = "auto", precision: str = "auto") -> None:
         self.hardware = choose(device, precision)
         self.card, model = load_model(weights)
+        if self.card.refine not in REFINEMENTS:
+            raise UserError(f"{card_path(weights)}: unknown refinement {self.card.refine!r}; "
+                            f"known: {', '.join(REFINEMENTS)}")
         self._model = model.to(self.hardware.device).to(
             memory_format=self.hardware.memory_format)
 

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skyseg.data.images import resize_image
-from skyseg.params import Refine
 
 SIDE = 512  # samples of the photograph along each axis, at least, to learn colours from
 WINDOW = 3.0  # cells: deviation of the Gaussian window around a cell that colours are learned in
@@ -65,7 +64,7 @@ def by_colour(logits: Tensor, image: NDArray[np.uint8]) -> Tensor:
 
 
 # From float32 [size, size] and uint8 [H, W, 3] RGB to float32 [H, W], all of them logits.
-REFINEMENTS: dict[Refine, Callable[[Tensor, NDArray[np.uint8]], Tensor]] = {
+REFINEMENTS: dict[str, Callable[[Tensor, NDArray[np.uint8]], Tensor]] = {
     "none": resize,
     "colour": by_colour,
 }
