@@ -68,7 +68,7 @@ METRICS = {
                                   "480 x 360: branches, wires, gaps"),
     "ece": Metric(PIXELS, "expected calibration error: what probabilities are off by (Guo et al. "
                           "2017)", lower_is_better=True),
-    "false_alarms": Metric("images without foreground", "share of them in which any is predicted",
+    "false_alarms": Metric("images without foreground", "share in which any is predicted",
                            lower_is_better=True),
 }
 OPTIONAL = ("thin_recall", "false_alarms")  # no score at all where there is nothing of their kind
