@@ -128,7 +128,7 @@ def e_curve(tp: NDArray, fp: NDArray, fn: NDArray, tn: NDArray) -> NDArray[np.fl
     return total / np.maximum(size - 1, 1)
 
 
-def _sum(values: NDArray[np.float32]) -> float:
+def _sum(values: NDArray) -> float:
     """In double precision, at no cost of a copy."""
     return cv2.sumElems(values)[0]
 
