@@ -6,19 +6,21 @@
   model each, learned from the colours there, weighted by how much the network takes them for one or
   the other. Such local models are those of Video SnapCut (Bai et al., SIGGRAPH 2009).
 - By Bayes' rule, with the network as the prior, the logarithm of the ratio of the two densities is
-  added to the network's logit.
+  added to the network's logit: the more, the more pixels a cell has.
 - This sharper map weights the colours of the next round: expectation maximisation (Dempster, Laird
   & Rubin 1977), as GrabCut (Rother et al., SIGGRAPH 2004) does for a whole photograph.
 
 A Gaussian's logarithm is a quadratic polynomial of the colour. Its ten coefficients are what is
-resized from cells to pixels; the polynomial is then evaluated on the photograph as it is.
+resized from cells to pixels, as a fast guided filter's are (He & Sun 2015); the polynomial is then
+evaluated on the photograph as it is.
 
 Nothing is invented: where the network finds no foreground no probability rises, and where it finds
-no background none falls.
+no background none falls. What was measured: docs/edges.md.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import combinations_with_replacement
 
@@ -31,16 +33,16 @@ from torch import Tensor
 from skyseg.data.images import resize_image
 
 SIDE = 512  # samples of the photograph along each axis, at least, to learn colours from
-WINDOW = 3.0  # cells: deviation of the Gaussian window around a cell that colours are learned in
+WINDOW = 4.0  # cells: deviation of the Gaussian window around a cell that colours are learned in
 WHOLE = 0.1  # weight of all the photograph's colours beside those in the window
-NOISE = 1e-3  # variance added to each channel of 0..1: a deviation of 8 grey levels in 255
+NOISE = 3e-3  # variance added to each channel of 0..1: a deviation of 14 grey levels in 255
 ROUNDS = 3
 LIMIT = 8.0  # of what colours add to a logit: what the network is surer of stays
-# The share of a class at which its colours count half. Foreground grows only from foreground that
-# the network finds beside it; background may be anywhere: wires cross the sky far from the ground.
+# The share of a class at which its colours count half. Foreground grows only beside foreground
+# that the network is sure of; background may be anywhere: wires cross the sky far from the ground.
 NEAR = 1.5  # cells: deviation of the window that is beside
-FOREGROUND_NEAR, BACKGROUND_ANYWHERE = 0.2, 0.01
-ROWS = 128  # of the photograph at a time, which bounds the memory
+FOREGROUND_NEAR, BACKGROUND_ANYWHERE = 0.02, 0.01
+ROWS = 32  # of the photograph at a time, which bounds the memory
 
 PAIRS = tuple(combinations_with_replacement(range(3), 2))  # of channels: rr, rg, rb, gg, gb, bb
 SYMMETRIC = torch.tensor([[0, 1, 2], [1, 3, 4], [2, 4, 5]])  # where in PAIRS a matrix's entries are
@@ -55,7 +57,10 @@ def by_colour(logits: Tensor, image: NDArray[np.uint8]) -> Tensor:
     """Bilinear logits, plus what local colour models of foreground and background say."""
     refined = resize(logits, image)
     height, width = refined.shape
-    models = _resize(_learn(logits, image), (height, len(logits)))
+    detail = 1 - len(logits) / math.sqrt(height * width)  # the share the network could not see
+    if detail <= 0:
+        return refined
+    models = _resize(_learn(logits, image, detail), (height, len(logits)))
     for top in range(0, height, ROWS):
         rows = slice(top, top + ROWS)
         strip = _resize(models[:, rows], (len(refined[rows]), width))
@@ -70,24 +75,25 @@ REFINEMENTS: dict[str, Callable[[Tensor, NDArray[np.uint8]], Tensor]] = {
 }
 
 
-def _learn(logits: Tensor, image: NDArray[np.uint8]) -> Tensor:
-    """Each cell's model, float32 [12, size, size]: ten coefficients of the logarithm of
-    foreground's density over background's; how far it counts where positive, where negative."""
+def _learn(logits: Tensor, image: NDArray[np.uint8], strength: float) -> Tensor:
+    """Each cell's model, float32 [12, size, size]: ten coefficients of ``strength`` times the
+    logarithm of foreground's density over background's; how far that counts where it is positive,
+    and where it is negative."""
     samples = -(-SIDE // len(logits))  # along each axis of a cell
     size = (samples * len(logits),) * 2
     colours = _polynomial(resize_image(image, size[0]), logits.device)
     prior = _resize(logits[None], size)
-    foreground = (prior >= 0).float()
-    near = _blur(F.avg_pool2d(foreground, samples), NEAR)
-    anywhere = (1 - foreground.mean()).expand_as(near)
+    sure = (2 * prior.sigmoid() - 1).clamp(min=0) ** 4  # 0.5 at a probability of 0.92
+    near = _blur(F.avg_pool2d(sure, samples), NEAR)
+    anywhere = (prior < 0).float().mean().expand_as(near)
     counts = [near / (near + FOREGROUND_NEAR), anywhere / (anywhere + BACKGROUND_ANYWHERE)]
 
     def fit(posterior: Tensor) -> Tensor:
         # Clamped, so that a class that is nowhere has a colour all the same.
         share = posterior.clamp(-7, 7).sigmoid()
-        log_density, log_other = (_gaussian(_moments(weight.square() * colours, samples))
+        foreground, background = (_gaussian(_moments(weight.square() * colours, samples))
                                   for weight in (share, 1 - share))
-        return torch.cat([log_density - log_other, *counts])
+        return torch.cat([strength * (foreground - background), *counts])
 
     models = fit(prior)
     for _ in range(ROUNDS - 1):
