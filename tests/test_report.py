@@ -56,5 +56,10 @@ def test_model_card_says_where_a_model_comes_from(stats):
     worst = pd.DataFrame([{"id": "street_7", "iou": 0.1, "foreground": 0.2, "predicted": 0.9}])
     text = report.model_card(card, metrics.summarise(stats, 0.25), "test", "masks: 0/1", worst)
     for expected in ("f" * 64, "d" * 64, "c" * 40, "r" * 32, "12 train, 3 test", "masks: 0/1",
-                     "street_7", "random weights", "0.2500"):
+                     "street_7", "random weights", "0.2500", "resized back to the photograph's",
+                     "every photograph is taken to have some"):
         assert expected in text
+    fine = report.model_card(card.model_copy(update={"refine": "colour", "presence": 0.75}),
+                             metrics.summarise(stats, 0.25), "test", "masks: 0/1", worst)
+    assert "brought to (refinement `colour`) the photograph's own size" in fine
+    assert "stays below 0.750" in fine

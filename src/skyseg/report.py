@@ -111,6 +111,11 @@ def model_card(card: Card, scores: dict[str, float], split: str, decided: str,
     """The model card in Markdown (sections after Mitchell et al., "Model Cards", FAT* 2019)."""
     counts = ", ".join(f"{part['images']} {name}" for name, part in card.data["splits"].items())
     start = card.params.get("model.init") or "random weights"
+    enlarged = ("resized back to" if card.refine == "none"
+                else f"brought to (refinement `{card.refine}`)")
+    refusal = (f"where the surest hundredth of the pixels stays below {card.presence:.3f}, the answer "
+               "is \"no foreground\"" if card.presence
+               else "every photograph is taken to have some")
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in scores.items()
                      if name != "images")
     bad = "\n".join(f"| {row.id} | {row.iou:.3f} | {row.foreground:.3f} | {row.predicted:.3f} |"
@@ -119,8 +124,8 @@ def model_card(card: Card, scores: dict[str, float], split: str, decided: str,
 
 **Model.** U²-Net (Qin et al., Pattern Recognition 2020), variant `{card.variant}`, a foreground
 probability for each pixel. Input: an RGB photograph resized to {card.size} x {card.size}; output
-resized back to the photograph's own size. Foreground is a probability of at least
-{card.threshold:.4f}, the threshold with the best IoU on the validation split.
+{enlarged} the photograph's own size. Foreground is a probability of at least
+{card.threshold:.4f}, the threshold with the best IoU on the validation split; {refusal}.
 
 **Training.** From {start}, {card.params.get("train.epochs")} epochs at most; these are the averaged
 weights of epoch {card.epoch}, the best by validation IoU ({card.val.get("iou", float("nan")):.4f}

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyseg.data.formats import FORMATS, find_samples
+from skyseg.data.formats import FORMATS, find_photographs, find_samples, has_masks
 from skyseg.errors import UserError
-from tiny import make_pairs, save
+from tiny import make_pairs, photograph, save
 
 DOT = np.zeros((4, 4), np.uint8)
 
@@ -128,3 +128,16 @@ def test_two_images_with_one_stem(tmp_path: Path) -> None:
     make_pairs(tmp_path, 2)
     dots(tmp_path, "images/01.jpg")
     assert "01.png: two files with the same stem" in refusal(tmp_path)
+
+
+def test_photographs_without_masks(tmp_path: Path):
+    save(tmp_path / "images" / "a" / "one.jpg", photograph(0))
+    save(tmp_path / "images" / "two.png", photograph(1))
+    (tmp_path / "images" / "notes.txt").write_text("no photograph")
+    assert not has_masks(tmp_path)
+    assert list(find_photographs(tmp_path)) == ["a/one", "two"]
+    assert find_photographs(tmp_path / "images") == find_photographs(tmp_path)
+    (tmp_path / "train" / "masks").mkdir(parents=True)
+    assert has_masks(tmp_path)
+    with pytest.raises(UserError, match="holds no image"):
+        find_photographs(tmp_path / "train")
