@@ -113,8 +113,8 @@ def model_card(card: Card, scores: dict[str, float], split: str, decided: str,
     start = card.params.get("model.init") or "random weights"
     enlarged = ("resized back to" if card.refine == "none"
                 else f"brought to (refinement `{card.refine}`)")
-    refusal = (f"where the surest hundredth of the pixels stays below {card.presence:.3f}, the answer "
-               "is \"no foreground\"" if card.presence
+    refusal = ("where the surest hundredth of the pixels stays below "
+               f"{card.presence:.3f}, the answer is \"no foreground\"" if card.presence
                else "every photograph is taken to have some")
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in scores.items()
                      if name != "images")
