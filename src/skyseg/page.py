@@ -35,6 +35,8 @@ class Champion(NamedTuple):
     """The registered model that this one would have to replace."""
 
     version: str
+    itself: bool
+    """Whether it is this very model."""
     scores: dict[str, float] | None
     """Its figures, if it was measured on the same data."""
 
@@ -82,7 +84,7 @@ def render(evaluation: Evaluation, worst: Iterable[Finding], best: Iterable[Find
 def _changes(evaluation: Evaluation) -> list[tuple[str, float, float, bool]]:
     """Metric, ours, the champion's, and whether ours is better."""
     champion = evaluation.champion
-    if champion is None or champion.scores is None:
+    if champion is None or champion.itself or champion.scores is None:
         return []
     return [(name, evaluation.scores[name], champion.scores[name],
              (evaluation.scores[name] > champion.scores[name]) != METRICS[name].lower_is_better)

@@ -60,14 +60,14 @@ def evaluate(params: Params, root: Path) -> None:
 
     Raises:
         UserError: no checkpoint, nothing prepared, an empty split, a photograph that cannot be
-            read, or (with every table already written) a tracking server that does not answer.
+            read, or (with all but the page written) a tracking server that does not answer.
     """
     dataset, manifest = read_dataset(root / "prepared"), evaluation_rows(params, root)
     weights, split = root / "models" / "best.safetensors", params.evaluate.split
     predictor = Predictor(weights, params.train.device, params.train.precision)
     result = score_rows(predictor, root, manifest, dataset.encoding, params)
     scores = result.scores
-    write_tables(root, result, predictor.card.threshold)
+    write_tables(root, result)
     write_pictures(root, params, predictor, manifest, result, dataset.encoding)
     card = report.model_card(predictor.card, scores, split, dataset.decided,
                              result.worst_first.head(WORST))
@@ -138,7 +138,7 @@ def read_pair(row: Any, root: Path, encoding: Encoding) -> Pair:
     return Pair(read_image(root / row.image), read_mask(root / row.mask, encoding))
 
 
-def write_tables(root: Path, result: Result, threshold: float) -> None:
+def write_tables(root: Path, result: Result) -> None:
     """The figures of each image and of each threshold, for people and for ``dvc plots``."""
     folder = root / "reports" / "evaluate"
     report.write_csv(folder / "per_image.csv", result.per_image)
@@ -162,12 +162,14 @@ def write_page(root: Path, params: Params, predictor: Predictor, manifest: pd.Da
     # Width and height make the slice of the image's size.
     parts = slices.assign(result.per_image, manifest.drop(columns=["width", "height"]))
     by_slice = slices.table(parts, result.scorer)
+    draws = bootstrap.resample(result.scorer, len(manifest))
     evaluation = page.Evaluation(
-        predictor.card, params.evaluate.split, dataset.decided, result.scores,
-        bootstrap.intervals(bootstrap.resample(result.scorer, len(manifest))),
-        report.threshold_table(result.histograms),
-        reliability(result.histograms.sum(0)), by_slice, slices.worst(by_slice),
-        pd.read_csv(history), champion(params, predictor.card), model_card)
+        card=predictor.card, split=params.evaluate.split, decided=dataset.decided,
+        scores=result.scores, intervals=bootstrap.intervals(draws),
+        thresholds=report.threshold_table(result.histograms),
+        reliability=reliability(result.histograms.sum(0)), slices=by_slice,
+        weakest=slices.worst(by_slice), history=pd.read_csv(history),
+        champion=champion(params, predictor.card), model_card=model_card)
     worst, best = (find_again(predictor, root, manifest, chosen.head(GALLERY), dataset.encoding)
                    for chosen in (result.worst_first, result.worst_first[::-1]))
     report.write_text(root / "reports" / "report.html", page.render(evaluation, worst, best))
@@ -179,10 +181,11 @@ def champion(params: Params, card: Card) -> page.Champion | None:
     with connection.store_errors():
         version = registry.aliases(model).get(registry.CHAMPION)
         recorded = registry.tags(model, version) if version else {}
-    if version is None or recorded.get("fingerprint") == card.fingerprint:
+    if version is None:
         return None
     same = recorded.get("test_data") == registry.data_tag(card, params.evaluate.split)
-    return page.Champion(version, registry.scores(recorded) if same else None)
+    return page.Champion(version, recorded.get("fingerprint") == card.fingerprint,
+                         registry.scores(recorded) if same else None)
 
 
 def find_again(predictor: Predictor, root: Path, manifest: pd.DataFrame, shown: pd.DataFrame,
