@@ -33,9 +33,11 @@ def evaluation():
     parts = slices.assign(per_image, pd.DataFrame(index=range(5)))
     by_slice = slices.table(parts, scorer)
     return page.Evaluation(
-        CARD, "test", "Masks: 0/255.", scorer(np.arange(5)), {"iou": (0.123, 0.987)},
-        report.threshold_table(histograms), reliability(histograms.sum(0)), by_slice,
-        slices.worst(by_slice), HISTORY, None, "# A card\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
+        card=CARD, split="test", decided="masks: 0/255", scores=scorer(np.arange(5)),
+        intervals={"iou": (0.123, 0.987)}, thresholds=report.threshold_table(histograms),
+        reliability=reliability(histograms.sum(0)), slices=by_slice,
+        weakest=slices.worst(by_slice), history=HISTORY, champion=None,
+        model_card="# A card\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
 
 
 def findings(*captions):
@@ -68,7 +70,7 @@ def test_the_same_evaluation_gives_the_same_page(evaluation):
 
 def test_a_champion_on_the_same_data_is_compared(evaluation):
     theirs = evaluation.scores | {"iou": evaluation.scores["iou"] + 0.1, "mae": 0.9}
-    html = page.render(evaluation._replace(champion=page.Champion("3", theirs)), [], [])
+    html = page.render(evaluation._replace(champion=page.Champion("3", False, theirs)), [], [])
     assert "Version 3, on the same photographs" in html
     rows = re.findall(r'class="n (good|bad|)">\s*([+-][\d.]+)', html)
     assert ("bad", "-0.1000") in rows
@@ -76,8 +78,15 @@ def test_a_champion_on_the_same_data_is_compared(evaluation):
 
 
 def test_a_champion_on_other_data_is_not(evaluation):
-    html = page.render(evaluation._replace(champion=page.Champion("3", None)), [], [])
+    html = page.render(evaluation._replace(champion=page.Champion("3", False, None)), [], [])
     assert "version 3, was measured on other data" in html
+
+
+def test_the_champion_itself_is_not_compared_with_itself(evaluation):
+    theirs = page.Champion("3", True, evaluation.scores)
+    html = page.render(evaluation._replace(champion=theirs), [], [])
+    assert "This model is the champion, version 3." in html
+    assert "+0.0000" not in html
 
 
 def test_names_cannot_become_markup(evaluation):
