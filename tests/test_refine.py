@@ -10,6 +10,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from skyseg import refine
+from skyseg.checkpoint import Card
 from skyseg.params import Refine
 from skyseg.refine import LIMIT, REFINEMENTS, by_colour, resize
 
@@ -41,8 +42,9 @@ def wrong(logits: torch.Tensor, sky: np.ndarray) -> float:
     return float(((logits >= 0).numpy() != sky).mean())
 
 
-def test_the_table_has_the_names_that_settings_may_have():
+def test_settings_and_cards_may_name_every_row_and_no_other():
     assert set(REFINEMENTS) == set(get_args(Refine))
+    assert set(REFINEMENTS) == set(get_args(Card.model_fields["refine"].annotation))
 
 
 @pytest.mark.parametrize("method", REFINEMENTS)

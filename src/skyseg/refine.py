@@ -33,15 +33,14 @@ from torch import Tensor
 from skyseg.data.images import resize_image
 
 SIDE = 512  # samples of the photograph along each axis, at least, to learn colours from
-WINDOW = 4.0  # cells: deviation of the Gaussian window around a cell that colours are learned in
+WINDOW = 4.0  # cells: deviation of the Gaussian window that a cell's colours are learned in
 WHOLE = 0.1  # weight of all the photograph's colours beside those in the window
 NOISE = 3e-3  # variance added to each channel of 0..1: a deviation of 14 grey levels in 255
 ROUNDS = 3
 LIMIT = 8.0  # of what colours add to a logit: what the network is surer of stays
-# The share of a class at which its colours count half. Foreground grows only beside foreground
-# that the network is sure of; background may be anywhere: wires cross the sky far from the ground.
-NEAR = 1.5  # cells: deviation of the window that is beside
-FOREGROUND_NEAR, BACKGROUND_ANYWHERE = 0.02, 0.01
+# The share of a class at which its colours count half. Foreground grows only where the window has
+# some that the network is sure of; background may be anywhere: wires cross the open sky.
+FOREGROUND_NEAR, BACKGROUND_ANYWHERE = 0.05, 0.01
 ROWS = 32  # of the photograph at a time, which bounds the memory
 
 PAIRS = tuple(combinations_with_replacement(range(3), 2))  # of channels: rr, rg, rb, gg, gb, bb
@@ -84,7 +83,7 @@ def _learn(logits: Tensor, image: NDArray[np.uint8], strength: float) -> Tensor:
     colours = _polynomial(resize_image(image, size[0]), logits.device)
     prior = _resize(logits[None], size)
     sure = (2 * prior.sigmoid() - 1).clamp(min=0) ** 4  # 0.5 at a probability of 0.92
-    near = _blur(F.avg_pool2d(sure, samples), NEAR)
+    near = _blur(F.avg_pool2d(sure, samples))
     anywhere = (prior < 0).float().mean().expand_as(near)
     counts = [near / (near + FOREGROUND_NEAR), anywhere / (anywhere + BACKGROUND_ANYWHERE)]
 
@@ -116,7 +115,7 @@ def _polynomial(image: NDArray[np.uint8], device: torch.device) -> Tensor:
 def _moments(weighted: Tensor, samples: int) -> Tensor:
     """Means of weighted polynomials around each cell: [10, side, side] to [10, size, size]."""
     cells = F.avg_pool2d(weighted, samples)
-    return _blur(cells, WINDOW) + WHOLE * cells.mean((1, 2), keepdim=True)
+    return _blur(cells) + WHOLE * cells.mean((1, 2), keepdim=True)
 
 
 def _gaussian(moments: Tensor) -> Tensor:
@@ -136,11 +135,11 @@ def _gaussian(moments: Tensor) -> Tensor:
     return torch.stack([constant, *slope.unbind(-1), *products])
 
 
-def _blur(cells: Tensor, deviation: float) -> Tensor:
-    """Gaussian window, its deviation in cells, the border repeated: [C, H, W] to the same."""
-    reach = round(2.5 * deviation)
+def _blur(cells: Tensor) -> Tensor:
+    """Gaussian window of deviation WINDOW, the border repeated: [C, H, W] to the same."""
+    reach = round(2.5 * WINDOW)
     offsets = torch.arange(-reach, reach + 1, device=cells.device)
-    weights = torch.exp(-0.5 * (offsets / deviation) ** 2)
+    weights = torch.exp(-0.5 * (offsets / WINDOW) ** 2)
     weights = (weights / weights.sum()).view(1, 1, -1, 1)
     padded = F.pad(cells[:, None], (reach, reach, reach, reach), mode="replicate")
     return F.conv2d(F.conv2d(padded, weights), weights.transpose(2, 3))[:, 0]
