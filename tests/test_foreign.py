@@ -68,6 +68,19 @@ def test_an_onnx_file_is_run(red_is_foreground):
     assert predictor.parameters == 3
 
 
+@pytest.mark.parametrize(("size", "rank"), [(128, 4), (320, 3)])
+def test_an_onnx_file_of_another_shape(tmp_path, size, rank):
+    shape = [1, 3, size, size][4 - rank:]
+    graph = helper.make_graph(
+        [helper.make_node("Sigmoid", ["x"], ["d0"])], "other",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("d0", TensorProto.FLOAT, shape)])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+              tmp_path / "other.onnx")
+    with pytest.raises(UserError, match=r"other\.onnx: x is .*, expected \[1, 3, 320, 320\]"):
+        ForeignPredictor(tmp_path / "other.onnx", "skyseg")
+
+
 def test_a_black_photograph_is_no_division_by_zero(red_is_foreground):
     found = ForeignPredictor(red_is_foreground, "published").probability(
         np.zeros((20, 20, 3), np.uint8))

@@ -46,6 +46,8 @@ def test_columns_of_the_manifest_are_slices_where_they_name_kinds():
                              "split": ["test"] * 20})
     parts = slices.assign(found(brightness=[0.5] * 20), manifest)
     assert parts.columns.tolist() == ["weather"]  # all else is one kind, or twenty
+    few = slices.assign(found(brightness=[0.5] * 4), manifest.head(4))
+    assert few.columns.tolist() == ["weather"]  # four ids among four images are no kinds either
 
 
 def test_the_weakest_part_is_the_lowest_iou_of_enough_images():

@@ -126,7 +126,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a .safetensors or .pth file")
     if path.suffix not in (".safetensors", ".pth", ".pt"):
-        raise UserError(f"{path}: unknown kind of file; name a .safetensors or .pth file")
+        raise UserError(f"{path}: unknown kind of file; name a .safetensors or .pth file, or "
+                        "for benchmarks .onnx")
     try:
         state = (load_file(path) if path.suffix == ".safetensors"
                  else torch.load(path, map_location="cpu", weights_only=True))

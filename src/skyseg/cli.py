@@ -147,10 +147,14 @@ def benchmark(
         raise UserError(f"--preprocess: unknown {preprocess!r}; choose {' or '.join(RECIPES)}")
     if any(name.startswith("models:") for name in model):
         connection.connect(Path())
+    _refuse_place("--json", json_file and json_file.parent)
+    _refuse_place("--maps", maps)
+    if json_file and json_file.is_dir():
+        raise UserError(f"--json: {json_file} is a folder; name a file")
     rows = stage.benchmark(model, data, settings, split, preprocess, maps)
-    print(stage.markdown(rows))
     if json_file:
         write_text(json_file, json.dumps(rows, indent=2) + "\n")
+    print(stage.markdown(rows))
 
 
 @app.command()
@@ -187,6 +191,13 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
         "--backend-store-uri", uri, "--workers", "1", "--uvicorn-opts", "--no-access-log",
         "--artifacts-destination", str(artifact_folder(uri) or "mlartifacts")], environment)
+
+
+def _refuse_place(option: str, folder: Path | None) -> None:
+    """Say before the work that its result has no place: a file where a folder is needed."""
+    for path in (folder, *folder.parents) if folder else ():
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{option}: {path} is a file; name another place")
 
 
 def _experiment(uri: str, name: str) -> str | None:

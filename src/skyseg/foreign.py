@@ -53,7 +53,7 @@ class ForeignPredictor:
 
     Args:
         path: a .pth, .pt or .safetensors state dict under the published names, or an .onnx file
-            whose first output is the fused probability.
+            from 1 x 3 x 320 x 320 to the fused probability, 1 x 1 x 320 x 320, its first output.
         recipe: a row of ``RECIPES``.
 
     Raises:
@@ -109,6 +109,13 @@ def _read_onnx(path: Path) -> Network:
     except Exception as error:  # protobuf and ONNX Runtime raise their own kinds
         raise UserError(f"{path}: not a readable ONNX file: {str(error).splitlines()[0]}") from None
     entry, output = session.get_inputs()[0], session.get_outputs()[0]
+    for tensor, expected in ((entry, (1, 3, SIZE, SIZE)), (output, (1, 1, SIZE, SIZE))):
+        fits = len(tensor.shape) == 4 and all(
+            have == want for have, want in zip(tensor.shape, expected, strict=True)
+            if isinstance(have, int))  # a name stands for any size
+        if not fits:
+            raise UserError(f"{path}: {tensor.name} is {tensor.shape}, expected {list(expected)}; "
+                            "export the network like the published one")
 
     def probability(x: Tensor) -> Tensor:
         [found] = session.run([output.name], {entry.name: x.numpy()})

@@ -6,8 +6,9 @@ and negatives, and most scores are functions of these counts. Those that need th
 in ``skyseg.saliency`` and ``skyseg.boundaries``. Ignored pixels are never counted.
 
 Where a score is undefined: an image without foreground has IoU 1 if nothing is predicted and 0
-otherwise; it has no recall, so precision, recall and F-measures are averaged over the images that
-have foreground. Where nothing is predicted, precision is 0. A score that no image defines is 0.
+otherwise; it has no recall, so F-measures are averaged over the images that have foreground.
+Precision and recall are pooled over pixels; where nothing is predicted, precision is 0. ``scorer``
+says what becomes of a score that no image defines.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from PIL import Image
 
 from skyseg.checkpoint import Card
 from skyseg.metrics import METRICS
-from skyseg.pictures import error_overlay, fit
+from skyseg.pictures import fitted_error_overlay
 from skyseg.report import Finding, curves_figure
 from skyseg.slices import SLICES
 
@@ -93,16 +93,18 @@ def _changes(evaluation: Evaluation) -> list[tuple[str, float, float, bool]]:
 
 def _training(history: pd.DataFrame) -> Figure:
     figure, (left, right) = _axes()
-    left.plot(history["epoch"], history["train/loss"], color=GREY, lw=2, label="training")
-    left.plot(history["epoch"], history["val/loss"], color=BLUE, lw=2, label="validation")
+    for axes, column, colour, label in ((left, "train/loss", GREY, "training"),
+                                        (left, "val/loss", BLUE, "validation"),
+                                        (right, "val/iou", BLUE, "IoU"),
+                                        (right, "val/f_max", GREEN, "max F")):
+        axes.plot(history["epoch"], history[column], "o-", color=colour, lw=2, ms=4, label=label)
     left.set(title="Loss, summed over the seven outputs", xlabel="epoch")
-    right.plot(history["epoch"], history["val/iou"], color=BLUE, lw=2, label="IoU")
-    right.plot(history["epoch"], history["val/f_max"], color=GREEN, lw=2, label="max F")
     best = history.loc[history["val/iou"].idxmax()]
     right.plot(best["epoch"], best["val/iou"], "o", color=VERMILLION, label="kept")
     right.set(title="Validation, at training size", xlabel="epoch")
     for axes in (left, right):
         axes.legend(frameon=False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
@@ -141,8 +143,7 @@ def _pictures(findings: Iterable[Finding]) -> list[dict[str, str]]:
     """Photograph and overlay of each finding as data URIs, with the caption."""
     shown = []
     for image, found, mask, caption in findings:
-        small, truth = fit(image, mask, CELL)
-        overlay = error_overlay(small, fit(image, found.astype(np.uint8), CELL)[1], truth)
+        small, overlay = fitted_error_overlay(image, found, mask, CELL)
         shown.append({"photograph": _jpeg(small), "overlay": _jpeg(overlay), "caption": caption})
     return shown
 

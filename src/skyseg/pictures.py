@@ -63,6 +63,13 @@ def error_overlay(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -
     return _outline(picture, real, (255, 255, 255))
 
 
+def fitted_error_overlay(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray,
+                         cell: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The photograph fitted into a cell (width, height), and ``error_overlay`` at that size."""
+    small, small_truth = fit(image, truth, cell)
+    return small, error_overlay(small, fit(image, predicted.astype(np.uint8), cell)[1], small_truth)
+
+
 def fit(image: np.ndarray, mask: np.ndarray,
         cell: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Image and mask resized into a cell (width, height), in proportion. Draw outlines after this,

@@ -17,7 +17,7 @@ from PIL import Image
 from skyseg import metrics
 from skyseg.checkpoint import Card
 from skyseg.files import write_text, written_aside
-from skyseg.pictures import error_overlay, fit, sheet
+from skyseg.pictures import fitted_error_overlay, sheet
 
 # Image, predicted foreground, true mask, caption.
 Finding = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint8], str]
@@ -55,12 +55,7 @@ def error_sheet(findings: Iterable[Finding]) -> Image.Image:
 
     Each finding is shrunk as it comes: an iterator of large photographs needs little memory.
     """
-    def picture(image: NDArray[np.uint8], found: NDArray[np.bool_], mask: NDArray[np.uint8]
-                ) -> NDArray[np.uint8]:
-        small, truth = fit(image, mask, CELL)
-        return error_overlay(small, fit(image, found.astype(np.uint8), CELL)[1], truth)
-
-    return sheet([(picture(image, found, mask), caption)
+    return sheet([(fitted_error_overlay(image, found, mask, CELL)[1], caption)
                   for image, found, mask, caption in findings], columns=COLUMNS, cell=CELL)
 
 

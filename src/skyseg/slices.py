@@ -11,7 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 FEWEST = 3  # images; the score of fewer says little about their kind
-MOST_VALUES = 12  # of a column of the manifest: beyond, it names images rather than kinds
+# Values of a column of the manifest: beyond, or beyond half as many as there are images, it names
+# images rather than kinds.
+MOST_VALUES = 12
 
 
 class Slice(NamedTuple):
@@ -65,8 +67,8 @@ def assign(found: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         found: a row an image, with the columns that ``SLICES`` names.
-        manifest: the same images in the same order; each of its columns that has at most 12
-            different values is a slice too.
+        manifest: the same images in the same order; each of its columns that has few different
+            values (at most 12, and half as many as there are images) is a slice too.
 
     Returns:
         A row an image, a column a slice, labels as text; no slice that has one part only.
@@ -75,7 +77,9 @@ def assign(found: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
              for name, row in SLICES.items()}
     parts |= {name: manifest[name].astype(str).to_numpy() for name in manifest.columns}
     table = pd.DataFrame(parts)
-    return table[[name for name in table if 2 <= table[name].nunique() <= MOST_VALUES]]
+    most = {name: MOST_VALUES if name in SLICES else min(MOST_VALUES, len(table) // 2)
+            for name in table}
+    return table[[name for name in table if 2 <= table[name].nunique() <= most[name]]]
 
 
 def table(parts: pd.DataFrame, score: Callable[[NDArray[np.int64]], dict[str, float]]
@@ -100,7 +104,7 @@ def table(parts: pd.DataFrame, score: Callable[[NDArray[np.int64]], dict[str, fl
 
 
 def worst(scores: pd.DataFrame) -> pd.Series | None:
-    """The part with the lowest IoU among those of at least ``FEWEST`` images that have foreground;
-    None where no part has as many."""
+    """The part with the lowest IoU among those of at least ``FEWEST`` images, but for the part
+    without foreground; None where no part has as many."""
     large = scores[(scores["images"] >= FEWEST) & (scores["part"] != "none")]
     return None if large.empty else large.loc[large["iou"].idxmin()]

@@ -16,7 +16,7 @@ from skyseg.errors import UserError
 from skyseg.metrics import METRICS
 from skyseg.params import DataParams
 from skyseg.predictor import Predictor
-from skyseg.stages.benchmark import benchmark, markdown
+from skyseg.stages.benchmark import _folder_names, benchmark, markdown
 from skyseg.u2net import build_model
 from tiny import make_pairs
 
@@ -96,9 +96,53 @@ def test_models_of_one_name_keep_their_maps_apart(data, tmp_path):
         (tmp_path / run).mkdir()
         models.append(make_model(tmp_path / run / "best.safetensors", 0))
     benchmark(models, data, DataParams(), maps=tmp_path / "maps")
-    assert {path.name for path in (tmp_path / "maps").iterdir()} == {"a-best", "b-best"}
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {
+        "a-best.safetensors", "b-best.safetensors"}
     with pytest.raises(UserError, match="named twice"):
         benchmark([models[0], models[0]], data, DataParams())
+
+
+def test_one_network_in_two_formats_keeps_its_maps_apart():
+    assert list(_folder_names(["u2netp.pth", "u2netp.onnx"]).values()) == [
+        "u2netp.pth", "u2netp.onnx"]
+    assert list(_folder_names(["models:/skyseg@champion", "models:/skyseg/3"]).values()) == [
+        "skyseg-champion", "3"]
+
+
+def test_a_score_that_only_some_draws_have_has_no_interval(model, data, tmp_path):
+    other = make_model(tmp_path / "other.safetensors", 1)
+    wire = np.zeros((40, 48), np.uint8)
+    wire[:, 20] = 255
+    Image.fromarray(wire).save(data / "masks" / "02.png")  # the only thin structure
+    rows = benchmark([model, other], data, DataParams())
+    assert "thin_recall" in rows[1]
+    assert "thin_recall" not in rows[1]["intervals"]
+    assert markdown(rows).splitlines()[-1].count(" - ") == 2  # the pair's name, and the missing one
+
+
+def test_a_checkpoint_without_its_card_is_said_loudly(model, data, tmp_path, capsys):
+    (tmp_path / "m.json").unlink()
+    benchmark([model], data, DataParams())
+    assert "no card beside it" in capsys.readouterr().err
+
+
+def test_another_layout_is_not_taken_for_photographs_without_masks(model, data, tmp_path):
+    (data / "masks").rename(data / "trainannot")
+    (data / "images").rename(data / "train")
+    names = sorted(path.name for path in (data / "train").iterdir())
+    (data / "train.txt").write_text("".join(f"train/{n} trainannot/{n}\n" for n in names))
+    with pytest.raises(UserError, match="laid out as camvid; add --format camvid"):
+        benchmark([model], data, DataParams())
+
+
+@pytest.mark.parametrize(("option", "name"), [("--json", "file/x.json"), ("--json", "data"),
+                                              ("--maps", "file/maps")])
+def test_results_without_a_place_are_said_before_the_work(model, data, tmp_path, option, name):
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(app, ["benchmark", model, "--data", str(data), option,
+                                      str(tmp_path / name)])
+    assert isinstance(result.exception, UserError)
+    assert option in str(result.exception)
 
 
 def test_a_split_that_is_not_there(model, data):

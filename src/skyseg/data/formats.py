@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,15 @@ def find_photographs(root: Path) -> dict[str, Path]:
 def has_masks(root: Path) -> bool:
     """Whether a folder in the layout of ``pairs`` has masks beside its images, in any part."""
     return any((folder / "masks").is_dir() for folder in (root, *_folders(root)))
+
+
+def other_format(root: Path) -> str | None:
+    """The format beside ``pairs`` that a folder is laid out in, if it is one."""
+    for name, row in FORMATS.items():
+        with suppress(UserError):
+            if name != "pairs" and row.read(root):
+                return name
+    return None
 
 
 def _read_pairs(root: Path) -> list[Sample]:

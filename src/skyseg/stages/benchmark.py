@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,14 +14,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from skyseg import bootstrap, metrics, registry, report
-from skyseg.data.formats import find_photographs, find_samples, has_masks
+from skyseg.checkpoint import card_path
+from skyseg.data.formats import find_photographs, find_samples, has_masks, other_format
 from skyseg.data.images import read_image
 from skyseg.data.mask_meaning import decide
 from skyseg.data.mask_stats import measure
 from skyseg.data.masks import read_mask
 from skyseg.data.parallel import in_order
 from skyseg.errors import UserError
-from skyseg.foreign import ForeignPredictor
+from skyseg.foreign import SIZE, ForeignPredictor
 from skyseg.params import DataParams
 from skyseg.predictor import Predictor
 
@@ -74,7 +76,7 @@ def benchmark(models: list[str], root: Path, data: DataParams, split: str | None
     Raises:
         UserError: a model or a sample that cannot be read, masks that are ambiguous, no such split.
     """
-    folders = dict(zip(models, _folder_names(models), strict=True))
+    folders = _folder_names(models)
     contenders = [_contender(model, recipe) for model in models]
     ids, items = _items(root, data, split)
     results = {model: Result([], []) for model in models}
@@ -110,7 +112,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     if any("differences" in row for row in rows):
         changes = [["difference", *scored]]
         changes += [[f"{row['model']} - {rows[0]['model']}",
-                     *(_with_interval(*row["differences"][name]) for name in scored)]
+                     *(_with_interval(*row["differences"][name])
+                       if name in row["differences"] else "-" for name in scored)]
                     for row in rows[1:]]
         text += "\n\n" + _table(changes)
     return text
@@ -119,9 +122,13 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def _contender(model: str, recipe: str) -> Contender:
     path = registry.download_weights(model) if model.startswith("models:") else Path(model)
     megabytes = path.stat().st_size / 1e6 if path.is_file() else 0.0
-    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
-        ours = Predictor(path)
-        return Contender(model, ours.probability, ours.card.threshold, ours.parameters, megabytes)
+    if path.suffix == ".safetensors":
+        if card_path(path).is_file():
+            ours = Predictor(path)
+            return Contender(model, ours.probability, ours.card.threshold, ours.parameters,
+                             megabytes)
+        print(f"WARNING: {path}: no card beside it, so it is run as published weights are: at "
+              f"{SIZE} px, threshold {ForeignPredictor.threshold}", file=sys.stderr)
     other = ForeignPredictor(path, recipe)
     return Contender(model, other.probability, other.threshold, other.parameters, megabytes)
 
@@ -132,6 +139,10 @@ def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], 
     Decoding ahead in other threads would fall into the latencies.
     """
     if data.format == "pairs" and root.is_dir() and not has_masks(root):
+        if (other := other_format(root)) is not None:
+            raise UserError(f"{root}: laid out as {other}; add --format {other}")
+        if split is not None:
+            raise UserError(f"{root}: no masks, so no split {split!r}; leave --split away")
         photographs = find_photographs(root)
         print(f"{root}: no masks: maps and latency only")
         return list(photographs), (Item(name, read_image(path), None)
@@ -171,15 +182,19 @@ def _rows(contenders: list[Contender], results: dict[str, Result], images: int
     return rows
 
 
-def _folder_names(models: list[str]) -> list[str]:
-    """A folder's name a model: its file's stem, with as much of its path as tells it apart."""
-    parts = [Path(model.replace("models:/", "").replace("@", "-")).with_suffix("").parts
-             for model in models]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["-".join(part[-depth:]).strip("/-.") for part in parts]
-        if len(set(names)) == len(models):
-            return names
-    raise UserError("a model is named twice; name each once")
+def _folder_names(models: list[str]) -> dict[str, str]:
+    """A folder's name for each model: its file's stem, and what more of its path tells it apart."""
+    if len({Path(model).resolve() for model in models}) < len(models):
+        raise UserError("a model is named twice; name each once")
+    paths = [Path(model.replace("models:/", "").replace("@", "-")).resolve() for model in models]
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(models):
+        names = [path.name for path in paths]
+    depth = 1
+    while len(set(names)) < len(models):
+        depth += 1
+        names = ["-".join(path.parts[-depth:]).strip("/-") for path in paths]
+    return dict(zip(models, names, strict=True))
 
 
 def _with_interval(value: float, low: float, high: float) -> str:

@@ -159,8 +159,9 @@ def write_page(root: Path, params: Params, predictor: Predictor, manifest: pd.Da
                result: Result, dataset: Dataset, model_card: str) -> None:
     """reports/report.html; asks the registry for the champion."""
     history = root / "reports" / "history.csv"
-    # Width and height make the slice of the image's size.
-    parts = slices.assign(result.per_image, manifest.drop(columns=["width", "height"]))
+    # These are slices already, or counted in them.
+    known = manifest.columns.intersection(["width", "height", "foreground", "ignored"])
+    parts = slices.assign(result.per_image, manifest.drop(columns=known))
     by_slice = slices.table(parts, result.scorer)
     draws = bootstrap.resample(result.scorer, len(manifest))
     evaluation = page.Evaluation(
