@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
 
 from skyseg import refine
-from skyseg.checkpoint import Card
-from skyseg.params import Refine
 from skyseg.refine import LIMIT, REFINEMENTS, by_colour, resize
 
 SKY, GROUND = (150, 190, 235), (70, 60, 50)
@@ -40,11 +36,6 @@ def hill(height: int = 300, width: int = 400) -> np.ndarray:
 
 def wrong(logits: torch.Tensor, sky: np.ndarray) -> float:
     return float(((logits >= 0).numpy() != sky).mean())
-
-
-def test_settings_and_cards_may_name_every_row_and_no_other():
-    assert set(REFINEMENTS) == set(get_args(Refine))
-    assert set(REFINEMENTS) == set(get_args(Card.model_fields["refine"].annotation))
 
 
 @pytest.mark.parametrize("method", REFINEMENTS)
