@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from skyseg import engine
-from skyseg.data.transforms import augmenter
 from skyseg.device import choose
 from skyseg.errors import UserError
 from skyseg.params import AugmentParams, TrainParams
@@ -15,6 +14,11 @@ from skyseg.u2net import OUTPUTS, build_model
 
 CPU = choose("cpu", "fp32")
 STILL = AugmentParams(scale=1, hflip=0, brightness=0, contrast=0, saturation=0, hue=0)
+ONCE = TrainParams(epochs=1, augment=STILL)
+
+
+def once(**changes):
+    return ONCE.model_copy(update=changes)
 
 
 def bright_is_foreground(count=4, size=32):
@@ -35,8 +39,7 @@ def run(steps, train, images, masks, learner=None, names=None):
     for _ in range(steps):
         stats = engine.train_one_epoch(
             learner, engine.batches(images, masks, len(images), CPU.device, order),
-            augmenter(STILL, images.shape[1]), train, CPU, names or [str(i) for i in order],
-            lambda images, loss: None)
+            train, CPU, names or [str(i) for i in order], lambda images, loss: None)
     return learner, stats
 
 
@@ -47,7 +50,7 @@ def build(train, steps):
 
 def test_one_batch_overfits():
     images, masks = bright_is_foreground()
-    train = TrainParams(epochs=1, lr=3e-3, ema=0.5, warmup=0)
+    train = once(lr=3e-3, ema=0.5, warmup=0)
     learner, stats = run(40, train, images, masks)
     order = np.arange(4)
     result = engine.evaluate(learner.average.module,
@@ -59,14 +62,14 @@ def test_one_batch_overfits():
 
 def test_losses_are_named_and_add_up():
     images, masks = bright_is_foreground()
-    _, stats = run(1, TrainParams(epochs=1), images, masks)
+    _, stats = run(1, ONCE, images, masks)
     assert set(stats) == {"loss"} | {f"loss/{name}" for name in OUTPUTS}
     assert stats["loss"] == pytest.approx(sum(stats[f"loss/{name}"] for name in OUTPUTS), rel=1e-6)
 
 
 def test_a_loss_that_is_not_finite_names_the_samples():
     images, masks = bright_is_foreground(2)
-    train = TrainParams(epochs=1)
+    train = ONCE
     learner = build(train, 1)
     torch.nn.init.constant_(learner.model.outconv.bias, float("nan"))
     with pytest.raises(UserError, match=r"loss became nan on the batch of dusk, noon"):
@@ -74,7 +77,7 @@ def test_a_loss_that_is_not_finite_names_the_samples():
 
 
 def test_schedule_warms_up_and_ends_at_zero():
-    learner = build(TrainParams(epochs=1, lr=0.1, warmup=0.2), 10)
+    learner = build(once(lr=0.1, warmup=0.2), 10)
     rates = []
     for _ in range(10):
         rates.append(learner.scheduler.get_last_lr()[0])
@@ -89,7 +92,7 @@ def test_schedule_warms_up_and_ends_at_zero():
 @pytest.mark.parametrize(("decay", "equal"), [(0.0, True), (0.99, False)])
 def test_the_average_follows_the_weights(decay, equal):
     images, masks = bright_is_foreground(2)
-    learner, _ = run(3, TrainParams(epochs=1, ema=decay), images, masks)
+    learner, _ = run(3, once(ema=decay), images, masks)
     own, averaged = learner.model.state_dict(), learner.average.module.state_dict()
     same = all(torch.allclose(own[name], averaged[name]) for name in own)
     assert same is equal
@@ -97,7 +100,7 @@ def test_the_average_follows_the_weights(decay, equal):
 
 def test_clipping_limits_the_gradient():
     images, masks = bright_is_foreground(2)
-    learner, _ = run(1, TrainParams(epochs=1, clip_norm=1e-3), images, masks)
+    learner, _ = run(1, once(clip_norm=1e-3), images, masks)
     norm = torch.stack([p.grad.norm() for p in learner.model.parameters()]).norm().item()
     assert norm == pytest.approx(1e-3, rel=1e-2)
 
@@ -113,12 +116,12 @@ def test_batches_follow_the_order_and_the_layout():
 
 def test_validation_counts_no_ignored_pixel():
     images, masks = bright_is_foreground(2)
-    learner = build(TrainParams(epochs=1), 1)
+    learner = build(ONCE, 1)
     order = np.arange(2)
 
     def losses(mask):
         return engine.evaluate(learner.model, engine.batches(images, mask, 2, CPU.device, order),
-                               TrainParams(epochs=1).loss, CPU)
+                               ONCE.loss, CPU)
 
     ignored = masks.copy()
     ignored[:, 16:] = 255

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
-from torchvision.transforms import v2
 
 from skyseg import metrics, presence
 from skyseg.data.tensors import normalise
@@ -22,6 +23,14 @@ from skyseg.errors import UserError
 from skyseg.losses import deep_supervision
 from skyseg.params import LossParams, TrainParams
 from skyseg.u2net import OUTPUTS
+
+WINDOW = 50  # steps between two looks at the losses on a GPU: each look waits for it
+RESIDENT = 0.5  # share of a GPU's free memory that the training data may take
+AHEAD = 2  # batches read while the network works
+
+
+Pixels = NDArray[np.uint8] | Tensor
+"""uint8 images or masks: memory-mapped, or resident on the GPU."""
 
 
 @dataclass
@@ -61,23 +70,44 @@ def build_learner(model: nn.Module, train: TrainParams, total_steps: int, hardwa
         progress = (step - warmup) / max(total_steps - warmup, 1)
         return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
-    average = AveragedModel(model, multi_avg_fn=_ema(train.ema), use_buffers=True)
+    scheduler = LambdaLR(optimizer, factor)
+    average = AveragedModel(model, multi_avg_fn=_ema(train.ema, scheduler), use_buffers=True)
     compiled = hardware.device.type == "cuda" and train.compile == "auto"
-    return Learner(model, torch.compile(model) if compiled else model, average, optimizer,
-                   LambdaLR(optimizer, factor))
+    # Batches have one size, so CUDA graphs can replay the thousand small kernels of a step.
+    forward = torch.compile(model, mode="reduce-overhead", dynamic=False) if compiled else model
+    return Learner(model, forward, average, optimizer, scheduler)
 
 
-def batches(images: NDArray[np.uint8], masks: NDArray[np.uint8], batch_size: int,
-            device: torch.device, order: NDArray[np.int64]) -> Iterator[Batch]:
-    """Cut memory-mapped arrays [N, H, W, 3] and [N, H, W] into batches on a device, in an order."""
-    for start in range(0, len(order), batch_size):
+def resident(pixels: NDArray[np.uint8], device: torch.device) -> Pixels:
+    """An array on the GPU, where it fits and there is one; else as it is."""
+    if device.type != "cuda" or pixels.nbytes > RESIDENT * torch.cuda.mem_get_info(device)[0]:
+        return pixels
+    return torch.from_numpy(np.array(pixels)).to(device)
+
+
+def batches(images: Pixels, masks: Pixels, batch_size: int, device: torch.device,
+            order: NDArray[np.int64]) -> Iterator[Batch]:
+    """Cut arrays [N, H, W, 3] and [N, H, W] into batches on a device, in an order.
+
+    What is not on the device already is read by a thread while the network works.
+    """
+    def load(start: int) -> Batch:
         rows = order[start:start + batch_size]
-        yield Batch(torch.from_numpy(images[rows]).to(device).permute(0, 3, 1, 2),
-                    torch.from_numpy(masks[rows]).to(device), rows)
+        return Batch(_take(images, rows, device).permute(0, 3, 1, 2), _take(masks, rows, device),
+                     rows)
+
+    with ThreadPoolExecutor(1) as reader:
+        begun: deque[Future[Batch]] = deque()
+        for start in range(0, len(order), batch_size):
+            begun.append(reader.submit(load, start))
+            if len(begun) > AHEAD:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
-def train_one_epoch(learner: Learner, data: Iterable[Batch], transform: v2.Transform,
-                    train: TrainParams, hardware: Hardware, names: Sequence[str],
+def train_one_epoch(learner: Learner, data: Iterable[Batch], train: TrainParams,
+                    hardware: Hardware, names: Sequence[str],
                     on_step: Callable[[int, float], None]) -> dict[str, float]:
     """One pass over the training data.
 
@@ -92,30 +122,48 @@ def train_one_epoch(learner: Learner, data: Iterable[Batch], transform: v2.Trans
         UserError: the loss or the gradient is not finite; names the samples of the batch.
     """
     learner.model.train()
-    sums, seen = dict.fromkeys(OUTPUTS, 0.0), 0
+    window = WINDOW if hardware.device.type == "cuda" else 1
+    sums, seen = np.zeros(len(OUTPUTS)), 0
+    waiting: list[tuple[Batch, Tensor]] = []
+
+    def look() -> None:
+        nonlocal seen
+        figures = torch.stack([figure for _, figure in waiting]).tolist()
+        for (batch, _), (*losses, norm) in zip(waiting, figures, strict=True):
+            for what, value in (("loss", sum(losses)), ("gradient", norm)):
+                if not math.isfinite(value):
+                    raise _not_finite(what, value, batch, names)
+            sums[:] += np.multiply(losses, len(batch.rows))
+            seen += len(batch.rows)
+            on_step(len(batch.rows), sum(losses))
+        waiting.clear()
+
     for batch in data:
-        images, masks = augment(batch.images, batch.masks, transform)
-        logits = _logits(learner.forward, images, hardware)
-        losses = deep_supervision(logits, masks, train.loss)
-        total = torch.stack(list(losses.values())).sum()
-        value = total.item()
-        if not math.isfinite(value):
-            raise _not_finite("loss", value, batch, names)
-        learner.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        if train.clip_norm:
-            norm = nn.utils.clip_grad_norm_(learner.model.parameters(), train.clip_norm).item()
-            if not math.isfinite(norm):
-                raise _not_finite("gradient", norm, batch, names)
-        learner.optimizer.step()
-        learner.scheduler.step()
-        learner.average.update_parameters(learner.model)
-        count = len(batch.rows)
-        seen += count
-        for name, loss in losses.items():
-            sums[name] += loss.item() * count
-        on_step(count, value)
+        waiting.append((batch, _step(learner, batch, train, hardware)))
+        if len(waiting) == window:
+            look()
+    if waiting:
+        look()
     return _loss_means(sums, seen)
+
+
+def _step(learner: Learner, batch: Batch, train: TrainParams, hardware: Hardware) -> Tensor:
+    """One update of the weights; never waits for a GPU.
+
+    Returns:
+        float32 [8], still on the device: the seven losses, and the gradient's norm (0 unclipped).
+    """
+    learner.optimizer.zero_grad(set_to_none=True)
+    images, masks = augment(batch.images, batch.masks, train.augment)
+    logits = _logits(learner.forward, images, hardware)
+    losses = torch.stack(list(deep_supervision(logits, masks, train.loss).values()))
+    losses.sum().backward()
+    norm = (nn.utils.clip_grad_norm_(learner.model.parameters(), train.clip_norm)
+            if train.clip_norm else losses.new_zeros(()))
+    learner.optimizer.step()
+    learner.scheduler.step()
+    learner.average.update_parameters(learner.model)
+    return torch.cat([losses.detach(), norm[None]])
 
 
 @torch.inference_mode()
@@ -129,21 +177,21 @@ def evaluate(model: nn.Module, data: Iterable[Batch], loss: LossParams, hardware
         and ``presence`` (see ``skyseg.presence.choose``).
     """
     model.eval()
-    sums, seen = dict.fromkeys(OUTPUTS, 0.0), 0
+    sums, seen = np.zeros(len(OUTPUTS)), 0
     stats: list[metrics.ImageStats] = []
     confidences: list[float] = []
     for batch in data:
         logits = _logits(model, batch.images, hardware)
-        for name, value in deep_supervision(logits, batch.masks, loss).items():
-            sums[name] += value.item() * len(batch.rows)
+        losses = torch.stack(list(deep_supervision(logits, batch.masks, loss).values()))
+        sums += losses.cpu().numpy().astype(np.float64) * len(batch.rows)
         seen += len(batch.rows)
         probability = logits[0].float().sigmoid()[:, 0].cpu().numpy()
         stats += map(metrics.measure, probability, batch.masks.cpu().numpy())
         confidences += map(presence.confidence, probability)
-    threshold = metrics.best_threshold(np.sum([s.histogram for s in stats], axis=0))
+    histograms = np.stack([s.histogram for s in stats])
+    threshold = metrics.best_threshold(histograms.sum(0))
     scores = metrics.summarise(stats, threshold)
     kept = ("iou", "f_max", "f_mean", "mae", "threshold")
-    histograms = np.stack([s.histogram for s in stats])
     refusal = presence.choose(np.array(confidences), metrics.iou(metrics.at(histograms, threshold)),
                               histograms[:, 1].sum(axis=-1) > 0)
     return (_loss_means(sums, seen) | {name: scores[name] for name in kept}
@@ -169,25 +217,33 @@ def _logits(forward: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, har
         return forward(x)
 
 
-def _loss_means(sums: dict[str, float], count: int) -> dict[str, float]:
-    means = {f"loss/{name}": value / count for name, value in sums.items()}
+def _take(pixels: Pixels, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    if isinstance(pixels, Tensor):
+        return pixels[torch.from_numpy(rows).to(pixels.device, non_blocking=True)]
+    taken = torch.from_numpy(pixels[rows])
+    # From pinned memory the copy to a GPU goes on beside its work.
+    return taken.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else taken
+
+
+def _loss_means(sums: NDArray[np.float64], count: int) -> dict[str, float]:
+    means = {f"loss/{name}": float(value) / count
+             for name, value in zip(OUTPUTS, sums, strict=True)}
     return {"loss": sum(means.values()), **means}
 
 
-def _ema(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+def _ema(decay: float, scheduler: LambdaLR
+         ) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """Moving average whose decay rises to its value, so that early steps are soon forgotten.
 
     The ramp (1 + t) / (10 + t) is TensorFlow's ExponentialMovingAverage(num_updates=...).
     """
-    def update(averages: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int
-               ) -> None:
-        t = int(updates)
+    def update(averages: Sequence[Tensor], current: Sequence[Tensor], _: Tensor | int) -> None:
+        t = scheduler.last_epoch - 1  # PyTorch's own count lies on the device
         weight = 1 - min(decay, (1 + t) / (10 + t))
-        for average, value in zip(averages, current, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, weight)
-            else:  # batch norm's count of batches
-                average.copy_(value)
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(list(averages), list(current), weight)
+        else:  # batch norm's count of batches
+            torch._foreach_copy_(list(averages), list(current))
     return update
 
 

@@ -15,13 +15,13 @@ def normalise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN,
     """Network input: scaled to 0..1, then standardised a channel. Never by the image's own maximum.
 
     Args:
-        images: uint8 [B, 3, H, W], RGB.
+        images: uint8 or float32 [B, 3, H, W], RGB in 0..255.
         mean, std: three numbers each, of channels in 0..1.
 
     Returns:
         float32 [B, 3, H, W].
     """
-    return standardise(images.float().div_(255), mean, std)
+    return standardise(images / 255, mean, std)
 
 
 def standardise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN,

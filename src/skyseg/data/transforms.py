@@ -1,34 +1,93 @@
-"""Random changes to training samples, as torchvision transforms on uint8 tensors."""
+"""Random changes to training samples, a whole batch at a time and on the batch's own device.
+
+A few large operations instead of many small ones a sample: on a GPU the launches of the small ones
+would take longer than the training step itself.
+"""
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from skyseg.params import AugmentParams
 
-
-def augmenter(params: AugmentParams, size: int) -> v2.Transform:
-    """Random crop, horizontal flip and colour, in torchvision's transforms on tensors."""
-    return v2.Compose([
-        v2.RandomResizedCrop(size, scale=(params.scale, 1.0), antialias=True),
-        v2.RandomHorizontalFlip(params.hflip),
-        v2.ColorJitter(params.brightness, params.contrast, params.saturation, params.hue),
-    ])
+RATIO = 4 / 3  # largest aspect ratio of a crop, either way (Szegedy et al. 2015, section 6)
+GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
 
 
-def augment(images: Tensor, masks: Tensor, transform: v2.Transform) -> tuple[Tensor, Tensor]:
-    """Change each sample of a batch on its own; image and mask move together.
+def augment(images: Tensor, masks: Tensor, params: AugmentParams) -> tuple[Tensor, Tensor]:
+    """Crop, flip and recolour each sample of a batch on its own; image and mask move together.
+
+    Random numbers are drawn on the CPU, from PyTorch's global generator: the same seed gives the
+    same changes on every device.
 
     Args:
-        images: uint8 [B, 3, H, W].
+        images: uint8 [B, 3, H, W], RGB.
         masks: uint8 [B, H, W]; resampled to the nearest pixel, so the values stay 0, 1 and 255.
 
     Returns:
-        The same shapes and types.
+        Images as float32 [B, 3, H, W] in 0..255, masks as they came; both of the same size.
     """
-    pairs = [transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
-             for image, mask in zip(images, masks, strict=True)]
-    return torch.stack([image for image, _ in pairs]), torch.stack([mask for _, mask in pairs])
+    colours = random_colours(len(images), params).to(images.device, non_blocking=True)
+    boxes = random_boxes(len(images), params).to(images.device, non_blocking=True)
+    grid = sampling_grid(boxes, images.shape[2], images.shape[3])
+    planes = images.to(torch.float32, memory_format=torch.contiguous_format)
+    moved = F.grid_sample(planes, grid, "bilinear", "border", align_corners=False)
+    masks = F.grid_sample(masks[:, None].float(), grid, "nearest", "border", align_corners=False)
+    mixed = torch.baddbmm(colours[:, :, 3:], colours[:, :, :3], moved.flatten(2))
+    return mixed.clamp_(0, 255).view_as(moved), masks[:, 0].byte()
+
+
+def random_boxes(count: int, params: AugmentParams) -> Tensor:
+    """Crops of ``params.scale`` to 1 of the area, of an aspect ratio that fits, flipped or not.
+
+    Returns:
+        float32 [count, 2, 2]: for x and for y the extent and the centre, in a picture of -1..1; a
+        negative extent is a flip.
+    """
+    draws = torch.rand(5, count)
+    area = params.scale + (1 - params.scale) * draws[0]
+    ratio = torch.exp((2 * draws[1] - 1) * torch.clamp(-area.log(), max=math.log(RATIO)))
+    extents = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()])
+    centres = (1 - extents) * (2 * draws[2:4] - 1)
+    extents[0] *= torch.where(draws[4] < params.hflip, -1.0, 1.0)
+    return torch.stack([extents, centres]).permute(2, 1, 0)
+
+
+def sampling_grid(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Where each pixel of the result lies in the picture: [B, 2, 2] to float32 [B, H, W, 2].
+
+    ``F.affine_grid`` for boxes that are not turned, without its matrix product of each pixel.
+    """
+    grid = boxes.new_empty(len(boxes), height, width, 2)
+    for axis, length in enumerate((width, height)):
+        middles = (torch.arange(length, device=boxes.device) + 0.5) * (2 / length) - 1
+        places = boxes[:, axis, :1] * middles + boxes[:, axis, 1:]
+        grid[..., axis] = places[:, None, :] if axis == 0 else places[:, :, None]
+    return grid
+
+
+def random_colours(count: int, params: AugmentParams) -> Tensor:
+    """Affine maps float32 [count, 3, 4] of RGB in 0..255: brightness, then contrast about the
+    middle grey, saturation and hue. One matrix, so that colours are clipped once, at the end.
+
+    Hue turns about the grey axis, which keeps the mean of the three channels.
+    """
+    amounts = (params.brightness, params.contrast, params.saturation)
+    factors = 1 + torch.tensor(amounts)[:, None] * (2 * torch.rand(3, count) - 1)
+    brightness, contrast, saturation = factors.view(3, count, 1, 1)
+    angle = (2 * math.pi * params.hue * (2 * torch.rand(count) - 1)).view(count, 1, 1)
+
+    identity, luma = torch.eye(3), torch.tensor(GREY).expand(3, 3)
+    # Rodrigues' rotation about the unit vector (1, 1, 1) / sqrt(3).
+    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    turn = (angle.cos() * identity + angle.sin() * cross
+            + (1 - angle.cos()) * torch.full((3, 3), 1 / 3))
+    saturate = saturation * identity + (1 - saturation) * luma
+    linear = turn @ saturate
+    # Both keep greys, so the shift that keeps the middle grey passes through them unchanged.
+    shift = (127.5 * (1 - contrast)).expand(count, 3, 1)
+    return torch.cat([contrast * brightness * linear, shift], 2)

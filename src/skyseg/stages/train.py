@@ -30,7 +30,6 @@ from skyseg.checkpoint import (
 )
 from skyseg.data.arrays import open_split
 from skyseg.data.manifest import Dataset, read_dataset, read_manifest
-from skyseg.data.transforms import augmenter
 from skyseg.device import Hardware, choose
 from skyseg.errors import exit_code
 from skyseg.files import sha256
@@ -43,9 +42,9 @@ SAMPLES = 8  # validation pictures logged at each epoch
 
 @dataclass
 class Arrays:
-    """The prepared samples: memory-mapped uint8 [N, size, size, 3] and [N, size, size]."""
+    """The prepared samples: uint8 [N, size, size, 3] and [N, size, size]."""
 
-    train: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    train: tuple[engine.Pixels, engine.Pixels]
     val: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     names: list[str]
     """Ids of the training samples, by row."""
@@ -75,9 +74,9 @@ def train(params: Params, root: Path) -> None:
         UserError: nothing prepared, unusable initial weights, no CUDA where it is asked for, a
             tracking server that does not answer, a loss that is not finite.
     """
-    dataset, arrays = open_arrays(root / "prepared")
-    connection.connect(root)
     hardware = choose(params.train.device, params.train.precision)
+    dataset, arrays = open_arrays(root / "prepared", hardware.device)
+    connection.connect(root)
     steps = max(len(arrays.names) // params.train.batch_size, 1)
     model, start = initial_model(params, root)
     learner = engine.build_learner(model, params.train, steps * params.train.epochs, hardware)
@@ -111,12 +110,13 @@ def train(params: Params, root: Path) -> None:
         run.artifact(root / "reports" / "history.csv")
 
 
-def open_arrays(prepared: Path) -> tuple[Dataset, Arrays]:
-    """What prepare wrote."""
+def open_arrays(prepared: Path, device: torch.device) -> tuple[Dataset, Arrays]:
+    """What prepare wrote; the training split on the GPU already, where it fits."""
     manifest = read_manifest(prepared)
     names = manifest.loc[manifest["split"] == "train", "id"].tolist()
-    return read_dataset(prepared), Arrays(open_split(prepared, "train"),
-                                          open_split(prepared, "val"), names)
+    images, masks = open_split(prepared, "train")
+    placed = engine.resident(images, device), engine.resident(masks, device)
+    return read_dataset(prepared), Arrays(placed, open_split(prepared, "val"), names)
 
 
 def initial_model(params: Params, root: Path) -> tuple[U2Net, str | None]:
@@ -211,8 +211,7 @@ def run_epoch(progress: Progress, learner: engine.Learner, arrays: Arrays, param
     lr, start = float(learner.scheduler.get_last_lr()[0]), time.perf_counter()
     trained = engine.train_one_epoch(
         learner, engine.batches(*arrays.train, size, hardware.device, order),
-        augmenter(params.train.augment, params.model.size), params.train, hardware, arrays.names,
-        on_step)
+        params.train, hardware, arrays.names, on_step)
     seconds = time.perf_counter() - start
     in_order = np.arange(len(arrays.val[0]))
     validated = engine.evaluate(learner.average.module,
