@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skyseg.u2net import OUTPUTS, VARIANTS, build_model
+from skyseg.u2net import OUTPUTS, VARIANTS, build_model, for_inference
 
 PARAMETERS = {"u2net": 44_009_869, "u2net_half": 11_017_165, "u2netp": 1_131_181}
 
@@ -64,3 +64,21 @@ def test_every_parameter_gets_a_gradient():
     model = build_model("u2netp")
     sum(o.sum() for o in model(torch.randn(2, 3, 32, 32))).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@torch.inference_mode()
+def test_for_inference_changes_nothing_but_rounding(variant):
+    torch.manual_seed(0)
+    model = build_model(variant).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            module.weight.uniform_(0.5, 2)
+            module.bias.normal_()
+    x = torch.randn(2, 3, 64, 48)
+    before = model(x)[0].sigmoid()
+    folded = for_inference(model, torch.device("cpu"))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    assert torch.allclose(folded(x)[0].sigmoid(), before, atol=1e-4)

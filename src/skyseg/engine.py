@@ -212,7 +212,8 @@ def predict(model: nn.Module, data: Iterable[Batch], hardware: Hardware) -> NDAr
 def _logits(forward: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, hardware: Hardware
             ) -> tuple[Tensor, ...]:
     """Normalised images through the network, in the hardware's layout and arithmetic."""
-    x = normalise(images).contiguous(memory_format=hardware.memory_format)
+    layout = hardware.memory_format if torch.is_grad_enabled() else torch.channels_last
+    x = normalise(images).contiguous(memory_format=layout)
     with hardware.autocast():
         return forward(x)
 

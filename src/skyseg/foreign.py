@@ -24,7 +24,7 @@ from skyseg.data.images import resize_image
 from skyseg.data.tensors import normalise, standardise
 from skyseg.device import choose
 from skyseg.errors import UserError
-from skyseg.u2net import VARIANTS, build_model
+from skyseg.u2net import VARIANTS, build_model, for_inference
 
 SIZE = 320  # pixels: what the published networks are trained for (U-2-Net section 4.2)
 # Cuts probabilities off before their logit is taken: float32 has nothing between this and 1.
@@ -83,15 +83,16 @@ def _read_state_dict(path: Path) -> Network:
     hardware = choose()
     model = build_model(variant)
     load_into(model, state, str(path))
-    model.eval().to(hardware.device).to(memory_format=hardware.memory_format)
+    parameters = sum(tensor.numel() for tensor in model.parameters())
+    for_inference(model, hardware.device)
 
     def probability(x: Tensor) -> Tensor:
-        x = x.to(hardware.device).contiguous(memory_format=hardware.memory_format)
+        x = x.to(hardware.device).contiguous(memory_format=torch.channels_last)
         with hardware.autocast():
             logits = model(x)[0]
         return logits.float().sigmoid().cpu()
 
-    return Network(probability, sum(tensor.numel() for tensor in model.parameters()))
+    return Network(probability, parameters)
 
 
 def _read_onnx(path: Path) -> Network:

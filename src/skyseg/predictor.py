@@ -17,6 +17,7 @@ from skyseg.data.tensors import normalise
 from skyseg.device import choose
 from skyseg.errors import UserError
 from skyseg.refine import REFINEMENTS
+from skyseg.u2net import for_inference
 
 
 class Predictor:
@@ -38,8 +39,9 @@ class Predictor:
         if self.card.refine not in REFINEMENTS:
             raise UserError(f"{card_path(weights)}: unknown refinement {self.card.refine!r}; "
                             f"known: {', '.join(REFINEMENTS)}")
-        self._model = model.to(self.hardware.device).to(
-            memory_format=self.hardware.memory_format)
+        self.parameters = sum(tensor.numel() for tensor in model.parameters())
+        """How many numbers training changed."""
+        self._model = for_inference(model, self.hardware.device)
 
     def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Foreground probability of each pixel.
@@ -65,13 +67,8 @@ class Predictor:
         x = torch.from_numpy(small).to(self.hardware.device).permute(0, 3, 1, 2)
         x = normalise(x, self.card.mean, self.card.std)
         with self.hardware.autocast():
-            logits = self._model(x.contiguous(memory_format=self.hardware.memory_format))[0]
+            logits = self._model(x.contiguous(memory_format=torch.channels_last))[0]
         return logits[:, 0].float()
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers training changed."""
-        return sum(tensor.numel() for tensor in self._model.parameters())
 
     def _enlarge(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """float32 [size, size] to the map of the photograph."""

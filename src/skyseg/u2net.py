@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # The seven outputs, in the order the network returns them.
 OUTPUTS = ("fused", "side1", "side2", "side3", "side4", "side5", "side6")
@@ -84,7 +85,7 @@ class ConvBNReLU(nn.Module):
     def __init__(self, in_ch: int, out_ch: int, dilation: int = 1) -> None:
         super().__init__()
         self.conv_s1 = nn.Conv2d(in_ch, out_ch, 3, padding=dilation, dilation=dilation)
-        self.bn_s1 = nn.BatchNorm2d(out_ch)
+        self.bn_s1: nn.Module = nn.BatchNorm2d(out_ch)
         self.relu_s1 = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -173,6 +174,20 @@ class U2Net(nn.Module):
 def build_model(variant: str, in_ch: int = 3, out_ch: int = 1) -> U2Net:
     """A freshly initialised network of a variant in ``VARIANTS`` (KeyError for another name)."""
     return U2Net(VARIANTS[variant], in_ch, out_ch)
+
+
+def for_inference(model: nn.Module, device: torch.device) -> nn.Module:
+    """The network in eval mode on a device, in place: every batch normalisation becomes part of its
+    convolution, and the layout is channels_last, which is the faster one without a backward pass.
+
+    Its state dict is no longer the published one. Results differ by rounding.
+    """
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, ConvBNReLU) and isinstance(module.bn_s1, nn.BatchNorm2d):
+            module.conv_s1 = fuse_conv_bn_eval(module.conv_s1, module.bn_s1)
+            module.bn_s1 = nn.Identity()
+    return model.to(device).to(memory_format=torch.channels_last)
 
 
 def _pool(x: Tensor) -> Tensor:
