@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skyseg.data.audit import closest_across, clusters, merge, thumbnail
+from skyseg.data.audit import LEAST, closest_across, clusters, merge, thumbnail
 from skyseg.data.images import read_image
-from tiny import photograph
+from tiny import photograph, save
 
 REAL = Path(os.environ.get("SKYSEG_REAL_DATA", "../shared/data"))
 
@@ -65,3 +65,10 @@ def test_camvid_splits_share_no_photograph() -> None:
                       np.stack([thumbnail(read_image(file)) for file in files]))
     train = np.array([file.parent.name == "train" for file in files])
     assert not set(labels[train].tolist()) & set(labels[~train].tolist())
+
+
+def test_a_thumbnail_of_a_reduced_photograph_is_the_same_within_a_level(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", photograph(1, 1000, 800))
+    whole, reduced = (thumbnail(read_image(path, least=least)) for least in (None, LEAST))
+    assert np.abs(whole.astype(int) - reduced).max() <= 2
+    assert np.abs(whole.astype(int) - reduced).mean() < 1

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from skyseg.data.images import ORIENTATION, decode_image, read_image, resize_image
+from skyseg.data.images import (
+    ORIENTATION,
+    decode_image,
+    read_image,
+    resize_image,
+    upright_size,
+)
 from skyseg.errors import UserError
 from tiny import photograph, save
 
@@ -92,3 +98,28 @@ def test_resize_averages_when_shrinking() -> None:
     # Without antialiasing every pixel would be black or white.
     assert np.abs(small.astype(int) - 127).max() <= 8
     assert resize_image(small, 8) is small
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_reduced_scale_is_near_and_keeps_twice_the_side(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(photograph(3, 700, 500)).convert(mode).save(path, quality=90)
+    whole, reduced = read_image(path), read_image(path, least=60)
+    assert reduced.shape[0] in range(120, 240)
+    apart = np.abs(resize_image(whole, 60).astype(int) - resize_image(reduced, 60))
+    assert apart.mean() < 1  # of 255
+
+
+def test_reduced_scale_still_finds_a_truncated_file(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", photograph(3, 700, 500))
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(UserError, match="truncated or damaged"):
+        read_image(path, least=20)
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (48, 40)), (3, (48, 40)), (6, (40, 48))])
+def test_upright_size(tmp_path: Path, orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = save(tmp_path / "a.jpg", photograph(0), exif=exif)
+    assert upright_size(path.read_bytes()) == size == read_image(path).shape[1::-1]

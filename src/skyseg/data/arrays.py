@@ -36,7 +36,7 @@ def write_split(prepared: Path, split: str, files: Iterable[tuple[Path, Path]], 
 
         def convert(item: tuple[int, tuple[Path, Path]]) -> None:
             row, (image, mask) = item
-            images(row, resize_image(read_image(image), size))
+            images(row, resize_image(read_image(image, least=size), size))
             masks(row, resize_mask(read_mask(mask, encoding), size))
 
         deque(in_order(convert, todo, f"{split} arrays"), maxlen=0)  # for what convert writes

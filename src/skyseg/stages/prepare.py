@@ -21,7 +21,7 @@ from PIL import Image
 from skyseg.data import audit
 from skyseg.data.arrays import ARRAY_SPLITS, write_split
 from skyseg.data.formats import FORMATS, Sample, find_samples
-from skyseg.data.images import decode_image, read_bytes, read_image
+from skyseg.data.images import decode_image, read_bytes, read_image, upright_size
 from skyseg.data.manifest import COLUMNS, Dataset, summarise
 from skyseg.data.mask_meaning import decide
 from skyseg.data.mask_stats import MaskStats, measure, shares
@@ -84,15 +84,15 @@ def prepare(params: Params, root: Path = Path()) -> None:
 
 
 def look(sample: Sample, data: DataParams) -> Look:
-    """Decode a sample once: everything that splitting and the manifest need to know.
+    """Look at a sample's files once: everything that splitting and the manifest need to know.
 
     Raises:
         UserError: a damaged file, or an image and a mask of different sizes.
     """
     content = read_bytes(sample.image)
-    pixels, flags = decode_image(content, str(sample.image))
+    pixels, flags = decode_image(content, str(sample.image), least=audit.LEAST)
     mask = measure(sample.mask, data)
-    height, width = pixels.shape[:2]
+    width, height = upright_size(content)
     if mask.size != (width, height):
         turned = " upright (by its EXIF orientation)" if "exif" in flags else ""
         raise UserError(f"{sample.mask}: {mask.size[0]}x{mask.size[1]} pixels, but {sample.image} "

@@ -1,0 +1,41 @@
+"""Run benchmarks and write reports/bench/: results.json, results.md, results.png.
+
+    python -m benchmarks [NAME ...]
+
+Without names all of ``BENCHMARKS`` run. Those not named keep their rows of the last run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.race import machine
+
+BENCHMARKS = ("startup", "scoring", "loader", "inference", "folder", "preparing", "step")
+OUT = Path("reports/bench")
+
+
+def main(names: list[str]) -> None:
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        sys.exit(f"error: no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    rows = report.read(OUT)
+    for name in names or BENCHMARKS:
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as work:
+            found = list(importlib.import_module(f"benchmarks.{name}").rows(Path(work)))
+        rows[name] = [dataclasses.replace(row, machine=machine()) for row in found]
+        for row in found:
+            print(report.line(row))
+        print(f"({name}: {time.perf_counter() - start:.0f} s)", flush=True)
+        report.write(OUT, {key: rows[key] for key in BENCHMARKS if key in rows})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,120 @@
+"""Waiting that is no work: the command's help, a repro with nothing to do, keeping track."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from benchmarks.photographs import write_photographs
+from benchmarks.race import ROOT, Contender, Row, race, seconds
+from skyseg import connection, engine, report, tracking
+from skyseg.device import choose
+from skyseg.params import flatten, load_params
+from skyseg.u2net import build_model
+
+SHEET = 8  # validation pictures logged at each epoch: skyseg.stages.train
+SMALL = {"model": {"size": 32}, "train": {"epochs": 1}, "evaluate": {"gallery": 3}}
+SAMPLE = 140  # training images of the sample data set
+
+
+def command(words: list[str], folder: str) -> Callable[[], None]:
+    """A command in a folder, its output thrown away."""
+    def run() -> None:
+        subprocess.run(words, cwd=folder, env=_environment(), check=True,
+                       stdout=subprocess.DEVNULL)
+    return run
+
+
+def keeping_track(folder: str) -> Callable[[], dict[str, float]]:
+    """A run as training keeps it, in a sqlite store, without the training."""
+    params = load_params()
+    connection.connect(Path(folder))
+    rng = np.random.default_rng(0)
+    shape = (SHEET, params.model.size, params.model.size)
+    pictures = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    masks = rng.integers(0, 2, shape, dtype=np.uint8)
+    figures = {f"{part}/metric{number}": 0.5 for part in ("train", "val") for number in range(12)}
+
+    def run() -> None:
+        with tracking.training_run("bench", "bench", "bench", params=flatten(params), tags={},
+                                   dataset={}, resume=None) as kept:
+            for epoch in range(1, params.train.epochs + 1):
+                kept.record(epoch, figures)
+                kept.image("validation", epoch, report.error_sheet(
+                    [(picture, mask == 1, mask, "")
+                     for picture, mask in zip(pictures, masks, strict=True)]))
+    return run
+
+
+def training() -> Callable[[], None]:
+    """An epoch as long as the sample data set's, by its settings."""
+    params = load_params()
+    hardware = choose(params.train.device, params.train.precision)
+    learner = engine.build_learner(build_model(params.model.variant), params.train, 10**6, hardware)
+    rng = np.random.default_rng(0)
+    shape = (SAMPLE, params.model.size, params.model.size)
+    images = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    masks = rng.integers(0, 2, shape, dtype=np.uint8)
+
+    def run() -> None:
+        engine.train_one_epoch(
+            learner, engine.batches(images, masks, params.train.batch_size, hardware.device,
+                                    np.arange(SAMPLE)),
+            params.train, hardware, [str(row) for row in range(SAMPLE)], lambda count, loss: None)
+    return run
+
+
+def rows(work: Path) -> Iterator[Row]:
+    given = {"words": [sys.executable, "-m", "skyseg", "--help"], "folder": str(ROOT)}
+    found = race({"help": Contender("benchmarks.startup:command", given)}, rounds=9)["help"]
+    yield _absolute("skyseg --help", seconds(found), "s", "≤ 0.4")
+
+    workspace = work / "workspace"
+    _reproduce(workspace)
+    given = {"words": ["dvc", "repro", "--quiet"], "folder": str(workspace)}
+    found = race({"repro": Contender("benchmarks.startup:command", given)}, rounds=5)["repro"]
+    yield _absolute("dvc repro with nothing to do", seconds(found), "s", "≤ 2")
+
+    epochs = load_params().train.epochs
+    both = race({"track": Contender("benchmarks.startup:keeping_track", {"folder": str(workspace)}),
+                 "train": Contender("benchmarks.startup:training")}, rounds=3)
+    shares = [100 * track / (epochs * epoch) for track, epoch
+              in zip(seconds(both["track"]), seconds(both["train"]), strict=True)]
+    yield _absolute(f"keeping track of {epochs} epochs of the sample data", shares,
+                    "% of training", "≤ 2")
+
+
+def _absolute(name: str, values: list[float], unit: str, target: str) -> Row:
+    return Row(name, float(np.median(values)), None, unit, None, None, None, target)
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def _reproduce(folder: Path) -> None:
+    """A copy of this repository that has been through a small ``dvc repro``."""
+    def run(*words: str) -> None:
+        subprocess.run(words, cwd=folder, env=_environment(), check=True,
+                       stdout=subprocess.DEVNULL)
+
+    shutil.copytree(ROOT / "src", folder / "src")
+    for name in ("dvc.yaml", ".dvcignore", "models/start.safetensors"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    write_photographs(folder / "data", 20, 96, 72)
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    for section, values in SMALL.items():
+        params[section].update(values)
+    yaml.dump(params, folder / "params.yaml")
+    run("git", "init", "--quiet")
+    run("dvc", "init", "--quiet")
+    run("dvc", "repro", "--quiet")

@@ -1,0 +1,113 @@
+"""A training step beside the published one, and beside itself without a data pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.race import Contender, Row, compare, race, seconds
+from skyseg import engine
+from skyseg.data.tensors import normalise
+from skyseg.device import choose
+from skyseg.losses import deep_supervision
+from skyseg.params import TrainParams
+from skyseg.u2net import build_model
+
+SIZE = 288  # pixels: the published random crop
+CPU_BATCH = {"u2netp": 4, "u2net_half": 4, "u2net": 2}
+GPU_BATCHES = (12, 48)  # the published one, and one that fills a large card
+STEPS = {"cpu": 1, "cuda": 30}  # a run
+
+
+def published(variant: str, batch: int) -> Callable[[], None]:
+    """As ``u2net_train.py`` of the U-2-Net repository trains: float32, NCHW, seven sigmoids, the
+    mean cross-entropy of each, Adam, and every loss read at every step."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build_model(variant).to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8,
+                                 foreach=False)
+    criterion = nn.BCELoss(reduction="mean")
+    images, masks = torch.randn(batch, 3, SIZE, SIZE), torch.rand(batch, 1, SIZE, SIZE).round()
+
+    def run() -> None:
+        for _ in range(STEPS[device.type]):
+            x, y = images.to(device), masks.to(device)
+            optimizer.zero_grad()
+            losses = [criterion(logits.sigmoid(), y) for logits in model(x)]
+            total = sum(losses[1:], losses[0])
+            [loss.item() for loss in losses]  # printed there
+            total.backward()
+            optimizer.step()
+            total.item()
+    return run
+
+
+def ours(variant: str, batch: int) -> Callable[[], None]:
+    """The training loop as it is: augmentation, clipping, schedule and weight average included."""
+    hardware, train = choose(), TrainParams(epochs=1, batch_size=batch)
+    learner = engine.build_learner(build_model(variant), train, 10**6, hardware)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2 * batch, SIZE, SIZE, 3), dtype=np.uint8)
+    masks = rng.integers(0, 2, (2 * batch, SIZE, SIZE), dtype=np.uint8)
+    placed = [engine.resident(array, hardware.device) for array in (images, masks)]
+    names = [str(row) for row in range(len(images))]
+
+    def run() -> None:
+        order = rng.integers(0, len(images), batch * STEPS[hardware.device.type])
+        engine.train_one_epoch(
+            learner, engine.batches(placed[0], placed[1], batch, hardware.device, order), train,
+            hardware, names, lambda count, loss: None)
+    return run
+
+
+def synthetic(variant: str, batch: int) -> Callable[[], None]:
+    """The same step on one batch that is there already: no reading, no augmentation."""
+    hardware, train = choose(), TrainParams(epochs=1, batch_size=batch)
+    learner = engine.build_learner(build_model(variant), train, 10**6, hardware)
+    learner.model.train()
+    images = torch.randint(0, 256, (batch, 3, SIZE, SIZE), device=hardware.device)
+    x = normalise(images.float()).contiguous(memory_format=hardware.memory_format)
+    masks = torch.randint(0, 2, (batch, SIZE, SIZE), dtype=torch.uint8, device=hardware.device)
+
+    def run() -> None:
+        total = torch.zeros((), device=hardware.device)
+        for _ in repeat(None, STEPS[hardware.device.type]):
+            learner.optimizer.zero_grad(set_to_none=True)
+            with hardware.autocast():
+                logits = learner.forward(x)
+            losses = torch.stack(list(deep_supervision(logits, masks, train.loss).values()))
+            losses.sum().backward()
+            nn.utils.clip_grad_norm_(learner.model.parameters(), train.clip_norm)
+            learner.optimizer.step()
+            learner.scheduler.step()
+            learner.average.update_parameters(learner.model)
+            total += losses.detach().sum()
+        total.item()
+    return run
+
+
+def rows(work: Path) -> Iterator[Row]:
+    cuda = torch.cuda.is_available()
+    per_run = STEPS["cuda" if cuda else "cpu"]
+    for variant, batch in CPU_BATCH.items():
+        for size in GPU_BATCHES if cuda else (batch,):
+            given = {"variant": variant, "batch": size}
+            kinds = ("published", "ours", "synthetic") if cuda or variant == "u2netp" else (
+                "published", "ours")
+            found = race({kind: Contender(f"benchmarks.step:{kind}", given) for kind in kinds},
+                         rounds=5)
+            times = {kind: seconds(answers, size * per_run / 1e3)
+                     for kind, answers in found.items()}
+            what = f"{variant}, {SIZE} px, batch {size}"
+            target = "≥ 3" if not cuda else "≥ 5" if size == GPU_BATCHES[0] else "≥ 8"
+            yield compare(f"training step, {what}", times["ours"], times["published"],
+                          "ms an image", target, "beside U-2-Net's own training step")
+            if "synthetic" in times:
+                yield compare(f"training with its data pipeline, {what}", times["ours"],
+                              times["synthetic"], "ms an image", "≥ 0.9" if cuda else "≥ 0.95",
+                              "beside the same step on a batch that is there already")
