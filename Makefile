@@ -40,6 +40,10 @@ plots: setup ## Draw the curves and overlays of the last run into dvc_plots/inde
 test: setup lint ## Lint, types, import contracts, all tests
 	pytest
 
+.PHONY: bench
+bench: setup data ## Speed beside what others use, into reports/bench/ (ONLY="step loader")
+	python -m benchmarks $(ONLY)
+
 .PHONY: lint
 lint: setup ## Lint, types and import contracts alone
 	ruff check

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import report
 from benchmarks.race import machine
 
-BENCHMARKS = ("startup", "scoring", "loader", "inference", "folder", "preparing", "step")
+BENCHMARKS = ("startup", "scoring", "loader", "inference", "preparing", "step")
 OUT = Path("reports/bench")
 
 

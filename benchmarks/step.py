@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.race import Contender, Row, compare, race, seconds
 from skyseg import engine
@@ -91,6 +93,29 @@ def synthetic(variant: str, batch: int) -> Callable[[], None]:
     return run
 
 
+def product(side: int) -> Callable[[], dict[str, float]]:
+    """A square matrix product in the same arithmetic: the most the hardware gives."""
+    hardware = choose()
+    one, other = (torch.randn(side, side, device=hardware.device, dtype=hardware.dtype)
+                  for _ in range(2))
+    passes = 300 if hardware.device.type == "cuda" else 10
+
+    def run() -> dict[str, float]:
+        start = time.perf_counter()
+        for _ in range(passes):
+            result = one @ other
+        result[0, 0].item()
+        return {"flops": passes * 2 * side**3 / (time.perf_counter() - start)}
+    return run
+
+
+def arithmetic(variant: str) -> float:
+    """Floating-point operations of a training step an image: a forward pass, and twice that back."""
+    with FlopCounterMode(display=False) as counter, torch.device("meta"):
+        build_model(variant)(torch.empty(1, 3, SIZE, SIZE))
+    return 3.0 * counter.get_total_flops()
+
+
 def rows(work: Path) -> Iterator[Row]:
     cuda = torch.cuda.is_available()
     per_run = STEPS["cuda" if cuda else "cpu"]
@@ -99,14 +124,21 @@ def rows(work: Path) -> Iterator[Row]:
             given = {"variant": variant, "batch": size}
             kinds = ("published", "ours", "synthetic") if cuda or variant == "u2netp" else (
                 "published", "ours")
-            found = race({kind: Contender(f"benchmarks.step:{kind}", given) for kind in kinds},
-                         rounds=5)
+            contenders = {kind: Contender(f"benchmarks.step:{kind}", given) for kind in kinds}
+            contenders["product"] = Contender("benchmarks.step:product",
+                                              {"side": 8192 if cuda else 2048})
+            found = race(contenders, rounds=5)
+            products = found.pop("product")
             times = {kind: seconds(answers, size * per_run / 1e3)
                      for kind, answers in found.items()}
             what = f"{variant}, {SIZE} px, batch {size}"
             target = "≥ 3" if not cuda else "≥ 5" if size == GPU_BATCHES[0] else "≥ 8"
             yield compare(f"training step, {what}", times["ours"], times["published"],
                           "ms an image", target, "beside U-2-Net's own training step")
+            shares = [100 * arithmetic(variant) / (1e-3 * taken) / answer["flops"]
+                      for taken, answer in zip(times["ours"], products, strict=True)]
+            yield Row(f"its arithmetic, {what}", float(np.median(shares)), None,
+                      "% of a matrix product's speed", None, None, None, "")
             if "synthetic" in times:
                 yield compare(f"training with its data pipeline, {what}", times["ours"],
                               times["synthetic"], "ms an image", "≥ 0.9" if cuda else "≥ 0.95",
