@@ -138,15 +138,12 @@ def benchmark(
         problem = error.errors()[0]
         raise UserError(f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
                         f"{problem['msg'].removeprefix('Value error, ')}") from None
-    from skyseg import connection
     from skyseg.files import write_text
     from skyseg.foreign import RECIPES
     from skyseg.stages import benchmark as stage
 
     if preprocess not in RECIPES:
         raise UserError(f"--preprocess: unknown {preprocess!r}; choose {' or '.join(RECIPES)}")
-    if any(name.startswith("models:") for name in model):
-        connection.connect(Path())
     _refuse_place("--json", json_file and json_file.parent)
     _refuse_place("--maps", maps)
     if json_file and json_file.is_dir():
