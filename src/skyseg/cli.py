@@ -155,6 +155,48 @@ def benchmark(
 
 
 @app.command()
+def predict(
+    inputs: Annotated[list[str], typer.Argument(
+        metavar="INPUT...", help="Photographs, videos, folders, patterns ('photos/**/*.jpg'), or - "
+                                 "for standard input.")],
+    out: Annotated[Path, typer.Option(
+        metavar="DIR", help="Folder for the results and predictions.csv; - for standard output."
+        )] = Path("predictions"),
+    model: Annotated[str, typer.Option(
+        help="Registered model (models:/skyseg@champion, models:/skyseg/3), checkpoint "
+             "(.safetensors), published weights (.pth), or .onnx file.",
+        )] = "models:/skyseg@champion",
+    output: Annotated[list[str] | None, typer.Option(
+        help="mask, alpha, cutout, overlay or replace; may be repeated. [default: mask]",
+        )] = None,
+    sky: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="The new sky of --output replace.")] = None,
+    overwrite: Annotated[bool, typer.Option(
+        "--overwrite", help="Make again what is there.")] = False,
+    smooth: Annotated[float, typer.Option(
+        min=0, max=0.99, help="Videos: weight of the frames before, against flicker.")] = 0.0,
+) -> None:
+    """Segment photographs and videos with the champion, or with any other model."""
+    kinds = output or ["mask"]
+    if str(out) == "-" and (inputs != ["-"] or len(kinds) > 1):
+        raise UserError("--out -: one photograph from standard input, - , and one --output; name a "
+                        "folder for more")
+    from skyseg.models import open_model
+    from skyseg.outputs import OUTPUTS
+    from skyseg.stages import predict as stage
+
+    for kind in kinds:
+        if kind not in OUTPUTS:
+            raise UserError(f"--output: unknown {kind!r}; choose from {', '.join(OUTPUTS)}")
+    _refuse_place("--out", out)
+    opened = open_model(model)
+    if str(out) == "-":
+        stage.pass_through(opened, kinds[0], sky)
+    else:
+        stage.predict(inputs, out, opened, kinds, sky, overwrite, smooth)
+
+
+@app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000) -> None:
     """Open MLflow on this workspace's runs and models."""
     from skyseg.store import artifact_folder, store_uri
