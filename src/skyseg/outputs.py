@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -16,6 +17,7 @@ from skyseg.unmixing import unmix
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
+DECIDED = 2  # power of the odds in the matte
 LIGHT = 0.35  # how far the ground follows the change of the sky's colour; 1: all the way
 GAIN = (0.6, 1.6)  # what the light may do to a channel at most
 ROWS = 256  # of a photograph at a time, which bounds the memory
@@ -47,13 +49,28 @@ def mask(probability: Map, threshold: float) -> Pixels:
 
 
 def alpha(probability: Map, threshold: float = 0.5) -> Pixels:
-    """The matte, uint8 [H, W]: the probability in 255 steps, or 0 everywhere if it reaches the
+    """The soft mask, uint8 [H, W]: the probability in 255 steps, or 0 everywhere if it reaches the
     threshold nowhere."""
-    soft = np.zeros(probability.shape, np.uint8)
-    if probability.max() >= threshold:
-        for rows in _strips(len(soft)):
-            soft[rows] = (probability[rows] * 255 + 0.5).astype(np.uint8)
-    return soft
+    if probability.max() < threshold:
+        return np.zeros(probability.shape, np.uint8)
+    return _by_rows(lambda p: p * np.float32(255), probability)
+
+
+def matte(probability: Map, threshold: float = 0.5) -> Pixels:
+    """How opaque the foreground is, uint8 [H, W]: what ``cutout`` and ``replace`` mix by.
+
+    An edge stays soft, but a doubt, such as 0.1 on a bright wall, is no transparency: the odds are
+    taken to the power of ``DECIDED``, and half opaque is the threshold, as in ``mask``.
+    """
+    if probability.max() < threshold:
+        return np.zeros(probability.shape, np.uint8)
+    threshold = min(max(threshold, 1e-3), 1 - 1e-3)
+    even = np.float32((threshold / (1 - threshold)) ** DECIDED)
+
+    def mixed(p: Map) -> Any:
+        yes, no = p ** DECIDED, even * (1 - p) ** DECIDED
+        return np.float32(255) * yes / (yes + no)
+    return _by_rows(mixed, probability)
 
 
 def cutout(image: Pixels, probability: Map, threshold: float = 0.5) -> Pixels:
@@ -65,10 +82,10 @@ def cutout(image: Pixels, probability: Map, threshold: float = 0.5) -> Pixels:
     Raises:
         UserError: pymatting is not installed.
     """
-    matte = alpha(probability, threshold)
-    foreground, _ = unmix(image, matte)
-    foreground[matte == 0] = 0
-    return np.dstack([foreground, matte])
+    opaque = matte(probability, threshold)
+    foreground, _ = unmix(image, opaque)
+    foreground[opaque == 0] = 0
+    return np.dstack([foreground, opaque])
 
 
 def overlay(image: Pixels, probability: Map, threshold: float) -> Pixels:
@@ -89,29 +106,37 @@ def replace(image: Pixels, probability: Map, sky: Pixels, threshold: float = 0.5
     Raises:
         UserError: pymatting is not installed.
     """
-    matte = alpha(probability, threshold)
-    rows_with_sky = np.flatnonzero((matte >= 128).any(axis=1))
+    opaque = matte(probability, threshold)
+    rows_with_sky = np.flatnonzero((opaque >= 128).any(axis=1))
     if not len(rows_with_sky):
         return image.copy()
     bottom = int(rows_with_sky[-1]) + 1
-    size = (image.shape[1], bottom)
-    new = np.asarray(ImageOps.fit(Image.fromarray(sky), size, Image.Resampling.LANCZOS))
-    _, ground = unmix(image, matte)
-    light = _light(image, matte, new)
+    new = np.asarray(ImageOps.fit(Image.fromarray(sky), (image.shape[1], bottom),
+                                  Image.Resampling.LANCZOS))
+    _, ground = unmix(image, opaque)
+    light = _light(image, opaque, new)
     result = np.empty_like(image)
     for rows in _strips(len(image)):
-        share = matte[rows, :, None].astype(np.float32) / 255
-        above = new[np.minimum(np.arange(len(image))[rows], bottom - 1)]
+        share = opaque[rows, :, None].astype(np.float32) / 255
+        above = new[np.arange(rows.start, rows.start + len(share)).clip(max=bottom - 1)]
         mixed = share * above + (1 - share) * np.minimum(ground[rows] * light, 255)
         result[rows] = (mixed + 0.5).astype(np.uint8)
     return result
 
 
-def _light(image: Pixels, matte: Pixels, sky: Pixels) -> NDArray[np.float32]:
+def _light(image: Pixels, opaque: Pixels, sky: Pixels) -> NDArray[np.float32]:
     """Gains of the ground's channels, float32 [3]: by how much the sky over it has changed."""
-    old = image[matte >= 128].mean(axis=0, dtype=np.float64)
-    seen = sky[matte[:len(sky)] >= 128].mean(axis=0, dtype=np.float64)
-    return ((seen + 1) / (old + 1)).clip(*GAIN).astype(np.float32) ** np.float32(LIGHT)
+    inside = (opaque[:len(sky)] >= 128).astype(np.uint8)
+    old, new = (np.array(cv2.mean(pixels[:len(sky)], inside)[:3]) for pixels in (image, sky))
+    return ((new + 1) / (old + 1)).clip(*GAIN).astype(np.float32) ** np.float32(LIGHT)
+
+
+def _by_rows(function: Callable[[Map], Any], probability: Map) -> Pixels:
+    """Apply a function to 0..255, and round: float32 [H, W] to uint8 [H, W]."""
+    result = np.empty(probability.shape, np.uint8)
+    for rows in _strips(len(result)):
+        result[rows] = (function(probability[rows]) + 0.5).astype(np.uint8)
+    return result
 
 
 def _strips(height: int) -> list[slice]:

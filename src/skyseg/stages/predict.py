@@ -201,7 +201,7 @@ def _finish(task: Task, wish: Wish, results: Results) -> None:
     pixels = task.picture.pixels
     probability = wish.model.steps.finish(task.logits, pixels)
     figures = {"width": pixels.shape[1], "height": pixels.shape[0],
-               "foreground": float((probability >= wish.model.threshold).mean()),
+               "foreground": float(np.mean(probability >= wish.model.threshold)),
                "confidence": presence.confidence(task.logits.sigmoid().cpu().numpy())}
     job = Job(pixels, probability, wish.model.threshold, wish.sky)
     with ExitStack() as asides:
