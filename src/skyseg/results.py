@@ -115,7 +115,7 @@ class Results:
             writer.writerow(row)
             self._rows[file] = row
 
-    def tidy(self) -> None:
+    def close(self) -> None:
         """Write the table anew, one row a file."""
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS)

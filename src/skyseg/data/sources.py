@@ -69,8 +69,9 @@ def _expand(entry: str, without: set[Path]) -> Iterator[Source]:
 
 def _match(pattern: str, without: set[Path]) -> Iterator[Source]:
     fixed = Path(*_before_magic(Path(pattern).parts))
-    files = [file for file in sorted(fixed.glob(str(Path(pattern).relative_to(fixed))))
-             if file.is_file() and file.resolve() not in without]
+    # Not Path.glob, for which * matches hidden files.
+    matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
+    files = [file for file in matches if file.is_file() and file.resolve() not in without]
     if not files:
         raise UserError(f"{pattern}: matches no file")
     yield from (Source(str(file), file, file.relative_to(fixed)) for file in files)

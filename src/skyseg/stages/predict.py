@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -88,10 +87,10 @@ def predict(inputs: list[str], out: Path, model: Opened, kinds: list[str], sky: 
         _say(f"error: {problem}")
     count = Counter(failed=len(problems))
     tasks = (_plan(source, wish, results) for source in found)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit itself is an error
     steps = (_each(lambda task: _load(task, wish)), _each(lambda task: _run(task, wish)),
              _each(lambda task: _finish(task, wish, results)))
-    try:
+    with warnings.catch_warnings(), closing(results):
+        warnings.filterwarnings("ignore", module="PIL")  # what matters comes as error or note
         for task in tqdm(overlapped(tasks, _weight, BUDGET, *steps, initializer=one_thread),
                          total=len(found), desc="segmenting", unit="file", disable=None):
             if task.source.is_video:
@@ -101,8 +100,6 @@ def predict(inputs: list[str], out: Path, model: Opened, kinds: list[str], sky: 
             if task.problem:
                 _say(f"error: {task.problem}")
             count["failed" if task.problem else "done" if task.places else "there already"] += 1
-    finally:
-        results.tidy()
     _say(f"{out}: " + ", ".join(f"{count[state]} {state}"
                                 for state in ("done", "there already", "failed")))
     if count["failed"]:
