@@ -51,6 +51,8 @@ class Results:
             raise UserError(f"--out {folder}: cannot be written to ({error.strerror}); "
                             "name another folder") from None
         self._rows = {row["file"]: row for row in _read(self._table)}
+        if self._table.exists():
+            self.close()  # without the half of a line that a killed run may have left
         self._lock = threading.Lock()  # of the table
         self._claimed = {_base(row).casefold(): file for file, row in self._rows.items()}
 
@@ -148,10 +150,9 @@ def _read(table: Path) -> list[dict[str, str]]:
     try:
         with table.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            # The last line of a killed run may be cut off.
-            rows = [row for row in reader if None not in (*row, *row.values()) and _base(row)]
             if tuple(reader.fieldnames or ()) == COLUMNS:
-                return rows
+                # The last line of a killed run may be cut off.
+                return [row for row in reader if None not in (*row, *row.values()) and _base(row)]
     except (OSError, UnicodeDecodeError, csv.Error):
         pass
     raise UserError(f"{table}: not a table that skyseg predict wrote; name another --out, or move "

@@ -1,6 +1,7 @@
 """Photographs with their metadata: in by any mode, out with what belongs to the pixels."""
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ MAKE, GPS, NORTH = 0x010F, 0x8825, 1
 def exif(orientation: int = 6) -> Image.Exif:
     made = Image.Exif()
     made[ORIENTATION], made[MAKE] = orientation, "Maker"
-    made.get_ifd(GPS)[NORTH] = "N"
-    return made
+    made[GPS] = {NORTH: "N"}
+    loaded = Image.Exif()  # TIFFs are written from EXIF that has been read
+    loaded.load(made.tobytes())
+    return loaded
 
 
 def decode(path: Path) -> photographs.Picture:
@@ -62,7 +65,8 @@ def test_data_has_no_colour_profile(tmp_path: Path):
 
 
 def test_xmp_is_kept_without_its_orientation(tmp_path: Path):
-    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6" dc:creator="Ann"/></x:xmpmeta>'
+    xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6" dc:creator="Ann"/>'
+           b"</x:xmpmeta>")
     jpeg = save(tmp_path / "a.jpg", photograph(0), exif=exif(), xmp=xmp)
     info = PngInfo()
     info.add_itxt("XML:com.adobe.xmp", xmp.decode())
@@ -132,7 +136,7 @@ def test_heic(tmp_path: Path):
 
 
 def test_heic_without_its_reader(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(UserError, match=r"a\.heic: HEIC needs .* pip install 'skyseg\[heic\]'"):
         photographs.decode(b"\0\0\0\x18ftypheic" + bytes(100), "a.heic")
 

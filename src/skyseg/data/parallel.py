@@ -82,7 +82,12 @@ def overlapped(items: Iterable[Item], weight: Callable[[Item], int], budget: int
                     upcoming = next(rest, None)
                 if loading:
                     cost, loaded = loading.popleft()
-                    finishing.append((cost, pool.submit(finish, work(loaded.result()))))
+                    try:
+                        finished = pool.submit(finish, work(loaded.result()))
+                    except Exception as error:  # raised once those before it have been yielded
+                        finished = Future()
+                        finished.set_exception(error)
+                    finishing.append((cost, finished))
                 while finishing and (finishing[0][1].done() or not (loading or fits())):
                     yield finishing.popleft()[1].result()
         finally:
