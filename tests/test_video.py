@@ -197,5 +197,5 @@ def test_what_is_no_video_is_one_line(tmp_path: Path, damage: str):
 def test_without_pyav_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = film(tmp_path / "v.mp4", [BLUE])
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match=r"videos need the package av: pip install 'skyseg\[video\]"):
+    with pytest.raises(UserError, match=r"need the package av: pip install 'skyseg\[video\]'"):
         segment(path, "mask")

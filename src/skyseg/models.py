@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -44,6 +45,12 @@ class Steps(Protocol):
     @property
     def parameters(self) -> int:
         """How many numbers the network has."""
+
+
+def one_thread() -> None:
+    """What each thread that calls ``finish`` begins with: torch's own threads under it would take
+    the cores from the network's."""
+    torch.set_num_threads(1)
 
 
 class Opened(NamedTuple):

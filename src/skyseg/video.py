@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from skyseg import presence
 from skyseg.data.images import resize_image
 from skyseg.data.parallel import overlapped
 from skyseg.errors import UserError
-from skyseg.models import Opened
+from skyseg.models import Opened, one_thread
 from skyseg.outputs import OUTPUTS, Job, Pixels
 
 BUDGET = 32_000_000  # pixels of frames under way
@@ -88,9 +89,11 @@ def segment(path: Path, places: dict[str, Path], model: Opened, sky: Pixels | No
                 lambda frame: Shrunk(frame, model.steps.shrink(frame.image),
                                      resize_image(frame.image, 32).astype(np.float32)),
                 _smoothed(model, smooth),
-                lambda done: _finish(*done, model, list(places), sky),
+                lambda done: _finish(*done, model, list(places), sky), one_thread,
             ), places, stream, for_sound, notes), notes
     except av.error.FFmpegError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, error.strerror) from None
         raise UserError(f"{path}: truncated, damaged or no video ({error.strerror}); replace or "
                         "remove it") from None
 

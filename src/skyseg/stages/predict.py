@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -25,7 +24,7 @@ from skyseg.data.parallel import overlapped
 from skyseg.data.sources import Source
 from skyseg.errors import UserError
 from skyseg.files import written_aside
-from skyseg.models import Opened
+from skyseg.models import Opened, one_thread
 from skyseg.outputs import OUTPUTS, Job
 from skyseg.results import Made, Results
 
@@ -120,11 +119,6 @@ def pass_through(model: Opened, kind: str, sky: Path | None = None) -> None:
     job = Job(picture.pixels, model.probability(picture.pixels), model.threshold, wish.sky)
     photographs.write(sys.stdout.buffer, output.make(job), FORMATS[Path(output.suffix).suffix],
                       picture, output.data)
-
-
-def one_thread() -> None:
-    """Threads that torch starts from a thread of ours would take the cores from the network's."""
-    torch.set_num_threads(1)
 
 
 def _wish(model: Opened, kinds: list[str], sky: Path | None, overwrite: bool, smooth: float
