@@ -36,11 +36,19 @@ def test_alpha_is_the_probability():
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
 def test_matte_is_half_at_the_threshold_and_decided_away_from_it(threshold):
-    p = np.array([[0, threshold / 10, threshold, 1]], np.float32)
-    nothing, doubt, half, whole = outputs.matte(p, threshold)[0].tolist()
+    levels = np.repeat([0, threshold / 10, threshold, 1], 20).astype(np.float32)
+    found = outputs.matte(np.tile(levels, (9, 1)), threshold)
+    nothing, doubt, half, whole = found[4, 10::20].tolist()
     assert (nothing, whole) == (0, 255)
     assert half == pytest.approx(128, abs=1)
     assert doubt <= 5
+
+
+def test_a_sharp_edge_is_softened_by_a_pixel_and_no_more():
+    found = outputs.matte(sky(0.5).astype(np.float32))[:, 0].astype(int)
+    assert found[:17].min() == 255
+    assert found[23:].max() == 0
+    assert 100 < found[19] - found[20] < 200
 
 
 def test_what_reaches_the_threshold_nowhere_is_no_foreground():

@@ -18,6 +18,7 @@ Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
 DECIDED = 2  # power of the odds in the matte
+EDGE = 0.8  # pixels: deviation of the blur that softens it
 LIGHT = 0.35  # how far the ground follows the change of the sky's colour; 1: all the way
 GAIN = (0.6, 1.6)  # what the light may do to a channel at most
 ROWS = 256  # of a photograph at a time, which bounds the memory
@@ -60,7 +61,9 @@ def matte(probability: Map, threshold: float = 0.5) -> Pixels:
     """How opaque the foreground is, uint8 [H, W]: what ``cutout`` and ``replace`` mix by.
 
     An edge stays soft, but a doubt, such as 0.1 on a bright wall, is no transparency: the odds are
-    taken to the power of ``DECIDED``, and half opaque is the threshold, as in ``mask``.
+    taken to the power of ``DECIDED``, and half opaque is the threshold, as in ``mask``. An edge
+    that is sharp all the same is softened by a pixel, since the photograph's own pixels are mixed
+    there.
     """
     if probability.max() < threshold:
         return np.zeros(probability.shape, np.uint8)
@@ -70,7 +73,7 @@ def matte(probability: Map, threshold: float = 0.5) -> Pixels:
     def mixed(p: Map) -> Any:
         yes, no = p ** DECIDED, even * (1 - p) ** DECIDED
         return np.float32(255) * yes / (yes + no)
-    return _by_rows(mixed, probability)
+    return cv2.GaussianBlur(_by_rows(mixed, probability), (0, 0), EDGE)
 
 
 def cutout(image: Pixels, probability: Map, threshold: float = 0.5) -> Pixels:

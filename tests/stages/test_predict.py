@@ -176,6 +176,25 @@ def test_the_output_folder_may_be_the_input_folder(here: Path):
     assert len(results("photos")) == 6
 
 
+def test_videos_among_photographs(here: Path):
+    av = pytest.importorskip("av")
+    with av.open("photos/clip.mp4", "w") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 40, "yuv420p"
+        for seed in (1, 2, 3):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(photograph(seed), "rgb24")))
+        file.mux(stream.encode())
+    Path("photos/broken.mov").write_bytes(b"no video")
+    error, said = refused("photos", "--out", "out", "--smooth", "0.5")
+    assert error == "1 of 5 inputs failed, see above"
+    assert "broken.mov: truncated, damaged or no video" in said
+    with av.open("out/clip-mask.mp4") as file:
+        assert len(list(file.decode(video=0))) == 3
+    assert rows()["../photos/clip.mp4"]["mask"] == "clip-mask.mp4"
+    assert not list(Path("out").glob("*broken*"))
+    assert "4 there already, 1 failed" in refused("photos", "--out", "out")[1]
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
