@@ -73,7 +73,7 @@ def matte(probability: Map, threshold: float = 0.5) -> Pixels:
     def mixed(p: Map) -> Any:
         yes, no = p ** DECIDED, even * (1 - p) ** DECIDED
         return np.float32(255) * yes / (yes + no)
-    return cv2.GaussianBlur(_by_rows(mixed, probability), (0, 0), EDGE)
+    return np.asarray(cv2.GaussianBlur(_by_rows(mixed, probability), (0, 0), EDGE), np.uint8)
 
 
 def cutout(image: Pixels, probability: Map, threshold: float = 0.5) -> Pixels:
