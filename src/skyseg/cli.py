@@ -138,15 +138,12 @@ def benchmark(
         problem = error.errors()[0]
         raise UserError(f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
                         f"{problem['msg'].removeprefix('Value error, ')}") from None
-    from skyseg import connection
     from skyseg.files import write_text
     from skyseg.foreign import RECIPES
     from skyseg.stages import benchmark as stage
 
     if preprocess not in RECIPES:
         raise UserError(f"--preprocess: unknown {preprocess!r}; choose {' or '.join(RECIPES)}")
-    if any(name.startswith("models:") for name in model):
-        connection.connect(Path())
     _refuse_place("--json", json_file and json_file.parent)
     _refuse_place("--maps", maps)
     if json_file and json_file.is_dir():
@@ -155,6 +152,48 @@ def benchmark(
     if json_file:
         write_text(json_file, json.dumps(rows, indent=2) + "\n")
     print(stage.markdown(rows))
+
+
+@app.command()
+def predict(
+    inputs: Annotated[list[str], typer.Argument(
+        metavar="INPUT...", help="Photographs, videos, folders, patterns ('photos/**/*.jpg'), or - "
+                                 "for standard input.")],
+    out: Annotated[Path, typer.Option(
+        metavar="DIR", help="Folder for the results and predictions.csv; - for standard output."
+        )] = Path("predictions"),
+    model: Annotated[str, typer.Option(
+        help="Registered model (models:/skyseg@champion, models:/skyseg/3), checkpoint "
+             "(.safetensors), published weights (.pth), or .onnx file.",
+        )] = "models:/skyseg@champion",
+    output: Annotated[list[str] | None, typer.Option(
+        help="mask, alpha, cutout, overlay or replace; may be repeated. [default: mask]",
+        )] = None,
+    sky: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="The new sky of --output replace.")] = None,
+    overwrite: Annotated[bool, typer.Option(
+        "--overwrite", help="Make again what is there.")] = False,
+    smooth: Annotated[float, typer.Option(
+        min=0, max=0.99, help="Videos: weight of the frames before, against flicker.")] = 0.0,
+) -> None:
+    """Segment photographs and videos with the champion, or with any other model."""
+    kinds = output or ["mask"]
+    if str(out) == "-" and (inputs != ["-"] or len(kinds) > 1):
+        raise UserError("--out -: one photograph from standard input, - , and one --output; name a "
+                        "folder for more")
+    from skyseg.models import open_model
+    from skyseg.outputs import OUTPUTS
+    from skyseg.stages import predict as stage
+
+    for kind in kinds:
+        if kind not in OUTPUTS:
+            raise UserError(f"--output: unknown {kind!r}; choose from {', '.join(OUTPUTS)}")
+    _refuse_place("--out", out)
+    opened = open_model(model)
+    if str(out) == "-":
+        stage.pass_through(opened, kinds[0], sky)
+    else:
+        stage.predict(inputs, out, opened, kinds, sky, overwrite, smooth)
 
 
 @app.command()

@@ -8,7 +8,7 @@ and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,8 +34,8 @@ EPSILON = 1e-7
 class Network(NamedTuple):
     """A network as its file gives it."""
 
-    probability: Callable[[Tensor], Tensor]
-    """float32 [B, 3, 320, 320], standardised, to float32 [B, 1, 320, 320] in 0..1."""
+    logits: Callable[[Tensor], Tensor]
+    """float32 [B, 3, 320, 320], standardised, to float32 [B, 1, 320, 320]."""
     parameters: int
 
 
@@ -45,7 +45,7 @@ class Recipe(NamedTuple):
     shrink: Callable[[NDArray[np.uint8]], Tensor]
     """uint8 [H, W, 3] to float32 [3, 320, 320]."""
     enlarge: Callable[[Tensor, tuple[int, int]], Tensor]
-    """float32 [1, 1, 320, 320] in 0..1 and (H, W) to float32 [1, 1, H, W]."""
+    """Logits, float32 [1, 1, 320, 320], and (H, W) to float32 [1, 1, H, W] in 0..1."""
 
 
 class ForeignPredictor:
@@ -68,11 +68,23 @@ class ForeignPredictor:
         self._recipe = RECIPES[recipe]
         self.parameters = self._network.parameters
 
-    @torch.inference_mode()
     def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [H, W, 3], RGB, to float32 [H, W] in 0..1."""
-        found = self._network.probability(self._recipe.shrink(image)[None])
-        return self._recipe.enlarge(found, image.shape[:2])[0, 0].numpy()
+        return self.finish(self.logits([self.shrink(image)])[0], image)
+
+    def shrink(self, image: NDArray[np.uint8]) -> Tensor:
+        """What the network sees: uint8 [H, W, 3] to float32 [3, 320, 320]."""
+        return self._recipe.shrink(image)
+
+    @torch.inference_mode()
+    def logits(self, shrunk: Sequence[Tensor]) -> Tensor:
+        """The network's own maps of what ``shrink`` gave: float32 [N, 320, 320]."""
+        return self._network.logits(torch.stack(list(shrunk)))[:, 0]
+
+    @torch.inference_mode()
+    def finish(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One map of ``logits`` to the photograph's, float32 [H, W] in 0..1."""
+        return self._recipe.enlarge(logits[None, None], image.shape[:2])[0, 0].numpy()
 
 
 def _read_state_dict(path: Path) -> Network:
@@ -86,13 +98,13 @@ def _read_state_dict(path: Path) -> Network:
     parameters = sum(tensor.numel() for tensor in model.parameters())
     for_inference(model, hardware.device)
 
-    def probability(x: Tensor) -> Tensor:
+    def logits(x: Tensor) -> Tensor:
         x = x.to(hardware.device).contiguous(memory_format=torch.channels_last)
         with hardware.autocast():
-            logits = model(x)[0]
-        return logits.float().sigmoid().cpu()
+            fused = model(x)[0]
+        return fused.float().cpu()
 
-    return Network(probability, parameters)
+    return Network(logits, parameters)
 
 
 def _read_onnx(path: Path) -> Network:
@@ -118,11 +130,11 @@ def _read_onnx(path: Path) -> Network:
             raise UserError(f"{path}: {tensor.name} is {tensor.shape}, expected {list(expected)}; "
                             "export the network like the published one")
 
-    def probability(x: Tensor) -> Tensor:
+    def logits(x: Tensor) -> Tensor:
         [found] = session.run([output.name], {entry.name: x.numpy()})
-        return torch.from_numpy(found)
+        return torch.from_numpy(found).logit(EPSILON)
 
-    return Network(probability, sum(int(np.prod(tensor.dims)) for tensor in weights))
+    return Network(logits, sum(int(np.prod(tensor.dims)) for tensor in weights))
 
 
 def _shrink(image: NDArray[np.uint8]) -> Tensor:
@@ -130,8 +142,8 @@ def _shrink(image: NDArray[np.uint8]) -> Tensor:
     return normalise(torch.from_numpy(small).permute(2, 0, 1)[None])[0]
 
 
-def _enlarge(found: Tensor, shape: tuple[int, int]) -> Tensor:
-    return F.interpolate(found.logit(EPSILON), shape, mode="bilinear").sigmoid()
+def _enlarge(logits: Tensor, shape: tuple[int, int]) -> Tensor:
+    return F.interpolate(logits, shape, mode="bilinear").sigmoid()
 
 
 def _shrink_as_published(image: NDArray[np.uint8]) -> Tensor:
@@ -143,7 +155,8 @@ def _shrink_as_published(image: NDArray[np.uint8]) -> Tensor:
     return standardise(x / x.max().clamp(min=1))[0]
 
 
-def _enlarge_as_published(found: Tensor, shape: tuple[int, int]) -> Tensor:
+def _enlarge_as_published(logits: Tensor, shape: tuple[int, int]) -> Tensor:
+    found = logits.sigmoid()
     low, high = found.min(), found.max()
     return F.interpolate((found - low) / (high - low).clamp(min=EPSILON), shape, mode="bilinear")
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import cv2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import binary_dilation, binary_erosion
 
 from skyseg.params import IGNORE
 
@@ -105,10 +105,10 @@ def sheet(pictures: list[tuple[np.ndarray, str]], columns: int,
 
 
 def _tint(image: np.ndarray, where: np.ndarray, colour: Colour, alpha: float) -> np.ndarray:
-    picture = image.copy()
-    mixed = image[where] * (1 - alpha) + np.array(colour) * alpha
-    picture[where] = mixed.round().astype(np.uint8)
-    return picture
+    # A table a channel: the mixture depends on nothing but the pixel's value.
+    mixed = np.arange(256)[:, None] * (1 - alpha) + np.array(colour) * alpha
+    tinted = cv2.LUT(image, mixed.round().astype(np.uint8)[None])
+    return np.where(where[..., None], tinted, image)
 
 
 def _grey_out(image: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -121,8 +121,9 @@ def _outline(image: np.ndarray, region: np.ndarray, colour: Colour) -> np.ndarra
     """A line along the inside of the region's edge, dark on its outside to show on any ground."""
     width = max(1, round(min(region.shape) / 240))
     # The picture's own border is no edge.
-    inside = region & ~binary_erosion(region, iterations=width, border_value=1)
-    outside = binary_dilation(region, iterations=width) & ~region
+    pixels, cross = region.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    inside = region & (cv2.erode(pixels, cross, iterations=width) == 0)
+    outside = (cv2.dilate(pixels, cross, iterations=width) == 1) & ~region
     picture = _tint(image, outside, (0, 0, 0), 0.45)
     picture[inside] = colour
     return picture

@@ -1,4 +1,8 @@
-"""From a photograph to a probability map at its own size: the one preprocessing, for every use."""
+"""From a photograph to a probability map at its own size: the one preprocessing, for every use.
+
+``probability`` is three steps, ``shrink``, ``logits`` and ``finish``, which a command with many
+photographs runs in different threads.
+"""
 
 from __future__ import annotations
 
@@ -57,22 +61,35 @@ class Predictor:
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """The same for several photographs of any sizes, in one forward pass."""
-        return [self._enlarge(logits, image)
+        return [self.finish(logits, image)
                 for logits, image in zip(self.logits(images), images, strict=True)]
+
+    def shrink(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What the network sees: uint8 [H, W, 3] to [size, size, 3]."""
+        return resize_image(image, self.card.size)
 
     @torch.inference_mode()
     def logits(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """The network's own maps, before they are refined: float32 [N, size, size]."""
-        small = np.stack([resize_image(image, self.card.size) for image in images])
+        """The network's own maps, before they are refined: float32 [N, size, size].
+
+        Images that ``shrink`` has shrunk give the same as the photographs themselves.
+        """
+        small = np.stack([self.shrink(image) for image in images])
         x = torch.from_numpy(small).to(self.hardware.device).permute(0, 3, 1, 2)
         x = normalise(x, self.card.mean, self.card.std)
         with self.hardware.autocast():
             logits = self._model(x.contiguous(memory_format=torch.channels_last))[0]
         return logits[:, 0].float()
 
-    def _enlarge(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """float32 [size, size] to the map of the photograph."""
+    @torch.inference_mode()
+    def finish(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One map of ``logits``, [size, size], to the photograph's, as ``probability`` gives it."""
         probability = REFINEMENTS[self.card.refine](logits, image).sigmoid().cpu().numpy()
         if presence.confidence(logits.sigmoid().cpu().numpy()) < self.card.presence:
             return presence.without_foreground(probability, self.card.threshold)
         return probability
+
+    @property
+    def threshold(self) -> float:
+        """Foreground is a probability at or above this."""
+        return self.card.threshold

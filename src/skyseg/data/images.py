@@ -44,7 +44,11 @@ def read_image(path: Path, least: int | None = None) -> np.ndarray:
 
 def decode_image(data: bytes, name: str, least: int | None = None) -> Photograph:
     """``read_image`` for bytes; ``name`` stands in errors."""
-    image, turned = open_upright(data, name, least)
+    return as_rgb(*open_upright(data, name, least), name)
+
+
+def as_rgb(image: Image.Image, turned: bool, name: str) -> Photograph:
+    """What ``open_upright`` opened, as ``decode_image`` gives it."""
     flags = ["exif"] if turned else []
     if image.mode.startswith("I") or image.mode == "F":
         flags.append("16bit")

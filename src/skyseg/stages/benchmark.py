@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from skyseg import bootstrap, metrics, registry, report
-from skyseg.checkpoint import card_path
+from skyseg import bootstrap, metrics, report
 from skyseg.data.formats import find_photographs, find_samples, has_masks, other_format
 from skyseg.data.images import read_image
 from skyseg.data.mask_meaning import decide
@@ -22,23 +20,12 @@ from skyseg.data.mask_stats import measure
 from skyseg.data.masks import read_mask
 from skyseg.data.parallel import in_order
 from skyseg.errors import UserError
-from skyseg.foreign import SIZE, ForeignPredictor
+from skyseg.models import Opened, open_model
 from skyseg.params import DataParams
-from skyseg.predictor import Predictor
 
 # In the printed table; the JSON has all.
 SHOWN = ("iou", "iou_image", "f_max", "f_weighted", "s_measure", "e_max", "mae", "boundary_iou",
          "boundary_f", "thin_recall")
-
-
-class Contender(NamedTuple):
-    name: str
-    """As the user wrote it."""
-    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-    """A photograph to its map; see ``Predictor.probability``."""
-    threshold: float
-    parameters: int
-    megabytes: float
 
 
 class Item(NamedTuple):
@@ -77,7 +64,7 @@ def benchmark(models: list[str], root: Path, data: DataParams, split: str | None
         UserError: a model or a sample that cannot be read, masks that are ambiguous, no such split.
     """
     folders = _folder_names(models)
-    contenders = [_contender(model, recipe) for model in models]
+    contenders = [open_model(model, recipe=recipe) for model in models]
     ids, items = _items(root, data, split)
     results = {model: Result([], []) for model in models}
     for item in tqdm(items, total=len(ids), desc="scoring", unit="img", disable=None):
@@ -85,9 +72,9 @@ def benchmark(models: list[str], root: Path, data: DataParams, split: str | None
         for contender in contenders:
             result = results[contender.name]
             if not result.seconds:  # memory and kernels are chosen at the first call
-                contender.predict(item.image)
+                contender.probability(item.image)
             start = time.perf_counter()
-            found = contender.predict(item.image)
+            found = contender.probability(item.image)
             result.seconds.append(time.perf_counter() - start)
             if item.mask is not None:
                 result.stats.append(metrics.measure_fully(found, item.mask, contender.threshold))
@@ -119,20 +106,6 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return text
 
 
-def _contender(model: str, recipe: str) -> Contender:
-    path = registry.download_weights(model) if model.startswith("models:") else Path(model)
-    megabytes = path.stat().st_size / 1e6 if path.is_file() else 0.0
-    if path.suffix == ".safetensors":
-        if card_path(path).is_file():
-            ours = Predictor(path)
-            return Contender(model, ours.probability, ours.card.threshold, ours.parameters,
-                             megabytes)
-        print(f"WARNING: {path}: no card beside it, so it is run as published weights are: at "
-              f"{SIZE} px, threshold {ForeignPredictor.threshold}", file=sys.stderr)
-    other = ForeignPredictor(path, recipe)
-    return Contender(model, other.probability, other.threshold, other.parameters, megabytes)
-
-
 def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], Iterator[Item]]:
     """The ids of what there is to predict, and the decoded samples, one at a time.
 
@@ -159,7 +132,7 @@ def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], 
         for sample in samples)
 
 
-def _rows(contenders: list[Contender], results: dict[str, Result], images: int
+def _rows(contenders: list[Opened], results: dict[str, Result], images: int
           ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     baseline: list[bootstrap.Scores] = []
@@ -167,7 +140,7 @@ def _rows(contenders: list[Contender], results: dict[str, Result], images: int
         stats, seconds = results[contender.name]
         row: dict[str, Any] = {"model": contender.name, "images": images,
                                "latency_ms": float(np.median(seconds)) * 1000,
-                               "parameters": contender.parameters,
+                               "parameters": contender.steps.parameters,
                                "megabytes": contender.megabytes}
         if stats:
             score = metrics.scorer(stats, contender.threshold)

@@ -1,0 +1,94 @@
+"""What a command line names: files, folders, patterns, standard input."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from skyseg.data.formats import SUFFIXES
+from skyseg.errors import UserError
+
+PHOTOGRAPHS = SUFFIXES | {".heic", ".heif", ".hif", ".avif"}
+VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts"}
+STDIN = "-"
+
+
+class Source(NamedTuple):
+    name: str
+    """As errors name it."""
+    path: Path | None
+    """None: standard input."""
+    place: PurePath
+    """Where it lies below the folder or pattern that named it."""
+
+    @property
+    def is_video(self) -> bool:
+        return self.path is not None and self.path.suffix.lower() in VIDEOS
+
+
+def find(inputs: list[str], without: set[Path]) -> tuple[list[Source], list[str]]:
+    """The files that are named, each once, in order.
+
+    Args:
+        inputs: files, folders (with all photographs and videos below them), patterns, or ``-``.
+        without: resolved paths to leave out of folders and patterns, such as earlier results.
+
+    Returns:
+        The sources, and a line for each input that names nothing.
+    """
+    found: dict[Path | None, Source] = {}
+    problems = []
+    for entry in inputs:
+        try:
+            for source in _expand(entry, without):
+                found.setdefault(source.path and source.path.resolve(), source)
+        except UserError as error:
+            problems.append(str(error))
+    return list(found.values()), problems
+
+
+def _expand(entry: str, without: set[Path]) -> Iterator[Source]:
+    path = Path(entry)
+    if entry == STDIN:
+        yield Source("standard input", None, PurePath("stdin"))
+    elif path.is_dir():
+        below = [file for file in _walk(path) if file.resolve() not in without]
+        if not below:
+            raise UserError(f"{entry}: holds no photograph and no video")
+        yield from (Source(str(file), file, file.relative_to(path)) for file in below)
+    elif path.exists():
+        yield Source(entry, path, PurePath(path.name))
+    elif glob.has_magic(entry):
+        yield from _match(entry, without)
+    else:
+        raise UserError(f"{entry}: no such file or folder")
+
+
+def _match(pattern: str, without: set[Path]) -> Iterator[Source]:
+    fixed = Path(*_before_magic(Path(pattern).parts))
+    # Not Path.glob, for which * matches hidden files.
+    matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
+    files = [file for file in matches if file.is_file() and file.resolve() not in without]
+    if not files:
+        raise UserError(f"{pattern}: matches no file")
+    yield from (Source(str(file), file, file.relative_to(fixed)) for file in files)
+
+
+def _before_magic(parts: tuple[str, ...]) -> Iterator[str]:
+    for part in parts:
+        if glob.has_magic(part):
+            return
+        yield part
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Photographs and videos below a folder, sorted; hidden ones are left out."""
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(here, name)
+            if file.suffix.lower() in PHOTOGRAPHS | VIDEOS and not name.startswith("."):
+                yield file

@@ -1,0 +1,90 @@
+"""Two colours out of one at soft edges: foreground and background, by pymatting's multi-level
+method (Germer et al., Fast Multi-Level Foreground Estimation, ICPR 2020)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyseg.errors import UserError
+
+Pixels = NDArray[np.uint8]
+
+TILE, MARGIN = 512, 64  # pixels: worked on at a time, which bounds the memory; and seen around it
+_LOCK = Lock()  # threads that cut out at once must not load it at once
+
+
+def unmix(image: Pixels, matte: Pixels) -> tuple[Pixels, Pixels]:
+    """Colours of the foreground and of the background alone, each uint8 [H, W, 3].
+
+    Only where the matte is soft do they differ from the photograph's.
+
+    Args:
+        image: uint8 [H, W, 3].
+        matte: uint8 [H, W]; 255 is foreground.
+
+    Raises:
+        UserError: pymatting is not installed.
+    """
+    foreground, background = image.copy(), image.copy()
+    height, width = matte.shape
+    for top in range(0, height, TILE):
+        for left in range(0, width, TILE):
+            inner = np.s_[top:top + TILE, left:left + TILE]
+            soft = (matte[inner] > 0) & (matte[inner] < 255)
+            if not soft.any():
+                continue
+            y, x = max(0, top - MARGIN), max(0, left - MARGIN)
+            outer = np.s_[y:top + TILE + MARGIN, x:left + TILE + MARGIN]
+            found = _estimator()(image[outer] / np.float32(255), matte[outer] / np.float32(255),
+                                 return_background=True)
+            back = np.s_[top - y:top - y + TILE, left - x:left - x + TILE]
+            for target, colours in zip((foreground, background), found, strict=True):
+                target[inner][soft] = (colours[back][soft] * 255 + 0.5).astype(np.uint8)
+    return foreground, background
+
+
+def prepare() -> None:
+    """Load, and the first time compile, what ``unmix`` needs: some 3 and 10 seconds.
+
+    Raises:
+        UserError: pymatting is not installed.
+    """
+    _estimator()
+
+
+@cache
+def _load() -> Callable[..., Any]:
+    package = find_spec("pymatting")
+    if package is None:
+        raise UserError("cut-outs and replaced skies need the package pymatting: "
+                        "pip install 'skyseg[cutout]'")
+    # What `import pymatting` runs compiles all of its methods, for a minute the first time; this
+    # one alone takes ten seconds. Its parents are stood in for while it is imported. It has to keep
+    # its own name, which is written into the compiled code that all of this machine's users share.
+    stand_ins = {}
+    for name in ("pymatting", "pymatting.foreground"):
+        if name not in sys.modules:
+            stand_ins[name] = sys.modules[name] = ModuleType(name)
+            stand_ins[name].__path__ = [str(Path(folder, *name.split(".")[1:]))
+                                        for folder in package.submodule_search_locations or ()]
+    try:
+        return import_module("pymatting.foreground.estimate_foreground_ml").estimate_foreground_ml
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
+
+
+def _estimator() -> Callable[..., Any]:
+    with _LOCK:
+        return _load()

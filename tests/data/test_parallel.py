@@ -1,0 +1,74 @@
+"""Overlapped work: in order, bounded, and over at the first error."""
+
+import threading
+import time
+
+import pytest
+
+from skyseg.data.parallel import overlapped
+
+
+def run(items, weights=None, budget=10, load=lambda x: x, work=lambda x: x, finish=lambda x: x):
+    return list(overlapped(items, lambda item: (weights or {}).get(item, 1), budget, load, work,
+                           finish))
+
+
+def test_results_are_in_order_whatever_takes_how_long():
+    def slowly(item):
+        time.sleep(0.02 if item % 3 == 0 else 0)
+        return item + 1
+    assert run(range(20), load=slowly, finish=slowly) == list(range(2, 22))
+    assert run([]) == []
+
+
+def test_work_is_done_by_the_calling_thread_and_the_rest_is_not():
+    threads = {"load": set(), "work": set(), "finish": set()}
+
+    def note(name):
+        def step(item):
+            threads[name].add(threading.get_ident())
+            return item
+        return step
+    run(range(9), load=note("load"), work=note("work"), finish=note("finish"))
+    here = threading.get_ident()
+    assert threads["work"] == {here}
+    assert here not in threads["load"] | threads["finish"]
+
+
+def test_what_is_under_way_stays_within_the_budget():
+    lock, under_way, most = threading.Lock(), 0, 0
+    weights = {item: 3 + item % 4 for item in range(30)}
+
+    def load(item):
+        nonlocal under_way, most
+        with lock:
+            under_way += weights[item]
+            most = max(most, under_way)
+        return item
+
+    def finish(item):
+        nonlocal under_way
+        time.sleep(0.005)
+        with lock:
+            under_way -= weights[item]
+        return item
+    assert run(range(30), weights, 14, load, finish=finish) == list(range(30))
+    assert 6 < most <= 14
+
+
+def test_what_is_heavier_than_the_budget_is_done_alone():
+    assert run([1, 2, 3], {2: 100}) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("step", ["load", "work", "finish"])
+def test_an_error_is_raised_at_its_turn(step):
+    done = []
+
+    def fail(item):
+        if item == 3:
+            raise ValueError("three")
+        return item
+    steps = {name: lambda x: x for name in ("load", "work", "finish")} | {step: fail}
+    with pytest.raises(ValueError, match="three"):
+        done.extend(overlapped(range(1000), lambda _: 1, 8, **steps))
+    assert done == [0, 1, 2]

@@ -1,0 +1,165 @@
+"""Photographs with their metadata: in by any mode, out with what belongs to the pixels."""
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+
+from skyseg.data import photographs
+from skyseg.data.images import ORIENTATION, read_image
+from skyseg.errors import UserError
+from tiny import photograph, save
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+MAKE, GPS, NORTH = 0x010F, 0x8825, 1
+
+
+def exif(orientation: int = 6) -> Image.Exif:
+    made = Image.Exif()
+    made[ORIENTATION], made[MAKE] = orientation, "Maker"
+    made[GPS] = {NORTH: "N"}
+    loaded = Image.Exif()  # TIFFs are written from EXIF that has been read
+    loaded.load(made.tobytes())
+    return loaded
+
+
+def decode(path: Path) -> photographs.Picture:
+    return photographs.decode(path.read_bytes(), str(path))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("result", ["PNG", "JPEG"])
+def test_profile_and_metadata_come_out_as_they_were(tmp_path: Path, suffix: str, result: str):
+    path = save(tmp_path / f"a.{suffix}", photograph(0), exif=exif(), icc_profile=PROFILE,
+                dpi=(300, 300))
+    picture = decode(path)
+    np.testing.assert_array_equal(picture.pixels, read_image(path))
+    assert picture.pixels.shape == (48, 40, 3)
+    assert picture.notes == ()
+
+    photographs.write(tmp_path / "result", picture.pixels, result, picture)
+    with Image.open(tmp_path / "result") as written:
+        written.load()
+        assert written.format == result
+        assert written.size == (40, 48)
+        assert written.info["icc_profile"] == PROFILE
+        if suffix != "webp":  # which has no such field
+            assert written.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+        kept = written.getexif()
+        assert kept[MAKE] == "Maker"
+        assert kept.get_ifd(GPS)[NORTH] == "N"
+        assert ORIENTATION not in kept
+
+
+def test_data_has_no_colour_profile(tmp_path: Path):
+    picture = decode(save(tmp_path / "a.jpg", photograph(0), exif=exif(), icc_profile=PROFILE))
+    photographs.write(tmp_path / "m.png", picture.pixels[..., 0], "PNG", picture, data=True)
+    with Image.open(tmp_path / "m.png") as written:
+        assert written.mode == "L"
+        assert "icc_profile" not in written.info
+        assert written.getexif()[MAKE] == "Maker"
+
+
+def test_xmp_is_kept_without_its_orientation(tmp_path: Path):
+    xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6" dc:creator="Ann"/>'
+           b"</x:xmpmeta>")
+    jpeg = save(tmp_path / "a.jpg", photograph(0), exif=exif(), xmp=xmp)
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    png = save(tmp_path / "a.png", photograph(0), exif=exif(), pnginfo=info)
+    for path in (jpeg, png):
+        for result in ("JPEG", "PNG"):
+            photographs.write(tmp_path / "r", decode(path).pixels, result, decode(path))
+            text = (tmp_path / "r").read_bytes()
+            assert b'dc:creator="Ann"' in text
+            assert b"Orientation" not in text
+
+
+@pytest.mark.parametrize(("mode", "name"), [("L", "a.png"), ("CMYK", "a.jpg"), ("CMYK", "a.tif"),
+                                            ("RGBA", "a.png"), ("LA", "a.png"), ("P", "a.gif"),
+                                            ("1", "a.png"), ("RGBA", "a.webp")])
+def test_modes_become_what_training_saw(tmp_path: Path, mode: str, name: str):
+    Image.fromarray(photograph(0)).convert(mode).save(tmp_path / name)
+    picture = decode(tmp_path / name)
+    np.testing.assert_array_equal(picture.pixels, read_image(tmp_path / name))
+
+
+def test_16_bits(tmp_path: Path):
+    deep = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
+    picture = decode(save(tmp_path / "a.png", deep))
+    np.testing.assert_array_equal(picture.pixels[..., 0], np.round(deep / 257))
+
+
+def test_a_profile_of_other_colours_does_not_go_onto_rgb(tmp_path: Path):
+    cmyk = PROFILE[:16] + b"CMYK" + PROFILE[20:]
+    path = tmp_path / "a.jpg"
+    Image.fromarray(photograph(0)).convert("CMYK").save(path, icc_profile=cmyk)
+    picture = decode(path)
+    assert picture.icc is None
+    assert picture.notes == ("its colour profile is one of CMYK, results are RGB without a profile",
+                             )
+
+
+def test_animations_say_that_the_first_frame_is_used(tmp_path: Path):
+    frames = [Image.fromarray(photograph(seed)) for seed in range(3)]
+    for name in ("a.gif", "a.png", "a.webp", "a.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        [note] = decode(tmp_path / name).notes
+        assert "only the first of 3 frames is used" in note
+    first, _, last = (np.asarray(frame).astype(int) for frame in frames)
+    found = decode(tmp_path / "a.tif").pixels
+    assert np.abs(found - first).mean() < np.abs(found - last).mean() / 10
+
+
+def test_a_phones_photograph_with_its_preview_is_no_animation(tmp_path: Path):
+    Image.fromarray(photograph(0)).save(tmp_path / "a.jpg", "MPO", save_all=True,
+                                        append_images=[Image.fromarray(photograph(1))])
+    assert decode(tmp_path / "a.jpg").notes == ()
+
+
+def test_heic(tmp_path: Path):
+    heif = pytest.importorskip("pillow_heif")
+    pixels = photograph(0, 64, 48)
+    heif.from_pillow(Image.fromarray(pixels)).save(tmp_path / "a.heic", quality=90,
+                                                   exif=exif(1).tobytes())
+    assert photographs.size_of(tmp_path / "a.heic") == 64 * 48
+    picture = decode(tmp_path / "a.heic")
+    assert picture.pixels.shape == (48, 64, 3)
+    assert np.abs(picture.pixels.astype(int) - pixels).mean() < 8
+    image = Image.Exif()
+    image.load(picture.exif)
+    assert image[MAKE] == "Maker"
+
+
+def test_heic_without_its_reader(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UserError, match=r"a\.heic: HEIC needs .* pip install 'skyseg\[heic\]'"):
+        photographs.decode(b"\0\0\0\x18ftypheic" + bytes(100), "a.heic")
+
+
+def test_damaged_metadata_does_not_lose_the_photograph(tmp_path: Path):
+    path = save(tmp_path / "a.jpg", photograph(0), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff\xff",
+                dpi=(0, 0))
+    picture = decode(path)
+    photographs.write(tmp_path / "r.png", picture.pixels, "PNG", picture)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "r.png")), picture.pixels)
+
+
+def test_the_size_is_told_without_decoding(tmp_path: Path):
+    assert photographs.size_of(save(tmp_path / "a.jpg", photograph(0))) == 48 * 40
+    (tmp_path / "text.jpg").write_text("no")
+    assert photographs.size_of(tmp_path / "text.jpg") == 0
+    assert photographs.size_of(tmp_path / "gone.jpg") == 0
+
+
+def test_masks_are_small(tmp_path: Path):
+    mask = np.zeros((1000, 1000), np.uint8)
+    mask[:500] = 255
+    file = io.BytesIO()
+    photographs.write(file, mask, "PNG", decode(save(tmp_path / "a.png", photograph(0))), data=True)
+    assert len(file.getvalue()) < 10_000
+    np.testing.assert_array_equal(np.asarray(Image.open(file)), mask)
