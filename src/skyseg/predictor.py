@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skyseg import presence
-from skyseg.checkpoint import card_path, load_model
+from skyseg.checkpoint import Card, card_path, load_model
 from skyseg.data.images import resize_image
 from skyseg.data.tensors import normalise
 from skyseg.device import choose
@@ -19,27 +19,29 @@ from skyseg.errors import UserError
 from skyseg.refine import REFINEMENTS
 
 
-class Predictor:
-    """A trained network with the preprocessing, the refinement and the threshold of its card.
+class CardPredictor:
+    """A network with the preprocessing, the refinement and the threshold of its card.
 
     Args:
-        weights: a checkpoint, with its card beside it.
-        device: auto, cuda or cpu.
-        precision: auto, fp32 or bf16.
+        card: what goes with the network.
+        source: the file that holds the card; stands in errors.
+        network: float32 [N, 3, size, size], standardised, to logits [N, 1, size, size].
+        parameters: how many numbers the network has.
+        device: where the network's input and its logits are.
 
     Raises:
-        UserError: see ``skyseg.checkpoint.load_model`` and ``skyseg.device.choose``; or the card
-            names a refinement that there is none of.
+        UserError: the card names a refinement that there is none of.
     """
 
-    def __init__(self, weights: Path, device: str = "auto", precision: str = "auto") -> None:
-        self.hardware = choose(device, precision)
-        self.card, model = load_model(weights)
-        if self.card.refine not in REFINEMENTS:
-            raise UserError(f"{card_path(weights)}: unknown refinement {self.card.refine!r}; "
+    def __init__(self, card: Card, source: Path, network: Callable[[Tensor], Tensor],
+                 parameters: int, device: torch.device) -> None:
+        if card.refine not in REFINEMENTS:
+            raise UserError(f"{source}: unknown refinement {card.refine!r}; "
                             f"known: {', '.join(REFINEMENTS)}")
-        self._model = model.to(self.hardware.device).to(
-            memory_format=self.hardware.memory_format)
+        self.card = card
+        self.parameters = parameters
+        self._network = network
+        self._device = device
 
     def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Foreground probability of each pixel.
@@ -62,16 +64,8 @@ class Predictor:
     def logits(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """The network's own maps, before they are refined: float32 [N, size, size]."""
         small = np.stack([resize_image(image, self.card.size) for image in images])
-        x = torch.from_numpy(small).to(self.hardware.device).permute(0, 3, 1, 2)
-        x = normalise(x, self.card.mean, self.card.std)
-        with self.hardware.autocast():
-            logits = self._model(x.contiguous(memory_format=self.hardware.memory_format))[0]
-        return logits[:, 0].float()
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers training changed."""
-        return sum(tensor.numel() for tensor in self._model.parameters())
+        x = torch.from_numpy(small).to(self._device).permute(0, 3, 1, 2)
+        return self._network(normalise(x, self.card.mean, self.card.std))[:, 0].float()
 
     def _enlarge(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """float32 [size, size] to the map of the photograph."""
@@ -79,3 +73,30 @@ class Predictor:
         if presence.confidence(logits.sigmoid().cpu().numpy()) < self.card.presence:
             return presence.without_foreground(probability, self.card.threshold)
         return probability
+
+
+class Predictor(CardPredictor):
+    """A trained network with the preprocessing, the refinement and the threshold of its card.
+
+    Args:
+        weights: a checkpoint, with its card beside it.
+        device: auto, cuda or cpu.
+        precision: auto, fp32 or bf16.
+
+    Raises:
+        UserError: see ``skyseg.checkpoint.load_model`` and ``skyseg.device.choose``; or the card
+            names a refinement that there is none of.
+    """
+
+    def __init__(self, weights: Path, device: str = "auto", precision: str = "auto") -> None:
+        self.hardware = hardware = choose(device, precision)
+        card, model = load_model(weights)
+        model.to(hardware.device).to(memory_format=hardware.memory_format)
+
+        def network(x: Tensor) -> Tensor:
+            with hardware.autocast():
+                logits: Tensor = model(x.contiguous(memory_format=hardware.memory_format))[0]
+            return logits
+
+        super().__init__(card, card_path(weights), network,
+                         sum(tensor.numel() for tensor in model.parameters()), hardware.device)
