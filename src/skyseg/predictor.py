@@ -43,6 +43,11 @@ class CardPredictor:
         self._network = network
         self._device = device
 
+    @property
+    def threshold(self) -> float:
+        """Foreground is a probability at or above this."""
+        return self.card.threshold
+
     def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Foreground probability of each pixel.
 
@@ -63,9 +68,13 @@ class CardPredictor:
     @torch.inference_mode()
     def logits(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """The network's own maps, before they are refined: float32 [N, size, size]."""
+        return self._network(self.network_input(images))[:, 0].float()
+
+    def network_input(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """What the network sees of photographs: float32 [N, 3, size, size], standardised."""
         small = np.stack([resize_image(image, self.card.size) for image in images])
         x = torch.from_numpy(small).to(self._device).permute(0, 3, 1, 2)
-        return self._network(normalise(x, self.card.mean, self.card.std))[:, 0].float()
+        return normalise(x, self.card.mean, self.card.std)
 
     def _enlarge(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """float32 [size, size] to the map of the photograph."""
