@@ -27,7 +27,7 @@ from skyseg.data.images import read_image
 from skyseg.errors import UserError
 from skyseg.files import written_aside
 from skyseg.foreign import NEED_ONNX, SIZE
-from skyseg.onnx_model import CARD, INPUT, OUTPUTS, OnnxPredictor
+from skyseg.onnx_model import CARD, INPUT, LOGITS, PROBABILITY, OnnxPredictor
 from skyseg.predictor import CardPredictor, Predictor
 from skyseg.u2net import ConvBNReLU
 
@@ -105,7 +105,7 @@ def export(weights: Path, format: str, out: Path, photographs: Sequence[Path],
         if parity.mean > row.mean or parity.mask_iou < row.mask_iou:
             raise UserError(f"{out}: not written, as {format} is too far from PyTorch: {parity}; "
                             f"allowed are a mean difference of {row.mean:g} and a mask IoU of "
-                            f"{row.mask_iou:g}. Export as float16 or dynamic instead")
+                            f"{row.mask_iou:g}. Export as dynamic instead")
         _save(model, aside, {CARD: card.model_dump_json(), FORMAT: format,
                              PARITY: json.dumps(asdict(parity))})
     return parity
@@ -155,8 +155,8 @@ def _trace(weights: Path, out: Path, size: int | None) -> None:
     # sizes is what the tests are for.
     torch.onnx.export(
         _Exported(network).eval(), (example,), str(out), input_names=[INPUT],
-        output_names=list(OUTPUTS), opset_version=OPSET, dynamo=False,
-        dynamic_axes=None if size else dict.fromkeys((INPUT, *OUTPUTS), AXES))
+        output_names=[PROBABILITY, LOGITS], opset_version=OPSET, dynamo=False,
+        dynamic_axes=None if size else dict.fromkeys((INPUT, PROBABILITY, LOGITS), AXES))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from skyseg.foreign import NEED_ONNX, open_onnx
 from skyseg.predictor import CardPredictor
 
 CARD = "skyseg.card"  # metadata that holds the card, as JSON
-INPUT, OUTPUTS = "image", ("probability", "logits")
+INPUT, PROBABILITY, LOGITS = "image", "probability", "logits"
 
 
 class OnnxPredictor(CardPredictor):
@@ -38,10 +38,13 @@ class OnnxPredictor(CardPredictor):
         except ValidationError as error:
             raise UserError(f"{path}: its card is not valid: {' '.join(str(error).split())}"
                             ) from None
+        names = [output.name for output in session.get_outputs()]
+        if LOGITS not in names:
+            raise UserError(f"{path}: no output named {LOGITS}; export it with 'skyseg export'")
         one_by_one = session.get_inputs()[0].shape[0] == 1  # a name stands for any number
 
         def run(x: Tensor) -> Tensor:
-            return torch.from_numpy(session.run([OUTPUTS[1]], {INPUT: x.numpy()})[0])
+            return torch.from_numpy(session.run([LOGITS], {INPUT: x.numpy()})[0])
 
         def network(x: Tensor) -> Tensor:
             return torch.cat([run(row) for row in x.split(1)]) if one_by_one else run(x)
@@ -53,9 +56,10 @@ def has_card(path: Path) -> bool:
     """Whether a file is an ONNX file of ours; False for what is none, or none that can be read."""
     try:
         import onnx
+        from google.protobuf.message import DecodeError
     except ImportError:
         raise UserError(f"{path}: {NEED_ONNX}") from None
     try:
         return any(entry.key == CARD for entry in onnx.load(path).metadata_props)
-    except (OSError, ValueError, onnx.onnx_cpp2py_export.checker.ValidationError):
+    except (OSError, DecodeError):
         return False
