@@ -336,8 +336,7 @@ def test_it_is_served_over_http(store: Path, environment: Any):
     assert answer["foreground"] == pytest.approx(expected.mean())
     assert large.status_code == 200, large.text
     assert again.json() == good.json()
-    print(before, after)
-    assert after < before + 120  # some 70; without release_memory some 300
+    assert after < before + 120  # measured: 18, and 258 without release_memory
     for name, says in (("text", "not an image"), ("nothing", "is empty"), ("bomb", "pixels"),
                        ("truncated", "truncated or damaged")):
         assert answers[name].status_code == 400
