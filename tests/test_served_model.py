@@ -5,8 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
+import socket
+import struct
 import subprocess
 import sys
+import zlib
+from argparse import Namespace
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import requests
 from mlflow import MlflowClient
@@ -22,8 +28,13 @@ from PIL import Image
 
 from mlflow_tools import METRICS, free_port, make_model, running
 from skyseg import registry, served_model, tracking
+from skyseg.checkpoint import read_weights, save_checkpoint
+from skyseg.data.images import read_image
 from skyseg.errors import UserError
+from skyseg.export import export
+from skyseg.onnx_model import OnnxPredictor
 from skyseg.predictor import Predictor
+from tiny import photograph, save
 
 pytest_plugins = ["mlflow_store"]
 
@@ -236,6 +247,56 @@ def test_a_missing_column_is_refused(model: served_model.SegmentationModel):
         model.predict(None, pd.DataFrame({"picture": [encoded()]}))
 
 
+def bomb() -> bytes:
+    """A PNG of 50,000 x 50,000 pixels in 100 bytes."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(
+            ">I", zlib.crc32(kind + data))
+    head = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head)
+            + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+
+
+NO_USUAL_PHOTOGRAPHS = {
+    "text": b"not an image", "nothing": b"", "truncated": encoded()[:900], "bomb": bomb(),
+    "pixel": encoded(PHOTOGRAPH[:1, :1]), "strip": encoded(np.tile(PHOTOGRAPH[:10], (1, 400, 1))
+                                                           [:, :20_000]),
+    "animation": encoded(format="GIF", save_all=True,
+                         append_images=[Image.fromarray(255 - PHOTOGRAPH)])}
+
+
+def hang_up(port: int, length: int) -> None:
+    """Be a client that goes away in the middle of its request."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n"
+                           b"Content-Type: application/json\r\n\r\n{" % length)
+
+
+def test_torch_onnx_and_the_served_model_agree(tmp_path: Path):
+    card = make_model(tmp_path)
+    weights, file = tmp_path / "models" / "best.safetensors", tmp_path / "m.onnx"
+    card = save_checkpoint(weights, read_weights(weights), card.model_copy(
+        update={"refine": "colour", "threshold": 0.49}))
+    paths = [save(tmp_path / f"{seed}.png", photograph(seed, *size))
+             for seed, size in enumerate(((70, 50), (32, 32), (20, 90)))]
+    export(weights, "dynamic", file, paths[:1], [])
+    served = served_model.SegmentationModel()
+    served.load_context(Namespace(artifacts={"weights": weights}))
+    answers = served.predict(None, pd.DataFrame({"image": [path.read_bytes() for path in paths]}))
+
+    torchs, exact = Predictor(weights), Predictor(weights, "cpu", "fp32")
+    onnxs = OnnxPredictor(file)
+    for path, png in zip(paths, answers["mask"], strict=True):
+        image = read_image(path)
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))) > 0,
+                              torchs.probability(image) >= card.threshold)
+        difference = np.abs(onnxs.probability(image) - exact.probability(image))
+        assert difference.max() < 1e-4
+        sure = np.abs(exact.probability(image) - card.threshold) > difference.max()
+        assert np.array_equal((onnxs.probability(image) >= card.threshold)[sure],
+                              (exact.probability(image) >= card.threshold)[sure])
+
+
 @pytest.mark.pipeline
 def test_it_is_served_over_http(store: Path, environment: Any):
     register(store)
@@ -245,20 +306,41 @@ def test_it_is_served_over_http(store: Path, environment: Any):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running(["mlflow", "models", "serve", "-m", "models:/sky@challenger", "--env-manager",
-                  "local", "--port", str(port)], f"{url}/ping"):
-        def post(value: str) -> requests.Response:
-            return requests.post(f"{url}/invocations", timeout=60, json={
-                "dataframe_split": {"columns": ["image"], "data": [[value]]}})
+                  "local", "--port", str(port)], f"{url}/ping") as process:
+        def post(data: bytes) -> requests.Response:
+            return requests.post(f"{url}/invocations", timeout=60, json={"dataframe_split": {
+                "columns": ["image"], "data": [[base64.b64encode(data).decode()]]}})
 
-        good = post(base64.b64encode(encoded()).decode())
-        bad = post(base64.b64encode(b"not an image").decode())
+        def resident() -> float:
+            """Mebibytes of the server and its worker."""
+            parent = psutil.Process(process.pid)
+            return sum(each.memory_info().rss for each in (parent, *parent.children(recursive=True))
+                       ) / 2**20
+
+        good = post(encoded())
+        before = resident()
+        answers = {name: post(data) for name, data in NO_USUAL_PHOTOGRAPHS.items()}
+        for _ in range(3):
+            large = post(encoded(np.tile(PHOTOGRAPH, (80, 80, 1)), "JPEG"))  # 12 megapixels
+        hang_up(port, len(encoded()))
+        again = post(encoded())
+        after = resident()
 
     assert good.status_code == 200, good.text
     [answer] = good.json()["predictions"]
     mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["mask"]))))
-    local = Predictor(store / "models" / "best.safetensors")
+    weights = store / "models" / "best.safetensors"
+    local = Predictor(weights)
     expected = local.probability(PHOTOGRAPH) >= local.card.threshold
     assert np.array_equal(mask > 0, expected)
     assert answer["foreground"] == pytest.approx(expected.mean())
-    assert bad.status_code == 400
-    assert "row 0: " in bad.json()["message"]
+    assert large.status_code == 200, large.text
+    assert again.json() == good.json()
+    assert after < before + 120  # measured: 18, and 258 without release_memory
+    for name, says in (("text", "not an image"), ("nothing", "is empty"), ("bomb", "pixels"),
+                       ("truncated", "truncated or damaged")):
+        assert answers[name].status_code == 400
+        assert re.search(f"row 0.*{says}", answers[name].json()["message"])
+    for name, size in (("pixel", (1, 1)), ("strip", (20_000, 10)), ("animation", (53, 37))):
+        [answer] = answers[name].json()["predictions"]
+        assert Image.open(io.BytesIO(base64.b64decode(answer["mask"]))).size == size

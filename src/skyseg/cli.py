@@ -197,6 +197,33 @@ def predict(
 
 
 @app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
+    model: Annotated[str, typer.Argument(
+        help="A registered model (which gets the file attached), or a checkpoint (.safetensors)."
+        )] = "models:/skyseg@champion",
+    format: Annotated[str, typer.Option(
+        help="dynamic (any batch and size), fixed (1x3x320x320, for rembg's u2net_custom), float16 "
+             "or int8.")] = "dynamic",
+    images: Annotated[Path | None, typer.Option(
+        help="Folder of photographs to check it on; otherwise the test split, or data/.")] = None,
+) -> None:
+    """Write a model as an ONNX file with its card, once it gives PyTorch's maps on photographs."""
+    if out.suffix != ".onnx" or out.is_dir():
+        raise UserError(f"--out: {out}: name a file that ends in .onnx")
+    _refuse_place("--out", out.parent)
+    from skyseg import connection
+    from skyseg.export import FORMATS
+    from skyseg.stages import export as stage
+
+    if format not in FORMATS:
+        raise UserError(f"--format: unknown {format!r}; choose {', '.join(FORMATS)}")
+    if model.startswith("models:"):
+        connection.connect(Path())
+    stage.run(model, format, out, images, Path())
+
+
+@app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000) -> None:
     """Open MLflow on this workspace's runs and models."""
     from skyseg.store import artifact_folder, store_uri

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -26,9 +26,13 @@ from skyseg.device import choose
 from skyseg.errors import UserError
 from skyseg.u2net import VARIANTS, build_model, for_inference
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 SIZE = 320  # pixels: what the published networks are trained for (U-2-Net section 4.2)
 # Cuts probabilities off before their logit is taken: float32 has nothing between this and 1.
 EPSILON = 1e-7
+NEED_ONNX = "ONNX files need the packages onnx and onnxruntime: pip install 'skyseg[onnx]'"
 
 
 class Network(NamedTuple):
@@ -107,20 +111,29 @@ def _read_state_dict(path: Path) -> Network:
     return Network(logits, parameters)
 
 
-def _read_onnx(path: Path) -> Network:
+def open_onnx(path: Path) -> tuple[InferenceSession, int]:
+    """An ONNX file ready to run on the CPU, and how many numbers its weights are.
+
+    Raises:
+        UserError: no such file, the packages are missing, or it is no readable ONNX file.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file; name an .onnx file")
     try:
         import onnx
         import onnxruntime
     except ImportError:
-        raise UserError(f"{path}: ONNX files need the packages onnx and onnxruntime: "
-                        "pip install 'skyseg[onnx]'") from None
+        raise UserError(f"{path}: {NEED_ONNX}") from None
     try:
         weights = onnx.load(path).graph.initializer
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # protobuf and ONNX Runtime raise their own kinds
         raise UserError(f"{path}: not a readable ONNX file: {str(error).splitlines()[0]}") from None
+    return session, sum(int(np.prod(tensor.dims)) for tensor in weights)
+
+
+def _read_onnx(path: Path) -> Network:
+    session, parameters = open_onnx(path)
     entry, output = session.get_inputs()[0], session.get_outputs()[0]
     for tensor, expected in ((entry, (1, 3, SIZE, SIZE)), (output, (1, 1, SIZE, SIZE))):
         fits = len(tensor.shape) == 4 and all(
@@ -134,7 +147,7 @@ def _read_onnx(path: Path) -> Network:
         [found] = session.run([output.name], {entry.name: x.numpy()})
         return torch.from_numpy(found).logit(EPSILON)
 
-    return Network(logits, sum(int(np.prod(tensor.dims)) for tensor in weights))
+    return Network(logits, parameters)
 
 
 def _shrink(image: NDArray[np.uint8]) -> Tensor:

@@ -6,7 +6,7 @@ photographs runs in different threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skyseg import presence
-from skyseg.checkpoint import card_path, load_model
+from skyseg.checkpoint import Card, card_path, load_model
 from skyseg.data.images import resize_image
 from skyseg.data.tensors import normalise
 from skyseg.device import choose
@@ -24,28 +24,34 @@ from skyseg.refine import REFINEMENTS
 from skyseg.u2net import for_inference
 
 
-class Predictor:
-    """A trained network with the preprocessing, the refinement and the threshold of its card.
+class CardPredictor:
+    """A network with the preprocessing, the refinement and the threshold of its card.
 
     Args:
-        weights: a checkpoint, with its card beside it.
-        device: auto, cuda or cpu.
-        precision: auto, fp32 or bf16.
+        card: what goes with the network.
+        source: the file that holds the card; stands in errors.
+        network: float32 [N, 3, size, size], standardised, to logits [N, 1, size, size].
+        parameters: how many numbers the network has.
+        device: where the network's input and its logits are.
 
     Raises:
-        UserError: see ``skyseg.checkpoint.load_model`` and ``skyseg.device.choose``; or the card
-            names a refinement that there is none of.
+        UserError: the card names a refinement that there is none of.
     """
 
-    def __init__(self, weights: Path, device: str = "auto", precision: str = "auto") -> None:
-        self.hardware = choose(device, precision)
-        self.card, model = load_model(weights)
-        if self.card.refine not in REFINEMENTS:
-            raise UserError(f"{card_path(weights)}: unknown refinement {self.card.refine!r}; "
+    def __init__(self, card: Card, source: Path, network: Callable[[Tensor], Tensor],
+                 parameters: int, device: torch.device) -> None:
+        if card.refine not in REFINEMENTS:
+            raise UserError(f"{source}: unknown refinement {card.refine!r}; "
                             f"known: {', '.join(REFINEMENTS)}")
-        self.parameters = sum(tensor.numel() for tensor in model.parameters())
-        """How many numbers training changed."""
-        self._model = for_inference(model, self.hardware.device)
+        self.card = card
+        self.parameters = parameters
+        self._network = network
+        self._device = device
+
+    @property
+    def threshold(self) -> float:
+        """Foreground is a probability at or above this."""
+        return self.card.threshold
 
     def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Foreground probability of each pixel.
@@ -74,12 +80,13 @@ class Predictor:
 
         Images that ``shrink`` has shrunk give the same as the photographs themselves.
         """
+        return self._network(self.network_input(images))[:, 0].float()
+
+    def network_input(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """What the network sees of photographs: float32 [N, 3, size, size], standardised."""
         small = np.stack([self.shrink(image) for image in images])
-        x = torch.from_numpy(small).to(self.hardware.device).permute(0, 3, 1, 2)
-        x = normalise(x, self.card.mean, self.card.std)
-        with self.hardware.autocast():
-            logits = self._model(x.contiguous(memory_format=torch.channels_last))[0]
-        return logits[:, 0].float()
+        x = torch.from_numpy(small).to(self._device).permute(0, 3, 1, 2)
+        return normalise(x, self.card.mean, self.card.std)
 
     @torch.inference_mode()
     def finish(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -89,7 +96,29 @@ class Predictor:
             return presence.without_foreground(probability, self.card.threshold)
         return probability
 
-    @property
-    def threshold(self) -> float:
-        """Foreground is a probability at or above this."""
-        return self.card.threshold
+
+class Predictor(CardPredictor):
+    """A trained network with the preprocessing, the refinement and the threshold of its card.
+
+    Args:
+        weights: a checkpoint, with its card beside it.
+        device: auto, cuda or cpu.
+        precision: auto, fp32 or bf16.
+
+    Raises:
+        UserError: see ``skyseg.checkpoint.load_model`` and ``skyseg.device.choose``; or the card
+            names a refinement that there is none of.
+    """
+
+    def __init__(self, weights: Path, device: str = "auto", precision: str = "auto") -> None:
+        self.hardware = hardware = choose(device, precision)
+        card, model = load_model(weights)
+        parameters = sum(tensor.numel() for tensor in model.parameters())
+        for_inference(model, hardware.device)
+
+        def network(x: Tensor) -> Tensor:
+            with hardware.autocast():
+                logits: Tensor = model(x.contiguous(memory_format=torch.channels_last))[0]
+            return logits
+
+        super().__init__(card, card_path(weights), network, parameters, hardware.device)

@@ -24,6 +24,7 @@ from PIL import Image
 from skyseg import connection
 from skyseg.checkpoint import Card, card_path
 from skyseg.errors import UserError
+from skyseg.files import sha256
 
 # After connection, which sets the environment that mlflow reads while it is imported.
 import mlflow  # isort: skip
@@ -152,19 +153,15 @@ def crown(model: str, version: str) -> None:
         client.delete_registered_model_alias(model, CHALLENGER)
 
 
-def download_weights(uri: str) -> Path:
-    """Fetch the weights of a registered model, with their card beside them.
+def resolve(uri: str) -> tuple[str, str]:
+    """The model and the version that a URI means.
 
     Args:
         uri: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
 
-    Returns:
-        The weights file: the store's own if it is on this machine, else a copy that lasts as long
-        as the process.
-
     Raises:
         UserError: another kind of URI; no such model, alias or version (says which there are); the
-            store does not answer, or has lost the files.
+            store does not answer.
     """
     form = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if form is None:
@@ -177,6 +174,24 @@ def download_weights(uri: str) -> Path:
         if version not in numbers:
             raise UserError(f"{uri}: not in the registry at {mlflow.get_registry_uri()}; "
                             + _what_there_is(model, numbers, known))
+    return model, str(version)
+
+
+def download_weights(uri: str) -> Path:
+    """Fetch the weights of a registered model, with their card beside them.
+
+    Args:
+        uri: as for ``resolve``.
+
+    Returns:
+        The weights file: the store's own if it is on this machine, else a copy that lasts as long
+        as the process.
+
+    Raises:
+        UserError: see ``resolve``; or the store has lost the files.
+    """
+    model, version = resolve(uri)
+    with connection.store_errors():
         folder = tempfile.mkdtemp(prefix="skyseg-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         try:
@@ -188,6 +203,34 @@ def download_weights(uri: str) -> Path:
                             "move it back, or delete that version and register it anew with "
                             "'make promote'") from None
     return next(Path(fetched).glob("*.safetensors"))
+
+
+def attach(model: str, version: str, path: Path, key: str) -> str:
+    """Log a file beside a version, in the version's run, and record where: tag ``key`` becomes
+    its path among the run's artifacts, tag ``key.sha256`` its hash. Twice replaces the first.
+
+    Args:
+        key: folder and name, such as ``onnx/fixed``.
+
+    Returns:
+        That path.
+
+    Raises:
+        UserError: the store does not answer, or the version's run is gone.
+    """
+    folder, name = key.split("/")
+    stored = f"{folder}/{model}-{version}-{name}{path.suffix}"  # a run may have several versions
+    client = MlflowClient()
+    with connection.store_errors(), tempfile.TemporaryDirectory() as place:
+        copy = shutil.copy(path, Path(place) / Path(stored).name)
+        run_id = client.get_model_version(model, version).run_id
+        try:
+            client.log_artifact(run_id, str(copy), folder)
+        except (MlflowException, OSError) as error:
+            raise UserError(f"{path}: written, but not attached to {model} version {version}: its "
+                            f"run {run_id} takes no files ({connection.reason(error)})") from None
+        set_tags(model, version, {key: stored, f"{key}.sha256": sha256(path)})
+    return stored
 
 
 def _log_model(weights: Path, run_id: str, step: int) -> str:

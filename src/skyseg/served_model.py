@@ -20,6 +20,7 @@ from mlflow.pyfunc import PythonModel
 from PIL import Image
 
 from skyseg.data.images import decode_image
+from skyseg.device import release_memory
 from skyseg.errors import UserError
 from skyseg.predictor import Predictor
 
@@ -44,7 +45,10 @@ class SegmentationModel(PythonModel):
         """
         if "image" not in model_input.columns:
             raise _refused("the input needs a column named image, with the bytes of a photograph")
-        rows = [self._segment(number, data) for number, data in enumerate(model_input["image"])]
+        try:
+            rows = [self._segment(number, data) for number, data in enumerate(model_input["image"])]
+        finally:
+            release_memory()
         return pd.DataFrame(rows, columns=["mask", "foreground"])
 
     def _segment(self, number: int, data: object) -> tuple[bytes, float]:
