@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 LOADED = 3  # models kept in memory
 SHOWN = 1600  # longest side of a picture that is only looked at; pixels
 EDITED = 1024  # longest side of the picture that is painted on; pixels
-SCORES = ("iou", "iou_image", "f_max", "boundary_f", "mae")  # on the page; the tags have more
+SCORES = ("iou", "iou_image", "f_max", "boundary_f", "mae")  # compared; the tags have more
+TABLE = ("iou", "iou_image", "f_max")  # listed
 
 SKY_BRUSH = (220, 38, 127)  # pictures.FOREGROUND: the overlay's tint
 NO_SKY_BRUSH = (240, 228, 66)  # pictures.MISS
@@ -227,7 +228,7 @@ def score_table(uris: tuple[str, str], versions: list[str], language: str) -> st
             cells = [f"**{value:.3f}**" if value == best != min(pair) + max(pair) - best
                      else f"{value:.3f}" for value in pair]
             note = f" ({say('lower', language)})" if METRICS[metric].lower_is_better else ""
-            lines.append(f"| {metric}{note} | {cells[0]} | {cells[1]} |")
+            lines.append(f"| {say(metric, language)}{note} | {cells[0]} | {cells[1]} |")
     if tags[0].get("test_data") != tags[1].get("test_data"):
         lines += ["", say("other_data", language)]
     return "\n".join(lines)
@@ -243,13 +244,13 @@ def registry_table(root: Path, model: str, language: str) -> str:
     if not rows:
         return say("no_models", language)
     head = [*(say(f"col_{name}", language) for name in ("version", "aliases")),
-            "iou", "iou_image", "f_max",
-            *(say(f"col_{name}", language) for name in ("split", "variant", "created"))]
+            *(say(name, language) for name in TABLE), *(say(f"col_{name}", language)
+                                                        for name in ("split", "variant", "created"))]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         aliases = " ".join(f"`{alias}`" for alias in row["aliases"])
         figures = ["" if row[name] is None else f"{row[name]:.3f}"
-                   for name in ("iou", "iou_image", "f_max")]
+                   for name in TABLE]
         lines.append([row["version"], aliases, *figures, row["split"] or "", row["variant"] or "",
                       row["created"][:16].replace("T", " ")])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
@@ -273,9 +274,9 @@ def corrected(mask: Picture, layers: list[bytes]) -> Picture:
             strokes = image.convert("RGBA").resize(mask.shape[::-1], Image.Resampling.BILINEAR)
         colours = np.asarray(strokes)
         painted = colours[..., 3] >= 128
-        # Blue tells the two brushes apart by half its range, whatever the canvas made of them.
-        blue = (SKY_BRUSH[2] + NO_SKY_BRUSH[2]) / 2
-        result[painted] = np.where(colours[painted][:, 2] > blue, 255, 0)
+        # Green tells the brushes apart with much to spare, whatever the canvas made of them.
+        green = (SKY_BRUSH[1] + NO_SKY_BRUSH[1]) / 2
+        result[painted] = np.where(colours[painted][:, 1] < green, 255, 0)
     return result
 
 

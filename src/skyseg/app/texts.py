@@ -15,6 +15,9 @@ TEXTS = {
     "photo": Text("Photograph", "照片"),
     "model": Text("Model", "模型"),
     "sky": Text("Another sky", "替换用的天空"),
+    "drop_photo": Text("Drop a photograph here, or tap to choose one",
+                       "将照片拖到这里，或点击选择"),
+    "drop_sky": Text("A sky to put in", "要换上的天空"),
     "result": Text("Result", "结果"),
     "overlay": Text("Found sky", "识别结果"),
     "mask": Text("Mask", "掩膜"),
@@ -44,7 +47,6 @@ TEXTS = {
                         "将其设为冠军模型。"),
     "refresh": Text("Look again", "刷新"),
     # Said while the page is used.
-    "starting": Text("Starting: the models are being loaded.", "正在启动：模型加载中。"),
     "no_models": Text("**No model is registered yet.** Run `dvc repro` in this workspace to train "
                       "one, then press *Look again* on the tab *Models*.",
                       "**还没有注册任何模型。** 请在本工作区运行 `dvc repro` 训练一个模型，"
@@ -55,7 +57,7 @@ TEXTS = {
     "no_mask": Text("Choose a photograph first; its mask can be corrected here then.",
                     "请先选择一张照片，然后才能在这里修正掩膜。"),
     "unreadable": Text("{reason}", "无法打开这张图片（{reason}）。请换一张 JPEG 或 PNG。"),
-    "wrong": Text("{reason}", "出错了：{reason}"),
+    "problem": Text("That did not work", "未能完成"),
     "animated": Text("An animation: its first picture is taken.", "这是动画，仅使用第一帧。"),
     "found": Text("**{share:.1%} sky** · {label} · {width} × {height} · {seconds:.1f} s",
                   "**天空占 {share:.1%}** · {label} · {width} × {height} · {seconds:.1f} 秒"),
@@ -79,9 +81,11 @@ TEXTS = {
     "col_created": Text("Registered", "注册时间"),
     "col_split": Text("Scored on", "评测集"),
     "lower": Text("lower is better", "越低越好"),
-    "champion": Text("champion", "冠军"),
-    "challenger": Text("challenger", "挑战者"),
-    "previous": Text("previous", "前任"),
+    "iou": Text("IoU", "交并比 IoU"),
+    "iou_image": Text("IoU per image", "单图 IoU"),
+    "f_max": Text("Max F", "最大 F 值"),
+    "boundary_f": Text("Boundary F", "边界 F 值"),
+    "mae": Text("Mean absolute error", "平均绝对误差"),
 }
 
 LANGUAGES = {"en": "English", "zh": "中文"}
