@@ -99,9 +99,9 @@ def choices(root: Path, model: str) -> list[Choice]:
     order = (registry.CHAMPION, registry.CHALLENGER, registry.PREVIOUS)
     aliases = sorted((alias for alias in known if known[alias] in there),
                      key=lambda alias: (order.index(alias) if alias in order else 9, alias))
-    return [*(Choice(f"{alias} · {known[alias]}", f"models:/{model}@{alias}")
+    return [*(Choice(f"{alias} (version {known[alias]})", f"models:/{model}@{alias}")
               for alias in aliases),
-            *(Choice(row["version"], f"models:/{model}/{row['version']}") for row in rows)]
+            *(Choice(f"version {row['version']}", f"models:/{model}/{row['version']}") for row in rows)]
 
 
 def resolve(uri: str, root: Path) -> tuple[str, str]:
@@ -159,12 +159,13 @@ def before_and_after(found: Found, folder: Path, name: str) -> tuple[Path, Path]
             write(overlay, folder, f"{name}-overlay.jpg"))
 
 
-def to_paint_on(found: Found) -> Picture:
-    """uint8 [h, w, 3], at most EDITED pixels long: the photograph with the found sky tinted."""
+def to_paint_on(found: Found, folder: Path, name: str) -> Path:
+    """The photograph with the found sky tinted, at most EDITED pixels long."""
     from skyseg import pictures
 
     image, probability = _shrunk(found, EDITED)
-    return pictures.overlay(image, probability >= found.model.threshold, SKY_BRUSH)
+    tinted = pictures.overlay(image, probability >= found.model.threshold, SKY_BRUSH)
+    return write(tinted, folder, f"{name}-canvas.jpg")
 
 
 def write(picture: Picture, folder: Path, name: str) -> Path:

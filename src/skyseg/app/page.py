@@ -55,9 +55,7 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
                                    buttons=[], height=260, elem_id="photo",
                                    placeholder=t("drop_photo"))
                 picked = gr.Dropdown([], label=t("model"), elem_id="model", filterable=False)
-                sky = PhotoInput(label=t("sky"), sources=["upload", "clipboard"], buttons=[],
-                                 height=150, elem_id="sky", placeholder=t("drop_sky"))
-            with gr.Column(scale=5, min_width=300), gr.Tabs(elem_id="tabs"):
+            with gr.Column(scale=5, min_width=300), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab(t("result"), id="result"):
                     result = _result()
                 with gr.Tab(t("compare"), id="compare"):
@@ -69,7 +67,7 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
                     table = gr.Markdown(elem_id="registry")
                     refresh = gr.Button(t("refresh"), size="sm", elem_id="refresh")
 
-        _hang(demo, work, photo, picked, sky, language, result, canvas)
+        _hang(work, photo, picked, language, result, tabs, canvas)
         looked = {"fn": _guarded(lambda chosen, one, two, words: _look(work, chosen, one, two,
                                                                         words)),
                   "inputs": [picked, first, second, language],
@@ -96,6 +94,7 @@ def start(demo: gr.Blocks, host: str, port: int) -> None:
             Middleware(Guard)], "docs_url": None, "redoc_url": None, "openapi_url": None})
 
 
+PAINTING = 2  # index of the tab with the canvas
 # No name under which a program could call an event; and one at a time, since each wants all cores.
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 WORK: dict[str, Any] = PRIVATE | {"concurrency_id": "model", "concurrency_limit": 1}
@@ -106,6 +105,7 @@ class Result(NamedTuple):
     overlay: gr.ImageSlider
     mask: gr.Image
     cutout: gr.Image
+    sky: PhotoInput
     replaced: gr.Image
 
 
@@ -125,14 +125,17 @@ def _result() -> Result:
         with gr.Tab(I18N("overlay")):
             overlay = gr.ImageSlider(show_label=False, interactive=False, buttons=["fullscreen"],
                                      elem_id="overlay", max_height=560, height=440)
-        shown = []
+        pictures = []
         for key in ("mask", "cutout", "replaced"):
             with gr.Tab(I18N(key)):
                 if key == "replaced":
-                    gr.Markdown(I18N("replaced_hint"), elem_classes="hint")
-                shown.append(gr.Image(show_label=False, interactive=False, height=440,
-                                      buttons=["download", "fullscreen"], elem_id=key))
-    return Result(line, overlay, *shown)
+                    sky = PhotoInput(label=I18N("sky"), sources=["upload", "clipboard"],
+                                     buttons=[], height=130, elem_id="sky",
+                                     placeholder=I18N("drop_sky"))
+                pictures.append(gr.Image(show_label=False, interactive=False, height=440,
+                                         buttons=["download", "fullscreen"], elem_id=key))
+    mask, cutout, replaced = pictures
+    return Result(line, overlay, mask, cutout, sky, replaced)
 
 
 def _compare(photo: PhotoInput, language: gr.Radio, work: Workspace,
@@ -184,10 +187,10 @@ def _correct(photo: PhotoInput, picked: gr.Dropdown, language: gr.Radio, work: W
     return canvas
 
 
-def _hang(demo: gr.Blocks, work: Workspace, photo: PhotoInput, picked: gr.Dropdown,
-          sky: PhotoInput, language: gr.Radio, result: Result, canvas: Strokes) -> None:
-    """What happens when photograph, model or sky change."""
-    outputs = [*result, canvas]
+def _hang(work: Workspace, photo: PhotoInput, picked: gr.Dropdown, language: gr.Radio,
+          result: Result, tabs: gr.Tabs, canvas: Strokes) -> None:
+    """What happens when photograph, model, sky or tab change."""
+    to_paint, painted, tab = gr.State(), gr.State(), gr.State(0)
 
     def segment(taken: actions.Photo | None, uri: str | None, sky: actions.Photo | None,
                 language: str) -> Iterator[Any]:
@@ -196,11 +199,11 @@ def _hang(demo: gr.Blocks, work: Workspace, photo: PhotoInput, picked: gr.Dropdo
             return
         uri = _model(work, uri, language)
         if actions.animated(taken):
-            gr.Info(say("animated", language))
+            gr.Info(say("animated", language), title="skyseg")
         found = actions.find(taken, uri, work.root, language)
         folder, name = _folder(work), Path(taken.name).stem[:40]
         yield (actions.caption(found, language), actions.before_and_after(found, folder, name),
-               None, None, None, actions.to_paint_on(found))
+               None, None, None, actions.to_paint_on(found, folder, name))
         mask, cutout = actions.outputs_of(found, folder, name)
         yield gr.skip(), gr.skip(), mask, cutout, gr.skip(), gr.skip()
         if sky is not None:
@@ -209,16 +212,32 @@ def _hang(demo: gr.Blocks, work: Workspace, photo: PhotoInput, picked: gr.Dropdo
 
     def replace(taken: actions.Photo | None, uri: str | None, sky: actions.Photo | None,
                 language: str) -> Any:
-        if taken is None or sky is None:
+        if sky is None:
             return None
-        uri = _model(work, uri, language)
-        found = actions.find(taken, uri, work.root, language)
+        _refuse_nothing(taken, "no_photo", language)
+        found = actions.find(taken, _model(work, uri, language), work.root, language)
         return actions.with_sky(found, sky, _folder(work), Path(taken.name).stem[:40], language)
 
-    inputs = [photo, picked, sky, language]
+    def paint(picture: Path | None, before: Path | None, tab: int) -> Any:
+        # A canvas that is given its picture while its tab is hidden stays empty; one that is given
+        # it again loses what was painted.
+        if tab != PAINTING or picture == before:
+            return gr.skip(), gr.skip()
+        return picture and {"background": str(picture), "layers": [], "composite": None}, picture
+
+    inputs = [photo, picked, result.sky, language]
+    outputs = [result.line, result.overlay, result.mask, result.cutout, result.replaced, to_paint]
+    painting = {"fn": paint, "inputs": [to_paint, painted, tab], "outputs": [canvas, painted],
+                "show_progress": "hidden", **PRIVATE}
     gr.on([photo.change, picked.input], _guarded(segment), inputs, outputs,
-          trigger_mode="always_last", show_progress_on=[result.line, result.overlay], **WORK)
-    sky.change(_guarded(replace), inputs, result.replaced, **WORK)
+          trigger_mode="always_last", show_progress_on=[result.line, result.overlay],
+          **WORK).then(**painting)
+    result.sky.change(_guarded(replace), inputs, result.replaced, **WORK)
+    tabs.select(_selected, None, tab, show_progress="hidden", **PRIVATE).then(**painting)
+
+
+def _selected(event: gr.SelectData) -> int:
+    return int(event.index)
 
 
 def _look(work: Workspace, chosen: str | None, one: str | None, two: str | None, language: str,

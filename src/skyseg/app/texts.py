@@ -17,7 +17,7 @@ TEXTS = {
     "sky": Text("Another sky", "替换用的天空"),
     "drop_photo": Text("Drop a photograph here, or tap to choose one",
                        "将照片拖到这里，或点击选择"),
-    "drop_sky": Text("A sky to put in", "要换上的天空"),
+    "drop_sky": Text("Drop the sky to put in here", "将要换上的天空拖到这里"),
     "result": Text("Result", "结果"),
     "overlay": Text("Found sky", "识别结果"),
     "mask": Text("Mask", "掩膜"),
@@ -28,8 +28,6 @@ TEXTS = {
     "models": Text("Models", "模型库"),
     "hint": Text("Drop a photograph or take one: the sky is found at once.",
                  "拖入或拍摄一张照片，天空会立即被识别出来。"),
-    "replaced_hint": Text("Choose another sky under the photograph to see it put in.",
-                          "请在照片下方选择另一张天空图片，即可看到替换效果。"),
     "compare_hint": Text("Two models on the same photograph, with the scores they were registered "
                          "with.", "用两个模型处理同一张照片，并列出各自注册时的评分。"),
     "first": Text("First model", "第一个模型"),
