@@ -1,4 +1,4 @@
-"""What a server takes from strangers: the bytes of a photograph, looked at before they are unpacked."""
+"""Photographs that a server is sent: looked at before they are unpacked."""
 
 from __future__ import annotations
 

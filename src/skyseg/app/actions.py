@@ -101,7 +101,8 @@ def choices(root: Path, model: str) -> list[Choice]:
                      key=lambda alias: (order.index(alias) if alias in order else 9, alias))
     return [*(Choice(f"{alias} (version {known[alias]})", f"models:/{model}@{alias}")
               for alias in aliases),
-            *(Choice(f"version {row['version']}", f"models:/{model}/{row['version']}") for row in rows)]
+            *(Choice(f"version {row['version']}", f"models:/{model}/{row['version']}")
+              for row in rows)]
 
 
 def resolve(uri: str, root: Path) -> tuple[str, str]:
@@ -171,7 +172,7 @@ def to_paint_on(found: Found, folder: Path, name: str) -> Path:
 def write(picture: Picture, folder: Path, name: str) -> Path:
     """A picture as a file of its own, for the browser to fetch."""
     path = folder / name
-    options = {"quality": 90} if path.suffix == ".jpg" else {"compress_level": 1}
+    options: dict[str, Any] = {"quality": 90} if path.suffix == ".jpg" else {"compress_level": 1}
     Image.fromarray(picture).save(path, **options)
     return path
 
@@ -244,9 +245,8 @@ def registry_table(root: Path, model: str, language: str) -> str:
         rows = registry.versions(model)
     if not rows:
         return say("no_models", language)
-    head = [*(say(f"col_{name}", language) for name in ("version", "aliases")),
-            *(say(name, language) for name in TABLE), *(say(f"col_{name}", language)
-                                                        for name in ("split", "variant", "created"))]
+    head = [say(key, language) for key in ("col_version", "col_aliases", *TABLE, "col_split",
+                                           "col_variant", "col_created")]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         aliases = " ".join(f"`{alias}`" for alias in row["aliases"])

@@ -1,5 +1,8 @@
 """Gradio's components, made to hand over a client's bytes undecoded: ``actions`` looks at them
-before it unpacks them, and says in the user's language what is wrong."""
+before it unpacks them, and says in the user's language what is wrong.
+
+Instances are changed, not classes: a subclass makes Gradio write a .pyi file beside its source.
+"""
 
 from __future__ import annotations
 
@@ -15,32 +18,6 @@ from skyseg.app.actions import Photo
 UNFINISHED = 8  # drawings that were begun and never sent
 
 
-class PhotoInput(gr.Image):
-    """Gives a ``Photo``, or None."""
-
-    is_template = True  # drawn by the browser as what it is made from
-
-    def preprocess(self, payload: ImageData | None) -> Photo | None:
-        if payload is None or not payload.path:  # a data: address is no upload
-            return None
-        return Photo(Path(payload.path), payload.orig_name or Path(payload.path).name)
-
-
-class Strokes(gr.ImageEditor):
-    """Gives the painted layers as a list of image files' bytes. Set ``blob_storage`` to a
-    ``Newest``; an __init__ here would hide from Gradio which settings the browser needs."""
-
-    is_template = True
-
-    def preprocess(self, payload: EditorData | None) -> list[bytes]:
-        if payload is None:
-            return []
-        if payload.id is not None:
-            stored = self.blob_storage.pop(payload.id, None)
-            return [layer for layer in stored.layers if layer] if stored else []
-        return [Path(layer.path).read_bytes() for layer in payload.layers]
-
-
 class Newest(dict[str, Any]):
     """Forgets the oldest drawing: a client that hangs up never fetches its own."""
 
@@ -48,3 +25,31 @@ class Newest(dict[str, Any]):
         super().__setitem__(key, value)
         while len(self) > UNFINISHED:
             del self[next(iter(self))]
+
+
+def photo_input(**options: Any) -> gr.Image:
+    """An upload that gives its event a ``Photo``, or None."""
+    def preprocess(payload: ImageData | None) -> Photo | None:
+        if payload is None or not payload.path:  # a data: address is no upload
+            return None
+        return Photo(Path(payload.path), payload.orig_name or Path(payload.path).name)
+
+    image = gr.Image(buttons=[], **options)
+    image.preprocess = preprocess  # type: ignore[method-assign, assignment]
+    return image
+
+
+def strokes(**options: Any) -> gr.ImageEditor:
+    """A canvas that gives its event the painted layers: image files as bytes."""
+    def preprocess(payload: EditorData | None) -> list[bytes]:
+        if payload is None:
+            return []
+        if payload.id is not None:
+            stored = canvas.blob_storage.pop(payload.id, None)
+            return [layer for layer in stored.layers if layer] if stored else []
+        return [Path(layer.path).read_bytes() for layer in payload.layers]
+
+    canvas = gr.ImageEditor(sources=[], transforms=[], layers=False, format="png", **options)
+    canvas.preprocess = preprocess  # type: ignore[method-assign, assignment]
+    canvas.blob_storage = Newest()
+    return canvas

@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -14,12 +14,13 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from skyseg import inbox
 from skyseg.app import actions
-from skyseg.app.components import Newest, PhotoInput, Strokes
+from skyseg.app.components import photo_input, strokes
 from skyseg.app.guard import Guard
 from skyseg.app.texts import LANGUAGES, TEXTS, say
 from skyseg.errors import UserError
 from skyseg.uploads import MAX_BYTES
 
+T = TypeVar("T")
 HERE = Path(__file__).parent
 WAITING = 16  # events in the queue; more are told to come back
 FORGOTTEN = (600, 3600)  # every 10 minutes, uploads and results older than an hour
@@ -51,15 +52,14 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
         notice = gr.Markdown(visible=False, elem_id="notice")
         with gr.Row(elem_id="body", equal_height=False):
             with gr.Column(scale=2, min_width=300):
-                photo = PhotoInput(label=t("photo"), sources=["upload", "webcam", "clipboard"],
-                                   buttons=[], height=260, elem_id="photo",
-                                   placeholder=t("drop_photo"))
+                photo = photo_input(label=t("photo"), sources=["upload", "webcam", "clipboard"],
+                                    height=260, elem_id="photo", placeholder=t("drop_photo"))
                 picked = gr.Dropdown([], label=t("model"), elem_id="model", filterable=False)
             with gr.Column(scale=5, min_width=300), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab(t("result"), id="result"):
                     result = _result()
                 with gr.Tab(t("compare"), id="compare"):
-                    first, second, versus = _compare(photo, language, work)
+                    first, second = _compare(photo, language, work)
                 with gr.Tab(t("correct"), id="correct"):
                     canvas = _correct(photo, picked, language, work)
                 with gr.Tab(t("models"), id="models"):
@@ -86,9 +86,9 @@ def start(demo: gr.Blocks, host: str, port: int) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     demo.launch(
         server_name=host, server_port=port, share=False, quiet=True, inbrowser=False,
-        show_error=False, prevent_thread_lock=True, max_file_size=MAX_BYTES, allowed_paths=[], enable_monitoring=False,
-        mcp_server=False, ssr_mode=False, pwa=False, run_history=False, footer_links=[],
-        i18n=I18N, theme=theme(), css_paths=HERE / "page.css", head_paths=HERE / "page.head.html",
+        show_error=False, prevent_thread_lock=True, max_file_size=MAX_BYTES, allowed_paths=[],
+        enable_monitoring=False, mcp_server=False, ssr_mode=False, pwa=False, run_history=False,
+        footer_links=[], i18n=I18N, theme=theme(), css_paths=HERE / "page.css", head_paths=HERE / "page.head.html",
         app_kwargs={"middleware": [
             Middleware(TrustedHostMiddleware, allowed_hosts=[host, "localhost"]),
             Middleware(Guard)], "docs_url": None, "redoc_url": None, "openapi_url": None})
@@ -105,7 +105,7 @@ class Result(NamedTuple):
     overlay: gr.ImageSlider
     mask: gr.Image
     cutout: gr.Image
-    sky: PhotoInput
+    sky: gr.Image
     replaced: gr.Image
 
 
@@ -114,7 +114,7 @@ def theme() -> gr.themes.Base:
     return gr.themes.Default(
         primary_hue="sky", secondary_hue="sky", neutral_hue="slate", radius_size="lg",
         font=SYSTEM_FONTS, font_mono=["ui-monospace", "monospace"],
-    ).set(block_shadow="none", block_label_background_fill="transparent",
+    ).set(block_shadow="none", block_label_background_fill="*background_fill_primary",
           block_border_width="1px", body_background_fill="#f6f8fa",
           body_background_fill_dark="#0d1117")
 
@@ -129,17 +129,16 @@ def _result() -> Result:
         for key in ("mask", "cutout", "replaced"):
             with gr.Tab(I18N(key)):
                 if key == "replaced":
-                    sky = PhotoInput(label=I18N("sky"), sources=["upload", "clipboard"],
-                                     buttons=[], height=130, elem_id="sky",
-                                     placeholder=I18N("drop_sky"))
+                    sky = photo_input(label=I18N("sky"), sources=["upload", "clipboard"],
+                                      height=130, elem_id="sky", placeholder=I18N("drop_sky"))
                 pictures.append(gr.Image(show_label=False, interactive=False, height=440,
                                          buttons=["download", "fullscreen"], elem_id=key))
     mask, cutout, replaced = pictures
     return Result(line, overlay, mask, cutout, sky, replaced)
 
 
-def _compare(photo: PhotoInput, language: gr.Radio, work: Workspace,
-             ) -> tuple[gr.Dropdown, gr.Dropdown, gr.Markdown]:
+def _compare(photo: gr.Image, language: gr.Radio, work: Workspace,
+             ) -> list[gr.Dropdown]:
     gr.Markdown(I18N("compare_hint"), elem_classes="hint")
     with gr.Row():
         pickers = [gr.Dropdown([], label=I18N(key), elem_id=key, filterable=False)
@@ -153,42 +152,43 @@ def _compare(photo: PhotoInput, language: gr.Radio, work: Workspace,
 
     def compare(taken: actions.Photo | None, one: str | None, two: str | None, language: str,
                 ) -> Any:
-        _refuse_nothing(taken, "no_photo", language)
+        taken = _given(taken, "no_photo", language)
         one, two = (_model(work, uri, language) for uri in (one, two))
         return actions.compare(taken, (one, two), work.root, _folder(work), language)
 
     button.click(_guarded(compare), [photo, *pickers, language], [*pictures, words], **WORK)
-    return (*pickers, words)
+    return pickers
 
 
-def _correct(photo: PhotoInput, picked: gr.Dropdown, language: gr.Radio, work: Workspace,
-             ) -> Strokes:
+def _correct(photo: gr.Image, picked: gr.Dropdown, language: gr.Radio, work: Workspace,
+             ) -> gr.ImageEditor:
     gr.Markdown(I18N("correct_hint"), elem_classes="hint")
-    brushes = ["#%02x%02x%02x" % colour for colour in (actions.SKY_BRUSH, actions.NO_SKY_BRUSH)]
-    canvas = Strokes(show_label=False, sources=[], transforms=[], layers=False, format="png",
+    brushes: list[str | tuple[str, float]] = [
+        f"#{red:02x}{green:02x}{blue:02x}"
+        for red, green, blue in (actions.SKY_BRUSH, actions.NO_SKY_BRUSH)]
+    canvas = strokes(show_label=False, buttons=["fullscreen"], height=520, elem_id="canvas",
                      brush=gr.Brush(default_size=24, colors=brushes, color_mode="fixed"),
-                     eraser=gr.Eraser(default_size=24), buttons=["fullscreen"],
-                     canvas_size=(800, 600), height=520, elem_id="canvas")
-    canvas.blob_storage = Newest()
+                     eraser=gr.Eraser(default_size=24))
     button = gr.Button(I18N("save"), variant="primary", elem_id="save")
     line = gr.Markdown(elem_id="saved")
     mask = gr.Image(label=I18N("saved_mask"), interactive=False, height=220, visible=False,
                     buttons=["download"], elem_id="saved-mask")
 
-    def save(taken: actions.Photo | None, uri: str | None, layers: list[bytes], language: str) -> Any:
-        _refuse_nothing(taken, "no_mask", language)
+    def save(taken: actions.Photo | None, uri: str | None, layers: list[bytes], language: str,
+             ) -> Any:
+        taken = _given(taken, "no_mask", language)
         uri = _model(work, uri, language)
         name, saved = actions.save(taken, uri, layers, work.root, language)
         path = actions.write(saved, _folder(work), f"{name}-mask.png")
         return (say("saved", language, name=name, count=len(inbox.entries(work.root))),
-                gr.Image(path, visible=True))
+                gr.Image(str(path), visible=True))
 
     button.click(_guarded(save), [photo, picked, canvas, language], [line, mask], **WORK)
     return canvas
 
 
-def _hang(work: Workspace, photo: PhotoInput, picked: gr.Dropdown, language: gr.Radio,
-          result: Result, tabs: gr.Tabs, canvas: Strokes) -> None:
+def _hang(work: Workspace, photo: gr.Image, picked: gr.Dropdown, language: gr.Radio,
+          result: Result, tabs: gr.Tabs, canvas: gr.ImageEditor) -> None:
     """What happens when photograph, model, sky or tab change."""
     to_paint, painted, tab = gr.State(), gr.State(), gr.State(0)
 
@@ -214,7 +214,7 @@ def _hang(work: Workspace, photo: PhotoInput, picked: gr.Dropdown, language: gr.
                 language: str) -> Any:
         if sky is None:
             return None
-        _refuse_nothing(taken, "no_photo", language)
+        taken = _given(taken, "no_photo", language)
         found = actions.find(taken, _model(work, uri, language), work.root, language)
         return actions.with_sky(found, sky, _folder(work), Path(taken.name).stem[:40], language)
 
@@ -249,7 +249,8 @@ def _look(work: Workspace, chosen: str | None, one: str | None, two: str | None,
     other = next((uri for uri in uris if "@" not in uri and uri != _fixed(work, default)), default)
     kept = [value if value in uris else fallback
             for value, fallback in ((chosen, default), (one, default), (two, other))]
-    pickers = [gr.Dropdown([tuple(choice) for choice in there], value=value) for value in kept]
+    pickers = [gr.Dropdown([(choice.label, choice.uri) for choice in there], value=value)
+               for value in kept]
     table = actions.registry_table(work.root, work.model, language)
     return *pickers, table if there else "", gr.Markdown(table, visible=not there)
 
@@ -270,13 +271,14 @@ def _model(work: Workspace, uri: str | None, language: str) -> str:
     if uri:
         return uri
     there = actions.choices(work.root, work.model)
-    _refuse_nothing(there, "no_model", language)
-    return there[0].uri
+    return _given(there, "no_model", language)[0].uri
 
 
-def _refuse_nothing(value: Any, key: str, language: str) -> None:
+def _given(value: T | None, key: str, language: str) -> T:
+    """A value that is there; without it, the text says what is missing."""
     if not value:
         raise UserError(say(key, language))
+    return value
 
 
 def _guarded(action: Callable[..., Any]) -> Callable[..., Any]:

@@ -50,7 +50,8 @@ TEXTS = {
                       "**还没有注册任何模型。** 请在本工作区运行 `dvc repro` 训练一个模型，"
                       "然后在“模型库”页点击“刷新”。"),
     "no_model": Text("No model is registered yet: run dvc repro, then press Look again on the tab "
-                     "Models.", "还没有注册任何模型：请运行 dvc repro，然后在“模型库”页点击“刷新”。"),
+                     "Models.",
+                     "还没有注册任何模型：请运行 dvc repro，然后在“模型库”页点击“刷新”。"),
     "no_photo": Text("Choose a photograph first.", "请先选择一张照片。"),
     "no_mask": Text("Choose a photograph first; its mask can be corrected here then.",
                     "请先选择一张照片，然后才能在这里修正掩膜。"),
