@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import io
 import platform
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -107,9 +108,15 @@ def choices(root: Path, model: str) -> list[Choice]:
 
 def resolve(uri: str, root: Path) -> tuple[str, str]:
     """The version that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` is at this moment, and
-    its own URI; a version that does not exist is found out when it is opened."""
+    its own URI; a version that does not exist is found out when it is opened.
+
+    Raises:
+        UserError: another kind of name, such as a file's; it may come from any client.
+    """
     from skyseg import connection, registry
 
+    if not re.fullmatch(r"models:/[^/@]+(@[^/@]+|/\d+)", str(uri)):
+        raise UserError(f"{uri}: not a registered model")
     name, at, alias = uri.removeprefix("models:/").partition("@")
     if not at:
         return name.partition("/")[2], uri

@@ -39,6 +39,17 @@ def photo_input(**options: Any) -> gr.Image:
     return image
 
 
+def picker(**options: Any) -> gr.Dropdown:
+    """A list of models that gives what was picked, or None.
+
+    Gradio checks that against the choices it sent last, and has none after a restart, with the page
+    still open; ``actions.resolve`` asks the registry.
+    """
+    dropdown = gr.Dropdown([], filterable=False, **options)
+    dropdown.preprocess = lambda payload: payload  # type: ignore[method-assign]
+    return dropdown
+
+
 def strokes(**options: Any) -> gr.ImageEditor:
     """A canvas that gives its event the painted layers: image files as bytes."""
     def preprocess(payload: EditorData | None) -> list[bytes]:

@@ -14,7 +14,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from skyseg import inbox
 from skyseg.app import actions
-from skyseg.app.components import photo_input, strokes
+from skyseg.app.components import photo_input, picker, strokes
 from skyseg.app.guard import Guard
 from skyseg.app.texts import LANGUAGES, TEXTS, say
 from skyseg.errors import UserError
@@ -23,6 +23,7 @@ from skyseg.uploads import MAX_BYTES
 T = TypeVar("T")
 HERE = Path(__file__).parent
 WAITING = 16  # events in the queue; more are told to come back
+SESSIONS = 100  # open pages that the server remembers
 FORGOTTEN = (600, 3600)  # every 10 minutes, uploads and results older than an hour
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "PingFang SC",
                 "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
@@ -54,7 +55,7 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
             with gr.Column(scale=2, min_width=300):
                 photo = photo_input(label=t("photo"), sources=["upload", "webcam", "clipboard"],
                                     height=260, elem_id="photo", placeholder=t("drop_photo"))
-                picked = gr.Dropdown([], label=t("model"), elem_id="model", filterable=False)
+                picked = picker(label=t("model"), elem_id="model")
             with gr.Column(scale=5, min_width=300), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab(t("result"), id="result"):
                     result = _result()
@@ -87,8 +88,9 @@ def start(demo: gr.Blocks, host: str, port: int) -> None:
     demo.launch(
         server_name=host, server_port=port, share=False, quiet=True, inbrowser=False,
         show_error=False, prevent_thread_lock=True, max_file_size=MAX_BYTES, allowed_paths=[],
-        enable_monitoring=False, mcp_server=False, ssr_mode=False, pwa=False, run_history=False,
-        footer_links=[], i18n=I18N, theme=theme(), css_paths=HERE / "page.css", head_paths=HERE / "page.head.html",
+        state_session_capacity=SESSIONS, enable_monitoring=False, mcp_server=False, ssr_mode=False, pwa=False, run_history=False,
+        footer_links=[], i18n=I18N, theme=theme(), css_paths=HERE / "page.css",
+        head_paths=HERE / "page.head.html",
         app_kwargs={"middleware": [
             Middleware(TrustedHostMiddleware, allowed_hosts=[host, "localhost"]),
             Middleware(Guard)], "docs_url": None, "redoc_url": None, "openapi_url": None})
@@ -141,8 +143,7 @@ def _compare(photo: gr.Image, language: gr.Radio, work: Workspace,
              ) -> list[gr.Dropdown]:
     gr.Markdown(I18N("compare_hint"), elem_classes="hint")
     with gr.Row():
-        pickers = [gr.Dropdown([], label=I18N(key), elem_id=key, filterable=False)
-                   for key in ("first", "second")]
+        pickers = [picker(label=I18N(key), elem_id=key) for key in ("first", "second")]
     button = gr.Button(I18N("compare"), variant="primary", elem_id="do-compare")
     with gr.Row():
         pictures = [gr.Image(show_label=False, interactive=False, height=300,
