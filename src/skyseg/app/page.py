@@ -88,7 +88,8 @@ def start(demo: gr.Blocks, host: str, port: int) -> None:
     demo.launch(
         server_name=host, server_port=port, share=False, quiet=True, inbrowser=False,
         show_error=False, prevent_thread_lock=True, max_file_size=MAX_BYTES, allowed_paths=[],
-        state_session_capacity=SESSIONS, enable_monitoring=False, mcp_server=False, ssr_mode=False, pwa=False, run_history=False,
+        state_session_capacity=SESSIONS, enable_monitoring=False, mcp_server=False,
+        ssr_mode=False, pwa=False, run_history=False,
         footer_links=[], i18n=I18N, theme=theme(), css_paths=HERE / "page.css",
         head_paths=HERE / "page.head.html",
         app_kwargs={"middleware": [
