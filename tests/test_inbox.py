@@ -142,7 +142,7 @@ def test_accepting_into_nothing_begins_a_data_set(workspace):
 
 def test_another_format_is_refused(workspace):
     name = put(workspace)
-    with pytest.raises(UserError, match="data.format is camvid"):
+    with pytest.raises(UserError, match=r"data\.format is camvid"):
         inbox.accept(workspace, [name], DataParams(format="camvid", foreground=[0]))
     assert len(inbox.entries(workspace)) == 1
 

@@ -25,14 +25,14 @@ def test_a_photograph_is_decoded():
 
 def test_too_many_bytes(monkeypatch):
     monkeypatch.setattr(uploads, "MAX_BYTES", 2**20)
-    with pytest.raises(UserError, match="^a: 2 MiB; at most 1 MiB$"):
+    with pytest.raises(UserError, match=r"^a: 2 MiB; at most 1 MiB$"):
         decode_upload(bytes(2 * 2**20), "a")
 
 
 def test_too_many_pixels_are_refused_undecoded(monkeypatch):
     monkeypatch.setattr(uploads, "MAX_PIXELS", 48 * 40 - 1)
     monkeypatch.setattr(uploads, "decode_image", None)  # not reached
-    with pytest.raises(UserError, match="^a.png: 48x40 pixels"):
+    with pytest.raises(UserError, match=r"^a\.png: 48x40 pixels"):
         decode_upload(png(photograph(1)), "a.png")
 
 

@@ -30,6 +30,8 @@ def registered(tmp_path_factory: pytest.TempPathFactory, template_database: Path
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
             os.environ.pop(name, None)
         connection.connect(root)
+        mlflow.set_experiment(experiment_id=mlflow.create_experiment(
+            "skyseg", artifact_location=(root / "mlartifacts").as_uri()))
         for seed, iou in ((0, 0.9), (1, 0.8)):
             card = make_model(root, seed)
             with mlflow.start_run() as run:

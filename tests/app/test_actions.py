@@ -2,14 +2,13 @@
 
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from skyseg import connection, inbox
+from skyseg import inbox
 from skyseg.app import actions
 from skyseg.app.actions import Photo
 from skyseg.checkpoint import card_path
@@ -36,18 +35,6 @@ def strokes(size, **boxes):
     buffer = io.BytesIO()
     layer.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def test_choices_name_the_champion_first(registered):
-    assert [tuple(choice) for choice in actions.choices(registered, "skyseg")] == [
-        ("champion (version 1)", CHAMPION), ("challenger (version 2)", "models:/skyseg@challenger"),
-        ("version 2", SECOND), ("version 1", "models:/skyseg/1")]
-
-
-def test_nothing_registered_is_said(store):
-    assert actions.choices(store, "skyseg") == []
-    assert "dvc repro" in actions.registry_table(store, "skyseg", "en")
-    assert "dvc repro" in actions.registry_table(store, "skyseg", "zh")
 
 
 def test_a_result_is_what_the_predictor_finds(registered, photo):
@@ -124,8 +111,9 @@ def test_an_animation_is_told_and_its_first_picture_taken(registered, tmp_path):
     photo = Photo(tmp_path / "a.gif", "a.gif")
     assert actions.animated(photo)
     assert not actions.animated(Photo(tmp_path / "nothing", "x"))
-    first = np.asarray(frames[0].convert("P").convert("RGB")).astype(int)
-    assert np.abs(actions.read(photo, "en") - first).mean() < 8
+    taken = actions.read(photo, "en").astype(int)
+    differences = [np.abs(taken - photograph(seed)).mean() for seed in (1, 2)]
+    assert differences[0] < differences[1] / 2  # 256 colours, dithered
 
 
 def test_two_models_with_their_scores(registered, photo, tmp_path):
@@ -138,13 +126,6 @@ def test_two_models_with_their_scores(registered, photo, tmp_path):
     assert f"**{(masks[0] == masks[1]).mean():.1%}**" in words
     with pytest.raises(UserError, match="Both are version 1"):
         actions.compare(photo, (CHAMPION, "models:/skyseg/1"), registered, tmp_path, "en")
-
-
-def test_the_registry_as_a_table(registered):
-    head, _, newest, oldest = actions.registry_table(registered, "skyseg", "en").splitlines()
-    assert head.startswith("| Version | Aliases | IoU |")
-    assert newest.startswith("| 2 | `challenger` | 0.800 | 0.880 | 0.950 | test | u2netp |")
-    assert oldest.startswith("| 1 | `champion` | 0.900 |")
 
 
 def test_strokes_change_what_they_cover_at_the_photographs_own_size():
@@ -163,9 +144,10 @@ def test_strokes_change_what_they_cover_at_the_photographs_own_size():
     np.testing.assert_array_equal(actions.corrected(mask, []), mask)
 
 
-def test_strokes_of_a_bomb_are_refused():
-    with pytest.raises(UserError, match="strokes of 20000x20000"):
-        actions.corrected(np.zeros((2, 2), np.uint8), [strokes((20000, 20000))])
+@pytest.mark.parametrize("layer", [b"", b"words", strokes((3000, 3000)), strokes((9, 9))[:40]])
+def test_strokes_that_are_none(layer):
+    with pytest.raises(UserError, match="the strokes cannot be read"):
+        actions.corrected(np.zeros((2, 2), np.uint8), [layer])
 
 
 def test_a_saved_correction(registered, photo):
@@ -186,11 +168,3 @@ def test_a_saved_correction(registered, photo):
         "model": "skyseg", "version": "1", "fingerprint": card["fingerprint"],
         "threshold": card["threshold"], "photo": "beach.png", "created": 0, "sha256": 0,
         "corrected": int((found != mask).sum()), "pixels": 90 * 60}
-
-
-def test_a_registry_that_is_gone_is_one_line(registered, photo, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match="does not answer"):
-        actions.choices(Path(), "skyseg")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    connection.connect(registered)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import io
 import platform
-import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from skyseg import inbox
+from skyseg.app.catalogue import model_name, resolve, score_table
 from skyseg.app.texts import say
 from skyseg.errors import UserError
 from skyseg.uploads import decode_upload
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 LOADED = 3  # models kept in memory
 SHOWN = 1600  # longest side of a picture that is only looked at; pixels
 EDITED = 1024  # longest side of the picture that is painted on; pixels
-SCORES = ("iou", "iou_image", "f_max", "boundary_f", "mae")  # compared; the tags have more
-TABLE = ("iou", "iou_image", "f_max")  # listed
 
 SKY_BRUSH = (220, 38, 127)  # pictures.FOREGROUND: the overlay's tint
 NO_SKY_BRUSH = (240, 228, 66)  # pictures.MISS
@@ -46,13 +44,6 @@ class Photo(NamedTuple):
     path: Path
     name: str
     """What the user calls it."""
-
-
-class Choice(NamedTuple):
-    """A model that can be picked."""
-
-    label: str
-    uri: str
 
 
 class Found(NamedTuple):
@@ -87,44 +78,6 @@ def animated(photo: Photo) -> bool:
     with suppress(Exception), Image.open(photo.path) as image:  # read explains what is broken
         return getattr(image, "n_frames", 1) > 1
     return False
-
-
-def choices(root: Path, model: str) -> list[Choice]:
-    """Aliases first, champion before all; then every version, newest first."""
-    from skyseg import connection, registry
-
-    connection.connect(root)
-    with connection.store_errors():
-        known, rows = registry.aliases(model), registry.versions(model)
-    there = {row["version"] for row in rows}
-    order = (registry.CHAMPION, registry.CHALLENGER, registry.PREVIOUS)
-    aliases = sorted((alias for alias in known if known[alias] in there),
-                     key=lambda alias: (order.index(alias) if alias in order else 9, alias))
-    return [*(Choice(f"{alias} (version {known[alias]})", f"models:/{model}@{alias}")
-              for alias in aliases),
-            *(Choice(f"version {row['version']}", f"models:/{model}/{row['version']}")
-              for row in rows)]
-
-
-def resolve(uri: str, root: Path) -> tuple[str, str]:
-    """The version that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` is at this moment, and
-    its own URI; a version that does not exist is found out when it is opened.
-
-    Raises:
-        UserError: another kind of name, such as a file's; it may come from any client.
-    """
-    from skyseg import connection, registry
-
-    if not re.fullmatch(r"models:/[^/@]+(@[^/@]+|/\d+)", str(uri)):
-        raise UserError(f"{uri}: not a registered model")
-    name, at, alias = uri.removeprefix("models:/").partition("@")
-    if not at:
-        return name.partition("/")[2], uri
-    connection.connect(root)
-    with connection.store_errors():
-        version = registry.aliases(name).get(alias)
-    # Opened under the alias, the registry's answer says which aliases there are.
-    return (version, f"models:/{name}/{version}") if version else ("", uri)
 
 
 @lru_cache(maxsize=LOADED)
@@ -219,51 +172,6 @@ def compare(photo: Photo, uris: tuple[str, str], root: Path, folder: Path, langu
     return paths[0], paths[1], f"{agreement}\n\n{score_table(uris, versions, language)}"
 
 
-def score_table(uris: tuple[str, str], versions: list[str], language: str) -> str:
-    """The registered scores of two versions as Markdown, the better of each in bold."""
-    from skyseg import connection, registry
-    from skyseg.metrics import METRICS
-
-    name = uris[0].removeprefix("models:/").partition("@")[0].partition("/")[0]
-    with connection.store_errors():
-        tags = [registry.tags(name, version) for version in versions]
-    figures = [registry.scores(recorded) for recorded in tags]
-    lines = [f"| {say('score', language)} | " + " | ".join(
-        say("version", language, version=version) for version in versions) + " |", "|---|--:|--:|"]
-    for metric in SCORES:
-        if all(metric in one for one in figures):
-            pair = [one[metric] for one in figures]
-            best = (min if METRICS[metric].lower_is_better else max)(pair)
-            cells = [f"**{value:.3f}**" if value == best != min(pair) + max(pair) - best
-                     else f"{value:.3f}" for value in pair]
-            note = f" ({say('lower', language)})" if METRICS[metric].lower_is_better else ""
-            lines.append(f"| {say(metric, language)}{note} | {cells[0]} | {cells[1]} |")
-    if tags[0].get("test_data") != tags[1].get("test_data"):
-        lines += ["", say("other_data", language)]
-    return "\n".join(lines)
-
-
-def registry_table(root: Path, model: str, language: str) -> str:
-    """Versions, aliases and scores as Markdown; what to do where there is none."""
-    from skyseg import connection, registry
-
-    connection.connect(root)
-    with connection.store_errors():
-        rows = registry.versions(model)
-    if not rows:
-        return say("no_models", language)
-    head = [say(key, language) for key in ("col_version", "col_aliases", *TABLE, "col_split",
-                                           "col_variant", "col_created")]
-    lines = [head, ["---"] * len(head)]
-    for row in rows:
-        aliases = " ".join(f"`{alias}`" for alias in row["aliases"])
-        figures = ["" if row[name] is None else f"{row[name]:.3f}"
-                   for name in TABLE]
-        lines.append([row["version"], aliases, *figures, row["split"] or "", row["variant"] or "",
-                      row["created"][:16].replace("T", " ")])
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
 def corrected(mask: Picture, layers: list[bytes]) -> Picture:
     """A mask with brush strokes on it.
 
@@ -273,19 +181,29 @@ def corrected(mask: Picture, layers: list[bytes]) -> Picture:
 
     Returns:
         uint8 [H, W], 0 or 255: changed where a stroke covers at least half a pixel.
+
+    Raises:
+        UserError: a layer is no image, or larger than any canvas.
     """
     result = mask.copy()
     for layer in layers:
-        with Image.open(io.BytesIO(layer)) as image:
-            if image.width * image.height > 4 * EDITED**2:
-                raise UserError(f"strokes of {image.width}x{image.height} pixels")
-            strokes = image.convert("RGBA").resize(mask.shape[::-1], Image.Resampling.BILINEAR)
-        colours = np.asarray(strokes)
+        colours = _strokes(layer, (mask.shape[1], mask.shape[0]))
         painted = colours[..., 3] >= 128
         # Green tells the brushes apart with much to spare, whatever the canvas made of them.
         green = (SKY_BRUSH[1] + NO_SKY_BRUSH[1]) / 2
         result[painted] = np.where(colours[painted][:, 1] < green, 255, 0)
     return result
+
+
+def _strokes(layer: bytes, size: tuple[int, int]) -> Picture:
+    """A layer as uint8 [height, width, 4], enlarged to (width, height)."""
+    try:
+        with Image.open(io.BytesIO(layer)) as image:
+            if image.width * image.height > 4 * EDITED**2:
+                raise ValueError(f"{image.width}x{image.height} pixels")
+            return np.asarray(image.convert("RGBA").resize(size, Image.Resampling.BILINEAR))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"the strokes cannot be read ({error}); paint them again") from None
 
 
 def save(photo: Photo, uri: str, layers: list[bytes], root: Path, language: str,
@@ -299,7 +217,7 @@ def save(photo: Photo, uri: str, layers: list[bytes], root: Path, language: str,
 
     found = find(photo, uri, root, language)
     mask = corrected(found.mask, layers)
-    name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
+    name = model_name(uri)
     provenance: dict[str, Any] = {
         "model": name, "version": found.version,
         "fingerprint": registry.tags(name, found.version).get("fingerprint"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,14 +14,15 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from skyseg import inbox
-from skyseg.app import actions
-from skyseg.app.components import photo_input, picker, strokes
+from skyseg.app import actions, catalogue
+from skyseg.app.components import Newest, layers, uploaded
 from skyseg.app.guard import Guard
 from skyseg.app.texts import LANGUAGES, TEXTS, say
 from skyseg.errors import UserError
 from skyseg.uploads import MAX_BYTES
 
 T = TypeVar("T")
+File = dict[str, Any] | None  # as a client sends it
 HERE = Path(__file__).parent
 WAITING = 16  # events in the queue; more are told to come back
 SESSIONS = 100  # open pages that the server remembers
@@ -53,9 +55,8 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
         notice = gr.Markdown(visible=False, elem_id="notice")
         with gr.Row(elem_id="body", equal_height=False):
             with gr.Column(scale=2, min_width=300):
-                photo = photo_input(label=t("photo"), sources=["upload", "webcam", "clipboard"],
-                                    height=260, elem_id="photo", placeholder=t("drop_photo"))
-                picked = picker(label=t("model"), elem_id="model")
+                photo = _upload("photo", "drop_photo", ["upload", "webcam", "clipboard"], height=260)
+                picked = gr.Dropdown([], label=t("model"), elem_id="model", filterable=False)
             with gr.Column(scale=5, min_width=300), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab(t("result"), id="result"):
                     result = _result()
@@ -72,7 +73,8 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
         looked = {"fn": _guarded(lambda chosen, one, two, words: _look(work, chosen, one, two,
                                                                         words)),
                   "inputs": [picked, first, second, language],
-                  "outputs": [picked, first, second, table, notice], **PRIVATE}
+                  "outputs": [picked, first, second, table, notice], "preprocess": False,
+                  **PRIVATE}
         demo.load(None, None, language, js="() => skysegLanguage()", **PRIVATE).then(**looked)
         language.input(None, language, None, js="code => skysegLanguage(code)",
                        **PRIVATE).then(**looked)
@@ -100,7 +102,9 @@ def start(demo: gr.Blocks, host: str, port: int) -> None:
 PAINTING = 2  # index of the tab with the canvas
 # No name under which a program could call an event; and one at a time, since each wants all cores.
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-WORK: dict[str, Any] = PRIVATE | {"concurrency_id": "model", "concurrency_limit": 1}
+QUIET: dict[str, Any] = PRIVATE | {"show_progress": "hidden"}
+WORK: dict[str, Any] = PRIVATE | {"preprocess": False, "concurrency_id": "model",
+                                  "concurrency_limit": 1}
 
 
 class Result(NamedTuple):
@@ -132,19 +136,25 @@ def _result() -> Result:
         for key in ("mask", "cutout", "replaced"):
             with gr.Tab(I18N(key)):
                 if key == "replaced":
-                    sky = photo_input(label=I18N("sky"), sources=["upload", "clipboard"],
-                                      height=130, elem_id="sky", placeholder=I18N("drop_sky"))
+                    sky = _upload("sky", "drop_sky", ["upload", "clipboard"], height=130)
                 pictures.append(gr.Image(show_label=False, interactive=False, height=440,
                                          buttons=["download", "fullscreen"], elem_id=key))
     mask, cutout, replaced = pictures
     return Result(line, overlay, mask, cutout, sky, replaced)
 
 
+def _upload(key: str, hint: str, sources: list[Any], height: int) -> gr.Image:
+    # Our own placeholder: Gradio's words stay in the language that the page was opened in.
+    return gr.Image(label=I18N(key), sources=sources, buttons=[], height=height, elem_id=key,
+                    placeholder=I18N(hint))  # type: ignore[arg-type]
+
+
 def _compare(photo: gr.Image, language: gr.Radio, work: Workspace,
              ) -> list[gr.Dropdown]:
     gr.Markdown(I18N("compare_hint"), elem_classes="hint")
     with gr.Row():
-        pickers = [picker(label=I18N(key), elem_id=key) for key in ("first", "second")]
+        pickers = [gr.Dropdown([], label=I18N(key), elem_id=key, filterable=False)
+                   for key in ("first", "second")]
     button = gr.Button(I18N("compare"), variant="primary", elem_id="do-compare")
     with gr.Row():
         pictures = [gr.Image(show_label=False, interactive=False, height=300,
@@ -152,9 +162,8 @@ def _compare(photo: gr.Image, language: gr.Radio, work: Workspace,
                     for _ in range(2)]
     words = gr.Markdown(elem_id="versus")
 
-    def compare(taken: actions.Photo | None, one: str | None, two: str | None, language: str,
-                ) -> Any:
-        taken = _given(taken, "no_photo", language)
+    def compare(upload: File, one: str | None, two: str | None, language: str) -> Any:
+        taken = _given(uploaded(upload), "no_photo", language)
         one, two = (_model(work, uri, language) for uri in (one, two))
         return actions.compare(taken, (one, two), work.root, _folder(work), language)
 
@@ -168,19 +177,21 @@ def _correct(photo: gr.Image, picked: gr.Dropdown, language: gr.Radio, work: Wor
     brushes: list[str | tuple[str, float]] = [
         f"#{red:02x}{green:02x}{blue:02x}"
         for red, green, blue in (actions.SKY_BRUSH, actions.NO_SKY_BRUSH)]
-    canvas = strokes(show_label=False, buttons=["fullscreen"], height=520, elem_id="canvas",
-                     brush=gr.Brush(default_size=24, colors=brushes, color_mode="fixed"),
-                     eraser=gr.Eraser(default_size=24))
+    canvas = gr.ImageEditor(show_label=False, sources=[], transforms=[], layers=False, format="png",
+                            buttons=["fullscreen"], height=520, elem_id="canvas",
+                            brush=gr.Brush(default_size=24, colors=brushes, color_mode="fixed"),
+                            eraser=gr.Eraser(default_size=24))
+    canvas.blob_storage = Newest()
     button = gr.Button(I18N("save"), variant="primary", elem_id="save")
     line = gr.Markdown(elem_id="saved")
     mask = gr.Image(label=I18N("saved_mask"), interactive=False, height=220, visible=False,
                     buttons=["download"], elem_id="saved-mask")
 
-    def save(taken: actions.Photo | None, uri: str | None, layers: list[bytes], language: str,
-             ) -> Any:
-        taken = _given(taken, "no_mask", language)
+    def save(upload: File, uri: str | None, drawing: File, language: str) -> Any:
+        taken = _given(uploaded(upload), "no_mask", language)
+        strokes = layers(drawing, canvas.blob_storage)
         uri = _model(work, uri, language)
-        name, saved = actions.save(taken, uri, layers, work.root, language)
+        name, saved = actions.save(taken, uri, strokes, work.root, language)
         path = actions.write(saved, _folder(work), f"{name}-mask.png")
         return (say("saved", language, name=name, count=len(inbox.entries(work.root))),
                 gr.Image(str(path), visible=True))
@@ -194,8 +205,8 @@ def _hang(work: Workspace, photo: gr.Image, picked: gr.Dropdown, language: gr.Ra
     """What happens when photograph, model, sky or tab change."""
     to_paint, painted, tab = gr.State(), gr.State(), gr.State(0)
 
-    def segment(taken: actions.Photo | None, uri: str | None, sky: actions.Photo | None,
-                language: str) -> Iterator[Any]:
+    def segment(upload: File, uri: str | None, sky_upload: File, language: str) -> Iterator[Any]:
+        taken, sky = uploaded(upload), uploaded(sky_upload)
         if taken is None:
             yield say("hint", language), None, None, None, None, None
             return
@@ -205,37 +216,36 @@ def _hang(work: Workspace, photo: gr.Image, picked: gr.Dropdown, language: gr.Ra
         found = actions.find(taken, uri, work.root, language)
         folder, name = _folder(work), Path(taken.name).stem[:40]
         yield (actions.caption(found, language), actions.before_and_after(found, folder, name),
-               None, None, None, actions.to_paint_on(found, folder, name))
+               None, None, None, str(actions.to_paint_on(found, folder, name)))
         mask, cutout = actions.outputs_of(found, folder, name)
         yield gr.skip(), gr.skip(), mask, cutout, gr.skip(), gr.skip()
         if sky is not None:
             replaced = actions.with_sky(found, sky, folder, name, language)
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip(), replaced, gr.skip()
 
-    def replace(taken: actions.Photo | None, uri: str | None, sky: actions.Photo | None,
-                language: str) -> Any:
+    def replace(upload: File, uri: str | None, sky_upload: File, language: str) -> Any:
+        sky = uploaded(sky_upload)
         if sky is None:
             return None
-        taken = _given(taken, "no_photo", language)
+        taken = _given(uploaded(upload), "no_photo", language)
         found = actions.find(taken, _model(work, uri, language), work.root, language)
         return actions.with_sky(found, sky, _folder(work), Path(taken.name).stem[:40], language)
 
-    def paint(picture: Path | None, before: Path | None, tab: int) -> Any:
-        # A canvas that is given its picture while its tab is hidden stays empty; one that is given
-        # it again loses what was painted.
-        if tab != PAINTING or picture == before:
-            return gr.skip(), gr.skip()
-        return picture and {"background": str(picture), "layers": [], "composite": None}, picture
-
     inputs = [photo, picked, result.sky, language]
     outputs = [result.line, result.overlay, result.mask, result.cutout, result.replaced, to_paint]
-    painting = {"fn": paint, "inputs": [to_paint, painted, tab], "outputs": [canvas, painted],
-                "show_progress": "hidden", **PRIVATE}
     gr.on([photo.change, picked.input], _guarded(segment), inputs, outputs,
-          trigger_mode="always_last", show_progress_on=[result.line, result.overlay],
-          **WORK).then(**painting)
+          trigger_mode="always_last", show_progress_on=[result.line, result.overlay], **WORK)
     result.sky.change(_guarded(replace), inputs, result.replaced, **WORK)
-    tabs.select(_selected, None, tab, show_progress="hidden", **PRIVATE).then(**painting)
+
+    # A canvas that is given its picture while its tab is hidden stays empty, and one that is given
+    # it again loses what was painted: it gets each picture once, when it is seen. Never gr.skip():
+    # that makes Gradio build it anew, without the drawings that it holds.
+    seen = {"fn": lambda tab, new, before: new if tab == PAINTING else before,
+            "inputs": [tab, to_paint, painted], "outputs": painted, **QUIET}
+    tabs.select(_selected, None, tab, **QUIET).then(**seen)
+    to_paint.change(**seen)
+    painted.change(lambda picture: picture and {"background": picture, "layers": [],
+                                                "composite": None}, painted, canvas, **QUIET)
 
 
 def _selected(event: gr.SelectData) -> int:
@@ -245,7 +255,7 @@ def _selected(event: gr.SelectData) -> int:
 def _look(work: Workspace, chosen: str | None, one: str | None, two: str | None, language: str,
           ) -> tuple[Any, ...]:
     """The registry as it is now: three pickers, the table, and what to do if it is empty."""
-    there = actions.choices(work.root, work.model)
+    there = catalogue.choices(work.root, work.model)
     uris = [choice.uri for choice in there]
     default = uris[0] if uris else None
     other = next((uri for uri in uris if "@" not in uri and uri != _fixed(work, default)), default)
@@ -253,12 +263,12 @@ def _look(work: Workspace, chosen: str | None, one: str | None, two: str | None,
             for value, fallback in ((chosen, default), (one, default), (two, other))]
     pickers = [gr.Dropdown([(choice.label, choice.uri) for choice in there], value=value)
                for value in kept]
-    table = actions.registry_table(work.root, work.model, language)
+    table = catalogue.registry_table(work.root, work.model, language)
     return *pickers, table if there else "", gr.Markdown(table, visible=not there)
 
 
 def _fixed(work: Workspace, uri: str | None) -> str | None:
-    return actions.resolve(uri, work.root)[1] if uri else None
+    return catalogue.resolve(uri, work.root)[1] if uri else None
 
 
 def _folder(work: Workspace) -> Path:
@@ -272,7 +282,7 @@ def _model(work: Workspace, uri: str | None, language: str) -> str:
     """What is picked; the first there is while the page has not read the registry yet."""
     if uri:
         return uri
-    there = actions.choices(work.root, work.model)
+    there = catalogue.choices(work.root, work.model)
     return _given(there, "no_model", language)[0].uri
 
 
@@ -286,6 +296,8 @@ def _given(value: T | None, key: str, language: str) -> T:
 def _guarded(action: Callable[..., Any]) -> Callable[..., Any]:
     """What a user can mend is shown on the page; memory goes back after every answer."""
     def answer(*given: Any) -> Iterator[Any]:
+        if given[-1] not in LANGUAGES:  # the language comes last, everywhere
+            raise gr.Error("no such language", print_exception=False)
         try:
             answered = action(*given)
             if isinstance(answered, Iterator):
@@ -293,8 +305,8 @@ def _guarded(action: Callable[..., Any]) -> Callable[..., Any]:
             else:
                 yield answered
         except UserError as error:
-            title = say("problem", given[-1])  # the language comes last, everywhere
-            raise gr.Error(str(error), duration=12, title=title, print_exception=False) from None
+            raise gr.Error(html.escape(str(error)), duration=12, print_exception=False,
+                           title=say("problem", given[-1])) from None
         finally:
             actions.give_memory_back()
     return answer
