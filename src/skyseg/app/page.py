@@ -55,7 +55,8 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
         notice = gr.Markdown(visible=False, elem_id="notice")
         with gr.Row(elem_id="body", equal_height=False):
             with gr.Column(scale=2, min_width=300):
-                photo = _upload("photo", "drop_photo", ["upload", "webcam", "clipboard"], height=260)
+                photo = _upload("photo", "drop_photo", ["upload", "webcam", "clipboard"],
+                                height=260)
                 picked = gr.Dropdown([], label=t("model"), elem_id="model", filterable=False)
             with gr.Column(scale=5, min_width=300), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab(t("result"), id="result"):

@@ -23,6 +23,7 @@ def run(root: Path, model: str, port: int) -> None:
     Raises:
         UserError: Gradio is not installed.
     """
+    print(f"Starting; in some seconds on http://{HOST}:{port}", flush=True)
     files = tempfile.mkdtemp(prefix="skyseg-app-")
     # Read while Gradio is imported. The files are uploads and results, and end with the server.
     os.environ |= {"GRADIO_TEMP_DIR": files, "GRADIO_ANALYTICS_ENABLED": "False",
@@ -34,7 +35,7 @@ def run(root: Path, model: str, port: int) -> None:
             raise UserError(f"the page needs Gradio ({error}): pip install 'skyseg[app]'") from None
         demo = page.build(root.resolve(), model, Path(files))
         page.start(demo, HOST, port)
-        print(f"skyseg on http://{HOST}:{port}\nCtrl-C ends it.", flush=True)
+        print("Ready. Ctrl-C ends it.", flush=True)
         warm_up()  # while the user reaches for the browser
         demo.block_thread()
     finally:
