@@ -92,10 +92,7 @@ def entries(root: Path) -> list[Entry]:
     Raises:
         UserError: an entry that lacks a file, or whose provenance is no JSON.
     """
-    folder = root / FOLDER
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir()
-                   and not path.name.startswith(".")) if folder.is_dir() else []
-    return [_read(root, name) for name in names]
+    return [_read(root, name) for name in _names(root)]
 
 
 def accept(root: Path, names: Iterable[str], data: DataParams) -> list[Path]:
@@ -127,11 +124,19 @@ def accept(root: Path, names: Iterable[str], data: DataParams) -> list[Path]:
     return [_move(entry, folder, encoding, taken) for entry in waiting]
 
 
+def _names(root: Path) -> list[str]:
+    """Folders of the inbox; those that begin with a dot are being written."""
+    folder = root / FOLDER
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()
+                  and not path.name.startswith(".")) if folder.is_dir() else []
+
+
 def _read(root: Path, name: str) -> Entry:
+    there = _names(root)
+    if name not in there:
+        raise UserError(f"{name}: not in {root / FOLDER}/, which holds "
+                        f"{', '.join(there) or 'nothing'}")
     folder = root / FOLDER / name
-    if Path(name).name != name or not folder.is_dir():
-        there = ", ".join(path.name for path in (root / FOLDER).glob("[!.]*")) or "nothing"
-        raise UserError(f"{name}: not in {root / FOLDER}/, which holds {there}")
     photos, mask = list(folder.glob("photo.*")), folder / "mask.png"
     if len(photos) != 1 or not mask.is_file():
         raise UserError(f"{folder}/: should hold one photograph (photo.*) and mask.png; complete "
