@@ -129,7 +129,7 @@ def test_the_logged_model_holds_no_pickle_and_no_bytecode(store: Path):
     files = [path for path in (store / "mlartifacts" / "models").rglob("*") if path.is_file()]
     suffixes = {path.suffix for path in files}
     assert ".safetensors" in suffixes
-    assert suffixes <= {".py", ".safetensors", ".json", ".yaml", ".txt", ".html", ""}
+    assert suffixes <= {".py", ".safetensors", ".json", ".yaml", ".txt", ".html", ".css", ""}
     assert all(path.name == "MLmodel" for path in files if not path.suffix)
     assert not any(path.read_bytes()[:1] == b"\x80" for path in files)  # a pickle's first byte
 
@@ -225,7 +225,7 @@ def test_what_is_no_photograph_is_refused(model: served_model.SegmentationModel,
 def test_a_huge_picture_is_refused_before_it_is_unpacked(model: served_model.SegmentationModel,
                                                          monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(uploads, "MAX_PIXELS", 37 * 53 - 1)
-    monkeypatch.setattr(served_model, "decode_image",
+    monkeypatch.setattr(uploads, "decode_image",
                         lambda *_: pytest.fail("decoded all the same"))
     with pytest.raises(MlflowException, match="row 0: 53x37 pixels"):
         model.predict(None, pd.DataFrame({"image": [encoded()]}))
