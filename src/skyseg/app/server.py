@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def run(root: Path, model: str, port: int) -> None:
     Raises:
         UserError: Gradio is not installed.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: tidily
     print(f"Starting; in some seconds on http://{HOST}:{port}", flush=True)
     files = tempfile.mkdtemp(prefix="skyseg-app-")
     # Read while Gradio is imported. The files are uploads and results, and end with the server.
