@@ -81,7 +81,8 @@ def main(out: Path) -> None:
                 write_photographs(Path(folder) / "data", count, 480 * scale, 360 * scale)
                 found[axis][value] = measure(Path(folder), size)
                 print(axis, value, found[axis][value], flush=True)
-        write_text(out / "growth.json", json.dumps({"machine": machine(), **found}, indent=2) + "\n")
+        text = json.dumps({"machine": machine(), **found}, indent=2)
+        write_text(out / "growth.json", text + "\n")
         plot(found, out / "growth.png")
 
 

@@ -110,7 +110,7 @@ def product(side: int) -> Callable[[], dict[str, float]]:
 
 
 def arithmetic(variant: str) -> float:
-    """Floating-point operations of a training step an image: a forward pass, and twice that back."""
+    """Floating-point operations of a training step, an image: forward, and twice that back."""
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         build_model(variant)(torch.empty(1, 3, SIZE, SIZE))
     return 3.0 * counter.get_total_flops()

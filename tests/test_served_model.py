@@ -27,7 +27,7 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from mlflow_tools import METRICS, free_port, make_model, running
-from skyseg import registry, served_model, tracking
+from skyseg import registry, served_model, tracking, uploads
 from skyseg.checkpoint import read_weights, save_checkpoint
 from skyseg.data.images import read_image
 from skyseg.errors import UserError
@@ -140,7 +140,7 @@ def test_the_logged_model_holds_no_pickle_and_no_bytecode(store: Path):
     files = [path for path in (store / "mlartifacts" / "models").rglob("*") if path.is_file()]
     suffixes = {path.suffix for path in files}
     assert ".safetensors" in suffixes
-    assert suffixes <= {".py", ".safetensors", ".json", ".yaml", ".txt", ".html", ""}
+    assert suffixes <= {".py", ".safetensors", ".json", ".yaml", ".txt", ".html", ".css", ""}
     assert all(path.name == "MLmodel" for path in files if not path.suffix)
     assert not any(path.read_bytes()[:1] == b"\x80" for path in files)  # a pickle's first byte
 
@@ -221,7 +221,7 @@ def test_a_photograph_is_turned_upright(model: served_model.SegmentationModel):
     (encoded()[:60], "row 1"),
     ("text", "row 1: expected bytes (base64 in JSON), not str"),
     (None, "row 1: expected bytes (base64 in JSON), not NoneType"),
-    (b"\0" * (served_model.MAX_BYTES + 1), "row 1: 64 MiB; at most 64 MiB"),
+    (b"\0" * (uploads.MAX_BYTES + 1), "row 1: 64 MiB; at most 64 MiB"),
 ])
 def test_what_is_no_photograph_is_refused(model: served_model.SegmentationModel, data: Any,
                                           says: str):
@@ -235,8 +235,8 @@ def test_what_is_no_photograph_is_refused(model: served_model.SegmentationModel,
 
 def test_a_huge_picture_is_refused_before_it_is_unpacked(model: served_model.SegmentationModel,
                                                          monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(served_model, "MAX_PIXELS", 37 * 53 - 1)
-    monkeypatch.setattr(served_model, "decode_image",
+    monkeypatch.setattr(uploads, "MAX_PIXELS", 37 * 53 - 1)
+    monkeypatch.setattr(uploads, "decode_image",
                         lambda *_: pytest.fail("decoded all the same"))
     with pytest.raises(MlflowException, match="row 0: 53x37 pixels"):
         model.predict(None, pd.DataFrame({"image": [encoded()]}))

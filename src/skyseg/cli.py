@@ -232,14 +232,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")
     if uri.startswith("http"):
         print(f"MLflow is a server already: {uri}")
         return
-    with socket.socket() as probe:
-        # As the server will: a port in TIME_WAIT after the last one is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(f"port {port} cannot be used ({error.strerror}); stop what is using "
-                            f"it, or choose another: skyseg ui --port {port % 65535 + 1}") from None
+    _refuse_busy(port, "ui")
     from skyseg.params import load_params
 
     found = _experiment(uri, load_params().registry.experiment)
@@ -257,6 +250,79 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
         "--backend-store-uri", uri, "--workers", "1", "--uvicorn-opts", "--no-access-log",
         "--artifacts-destination", str(artifact_folder(uri) or "mlartifacts")], environment)
+
+
+@app.command(name="app")
+def web_page(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 7860,
+) -> None:
+    """Open the web page: find the sky in photographs, compare models, correct masks."""
+    from skyseg.params import load_params
+
+    name = load_params().registry.model
+    _refuse_busy(port, "app")
+    from skyseg.app import server
+
+    server.run(Path(), name, port)
+
+
+inbox_commands = typer.Typer(no_args_is_help=True)
+app.add_typer(inbox_commands, name="inbox", help="Masks corrected on the web page.")
+
+
+@inbox_commands.command(name="list")
+def list_inbox() -> None:
+    """List the corrected masks that wait for being accepted."""
+    from skyseg import inbox
+
+    waiting = inbox.entries(Path())
+    if not waiting:
+        print(f"{inbox.FOLDER}/ is empty; 'skyseg app' saves corrected masks there")
+        return
+    _print_table([{"name": entry.name, "model": entry.provenance.get("model"),
+                   "version": entry.provenance.get("version"),
+                   "corrected": _percent(entry.provenance),
+                   "created": entry.provenance.get("created") or ""} for entry in waiting])
+
+
+@inbox_commands.command(name="accept")
+def accept_inbox(
+    names: Annotated[list[str] | None, typer.Argument(help="As 'skyseg inbox list' says.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that wait.")] = False,
+) -> None:
+    """Move corrected masks and their photographs into data/, for the next 'dvc repro'."""
+    if bool(names) == everything:
+        raise UserError("name the entries to accept, or --all; 'skyseg inbox list' shows them")
+    from skyseg.params import load_params
+
+    settings = load_params().data
+    from skyseg import inbox
+
+    chosen = names or [entry.name for entry in inbox.entries(Path())]
+    if not chosen:
+        print(f"{inbox.FOLDER}/ is empty")
+        return
+    for photo in inbox.accept(Path(), chosen, settings):
+        print(photo)
+    print("Next: dvc add data && dvc repro")
+
+
+def _percent(provenance: dict[str, Any]) -> str:
+    pixels = provenance.get("pixels")
+    return f"{100 * provenance.get('corrected', 0) / pixels:.1f} %" if pixels else ""
+
+
+def _refuse_busy(port: int, command: str) -> None:
+    """Say before the seconds of imports that a port cannot be had."""
+    with socket.socket() as probe:
+        # As the server will: a port in TIME_WAIT after the last one is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(
+                f"port {port} cannot be used ({error.strerror}); stop what is using it, or choose "
+                f"another: skyseg {command} --port {port % 65535 + 1}") from None
 
 
 def _refuse_place(option: str, folder: Path | None) -> None:
@@ -283,7 +349,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         return f"{value:.4f}" if isinstance(value, float) else str(value or "-")
 
     shortened = [row | {"created": row["created"][:16].replace("T", " "),
-                        "git_commit": (row["git_commit"] or "")[:8]} for row in rows]
+                        **({"git_commit": (row["git_commit"] or "")[:8]}
+                           if "git_commit" in row else {})} for row in rows]
     cells = [list(rows[0]), *([text(value) for value in row.values()] for row in shortened)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from pathlib import Path
 import torch
 
 from skyseg.errors import UserError
+from skyseg.memory import keep_memory
 
 
 @dataclass(frozen=True)
@@ -65,31 +64,6 @@ def choose(device: str = "auto", precision: str = "auto") -> Hardware:
               else _cpu_multiplies_bfloat16())
     use_bf16 = precision == "bf16" or (precision == "auto" and native)
     return Hardware(torch.device(kind), torch.bfloat16 if use_bf16 else torch.float32)
-
-
-def keep_memory() -> None:
-    """Keep glibc from returning every large tensor to the kernel (Linux; elsewhere nothing).
-
-    A freed tensor above M_MMAP_THRESHOLD is unmapped, and the next one of its size is faulted in
-    page by page: a quarter of a CPU training step, and several times that on a busy virtual
-    machine. The price is a resident size that stays at its peak.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # malloc.h
-    mallopt(m_mmap_max, 0)
-    mallopt(m_trim_threshold, 2**31 - 1)
-    mallopt(m_top_pad, 64 << 20)
-
-
-def release_memory() -> None:
-    """Give the kernel back what ``keep_memory`` kept and nothing uses (Linux; elsewhere nothing).
-
-    For servers, after a request: it takes some 5 ms, and the next photograph is not slower for it.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _cpu_multiplies_bfloat16() -> bool:

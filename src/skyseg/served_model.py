@@ -8,7 +8,6 @@ and runs it wherever the model is loaded: ``mlflow models serve``, ``spark_udf``
 from __future__ import annotations
 
 import io
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,10 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 from PIL import Image
 
-from skyseg.data.images import decode_image
-from skyseg.device import release_memory
 from skyseg.errors import UserError
+from skyseg.memory import release_memory
 from skyseg.predictor import Predictor
-
-MAX_BYTES = 64 * 2**20
-MAX_PIXELS = 80_000_000  # some 1.2 GB while it is scored
+from skyseg.uploads import decode_upload
 
 
 class SegmentationModel(PythonModel):
@@ -60,20 +56,11 @@ class SegmentationModel(PythonModel):
 
 
 def _decode(name: str, data: object) -> Any:
-    """uint8 [H, W, 3] from bytes, looked at before they are unpacked."""
+    """uint8 [H, W, 3] from what a row holds."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise _refused(f"{name}: expected bytes (base64 in JSON), not {type(data).__name__}")
-    if len(data) > MAX_BYTES:
-        raise _refused(f"{name}: {len(data) / 2**20:.0f} MiB; at most {MAX_BYTES // 2**20} MiB")
-    width = height = 0
-    # What cannot even be opened is explained by decode_image.
-    with (suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError),
-          Image.open(io.BytesIO(data)) as image):
-        width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _refused(f"{name}: {width}x{height} pixels; at most {MAX_PIXELS // 10**6} million")
     try:
-        return decode_image(bytes(data), name).pixels
+        return decode_upload(bytes(data), name)
     except UserError as error:
         raise _refused(str(error)) from None
 

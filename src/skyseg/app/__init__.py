@@ -1,0 +1,1 @@
+"""The web page: find the sky in a photograph, compare models, correct masks."""

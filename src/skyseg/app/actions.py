@@ -1,0 +1,236 @@
+"""What the page's buttons do, without the page: files and arrays in, files and words out.
+
+Everything heavy is imported where it is used, so that the page is up before PyTorch and MLflow are.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from skyseg import inbox
+from skyseg.app.catalogue import model_name, resolve, score_table
+from skyseg.app.texts import say
+from skyseg.errors import UserError
+from skyseg.uploads import decode_upload
+
+if TYPE_CHECKING:
+    from skyseg.models import Opened
+
+LOADED = 3  # models kept in memory
+SHOWN = 1600  # longest side of a picture that is only looked at; pixels
+EDITED = 1024  # longest side of the picture that is painted on; pixels
+
+SKY_BRUSH = (220, 38, 127)  # pictures.FOREGROUND: the overlay's tint
+NO_SKY_BRUSH = (240, 228, 66)  # pictures.MISS
+
+Picture = NDArray[np.uint8]
+
+
+class Photo(NamedTuple):
+    """An uploaded file."""
+
+    path: Path
+    name: str
+    """What the user calls it."""
+
+
+class Found(NamedTuple):
+    """What a model finds in a photograph."""
+
+    image: Picture
+    """uint8 [H, W, 3]."""
+    probability: NDArray[np.float32]
+    """[H, W] in 0..1."""
+    model: Opened
+    version: str
+    seconds: float
+
+    @property
+    def mask(self) -> Picture:
+        """uint8 [H, W], 0 or 255."""
+        from skyseg import outputs
+
+        return outputs.mask(self.probability, self.model.threshold)
+
+
+def read(photo: Photo, language: str) -> Picture:
+    """uint8 [H, W, 3]; a UserError in the user's language for what is no photograph."""
+    try:
+        return decode_upload(photo.path.read_bytes(), photo.name)
+    except UserError as error:
+        raise UserError(say("unreadable", language, reason=error)) from None
+
+
+def animated(photo: Photo) -> bool:
+    """Whether a file holds more pictures than the one that is used."""
+    with suppress(Exception), Image.open(photo.path) as image:  # read explains what is broken
+        return getattr(image, "n_frames", 1) > 1
+    return False
+
+
+@lru_cache(maxsize=LOADED)
+def _opened(uri: str, root: Path) -> Opened:
+    """A version's model; the weights of a version never change."""
+    from skyseg.models import open_model
+
+    return open_model(uri, root)
+
+
+def find(photo: Photo, uri: str, root: Path, language: str) -> Found:
+    """Run a model on a photograph.
+
+    Raises:
+        UserError: what ``read`` refuses, or a model that cannot be opened.
+    """
+    image = read(photo, language)
+    version, fixed = resolve(uri, root)
+    model = _opened(fixed, root)
+    start = time.perf_counter()
+    probability = model.probability(image)
+    return Found(image, probability, model, version, time.perf_counter() - start)
+
+
+def caption(found: Found, language: str) -> str:
+    """One line about a result."""
+    height, width = found.mask.shape
+    share = float((found.mask > 0).mean())
+    return say("found" if share else "nothing", language, share=share, width=width, height=height,
+               label=say("version", language, version=found.version), seconds=found.seconds)
+
+
+def before_and_after(found: Found, folder: Path, name: str) -> tuple[Path, Path]:
+    """The photograph and its overlay, small enough to be looked at."""
+    image, probability = _shrunk(found, SHOWN)
+    from skyseg import outputs
+
+    overlay = outputs.overlay(image, probability, found.model.threshold)
+    return (write(image, folder, f"{name}-photo.jpg"),
+            write(overlay, folder, f"{name}-overlay.jpg"))
+
+
+def to_paint_on(found: Found, folder: Path, name: str) -> Path:
+    """The photograph with the found sky tinted, at most EDITED pixels long."""
+    from skyseg import pictures
+
+    image, probability = _shrunk(found, EDITED)
+    tinted = pictures.overlay(image, probability >= found.model.threshold, SKY_BRUSH)
+    return write(tinted, folder, f"{name}-canvas.jpg")
+
+
+def write(picture: Picture, folder: Path, name: str) -> Path:
+    """A picture as a file of its own, for the browser to fetch."""
+    path = folder / name
+    options: dict[str, Any] = {"quality": 90} if path.suffix == ".jpg" else {"compress_level": 1}
+    Image.fromarray(picture).save(path, **options)
+    return path
+
+
+def outputs_of(found: Found, folder: Path, name: str) -> Iterator[Path]:
+    """Mask and cut-out at the photograph's own size, each when it is ready."""
+    from skyseg import outputs
+
+    yield write(found.mask, folder, f"{name}-mask.png")
+    cutout = outputs.cutout(found.image, found.probability, found.model.threshold)
+    yield write(cutout, folder, f"{name}-cutout.png")
+
+
+def with_sky(found: Found, sky: Photo, folder: Path, name: str, language: str) -> Path:
+    """The photograph under another sky, at its own size."""
+    from skyseg import outputs
+
+    replaced = outputs.replace(found.image, found.probability, read(sky, language),
+                               found.model.threshold)
+    return write(replaced, folder, f"{name}-new-sky.jpg")
+
+
+def compare(photo: Photo, uris: tuple[str, str], root: Path, folder: Path, language: str,
+            ) -> tuple[Path, Path, str]:
+    """Two models' overlays, and Markdown: how far they agree, and their registered scores.
+
+    Raises:
+        UserError: the two are one version; else as ``find``.
+    """
+    versions = [resolve(uri, root)[0] for uri in uris]
+    if versions[0] and versions[0] == versions[1]:
+        raise UserError(say("same_model", language, version=versions[0]))
+    masks, paths = [], []
+    for number, uri in enumerate(uris):
+        found = find(photo, uri, root, language)
+        masks.append(found.mask)
+        paths.append(before_and_after(found, folder, f"{number}")[1])
+    agreement = say("agree", language, share=float((masks[0] == masks[1]).mean()))
+    return paths[0], paths[1], f"{agreement}\n\n{score_table(uris, versions, language)}"
+
+
+def corrected(mask: Picture, layers: list[bytes]) -> Picture:
+    """A mask with brush strokes on it.
+
+    Args:
+        mask: uint8 [H, W], 0 or 255.
+        layers: images of strokes with alpha, of one size, SKY_BRUSH and NO_SKY_BRUSH on nothing.
+
+    Returns:
+        uint8 [H, W], 0 or 255: changed where a stroke covers at least half a pixel.
+
+    Raises:
+        UserError: a layer is no image, or larger than any canvas.
+    """
+    result = mask.copy()
+    for layer in layers:
+        colours = _strokes(layer, (mask.shape[1], mask.shape[0]))
+        painted = colours[..., 3] >= 128
+        # Green tells the brushes apart with much to spare, whatever the canvas made of them.
+        green = (SKY_BRUSH[1] + NO_SKY_BRUSH[1]) / 2
+        result[painted] = np.where(colours[painted][:, 1] < green, 255, 0)
+    return result
+
+
+def _strokes(layer: bytes, size: tuple[int, int]) -> Picture:
+    """A layer as uint8 [height, width, 4], enlarged to (width, height)."""
+    try:
+        with Image.open(io.BytesIO(layer)) as image:
+            if image.width * image.height > 4 * EDITED**2:
+                raise ValueError(f"{image.width}x{image.height} pixels")
+            return np.asarray(image.convert("RGBA").resize(size, Image.Resampling.BILINEAR))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"the strokes cannot be read ({error}); paint them again") from None
+
+
+def save(photo: Photo, uri: str, layers: list[bytes], root: Path, language: str,
+         ) -> tuple[str, Picture]:
+    """Correct what a model finds, and put photograph and mask into the inbox.
+
+    Returns:
+        The entry's name, and the mask, uint8 [H, W], 0 or 255.
+    """
+    from skyseg import registry
+
+    found = find(photo, uri, root, language)
+    mask = corrected(found.mask, layers)
+    name = model_name(uri)
+    provenance: dict[str, Any] = {
+        "model": name, "version": found.version,
+        "fingerprint": registry.tags(name, found.version).get("fingerprint"),
+        "threshold": found.model.threshold, "photo": photo.name,
+        "corrected": int((mask != found.mask).sum()), "pixels": int(mask.size)}
+    return inbox.save(root, photo.path.read_bytes(), mask, photo.name, provenance), mask
+
+
+def _shrunk(found: Found, longest: int) -> tuple[Picture, NDArray[np.float32]]:
+    height, width = found.probability.shape
+    scale = min(1.0, longest / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if scale == 1:
+        return found.image, found.probability
+    return (np.asarray(Image.fromarray(found.image).resize(size, Image.Resampling.BILINEAR)),
+            np.asarray(Image.fromarray(found.probability).resize(size, Image.Resampling.BILINEAR)))

@@ -1,0 +1,111 @@
+"""The registry as the page shows it: what can be picked, and what each version scored.
+
+MLflow is imported where it is used, so that the page is up before it is.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from skyseg.app.texts import say
+from skyseg.errors import UserError
+
+SCORES = ("iou", "iou_image", "f_max", "boundary_f", "mae")  # compared; the tags have more
+TABLE = ("iou", "iou_image", "f_max")  # listed
+
+
+class Choice(NamedTuple):
+    """A model that can be picked."""
+
+    label: str
+    uri: str
+
+
+def choices(root: Path, model: str) -> list[Choice]:
+    """Aliases first, champion before all; then every version, newest first."""
+    from skyseg import connection, registry
+
+    connection.connect(root)
+    with connection.store_errors():
+        known, rows = registry.aliases(model), registry.versions(model)
+    there = {row["version"] for row in rows}
+    order = (registry.CHAMPION, registry.CHALLENGER, registry.PREVIOUS)
+    aliases = sorted((alias for alias in known if known[alias] in there),
+                     key=lambda alias: (order.index(alias) if alias in order else 9, alias))
+    return [*(Choice(f"{alias} (version {known[alias]})", f"models:/{model}@{alias}")
+              for alias in aliases),
+            *(Choice(f"version {row['version']}", f"models:/{model}/{row['version']}")
+              for row in rows)]
+
+
+def resolve(uri: str, root: Path) -> tuple[str, str]:
+    """The version that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` is at this moment, and
+    its own URI; a version that does not exist is found out when it is opened.
+
+    Raises:
+        UserError: another kind of name, such as a file's; it may come from any client.
+    """
+    from skyseg import connection, registry
+
+    if not re.fullmatch(r"models:/[^/@]+(@[^/@]+|/\d+)", str(uri)):
+        raise UserError(f"{uri}: not a registered model")
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    if not at:
+        return name.partition("/")[2], uri
+    connection.connect(root)
+    with connection.store_errors():
+        version = registry.aliases(name).get(alias)
+    # Opened under the alias, the registry's answer says which aliases there are.
+    return (version, f"models:/{name}/{version}") if version else ("", uri)
+
+
+def model_name(uri: str) -> str:
+    """NAME of ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``."""
+    return uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
+
+
+def score_table(uris: tuple[str, str], versions: list[str], language: str) -> str:
+    """The registered scores of two versions as Markdown, the better of each in bold."""
+    from skyseg import connection, registry
+    from skyseg.metrics import METRICS
+
+    name = model_name(uris[0])
+    with connection.store_errors():
+        tags = [registry.tags(name, version) for version in versions]
+    figures = [registry.scores(recorded) for recorded in tags]
+    lines = [f"| {say('score', language)} | " + " | ".join(
+        say("version", language, version=version) for version in versions) + " |", "|---|--:|--:|"]
+    for metric in SCORES:
+        if all(metric in one for one in figures):
+            pair = [one[metric] for one in figures]
+            best = (min if METRICS[metric].lower_is_better else max)(pair)
+            cells = [f"**{value:.3f}**" if value == best != min(pair) + max(pair) - best
+                     else f"{value:.3f}" for value in pair]
+            note = f" ({say('lower', language)})" if METRICS[metric].lower_is_better else ""
+            lines.append(f"| {say(metric, language)}{note} | {cells[0]} | {cells[1]} |")
+    if tags[0].get("test_data") != tags[1].get("test_data"):
+        lines += ["", say("other_data", language)]
+    return "\n".join(lines)
+
+
+def registry_table(root: Path, model: str, language: str) -> str:
+    """Versions, aliases and scores as Markdown; what to do where there is none."""
+    from skyseg import connection, registry
+
+    connection.connect(root)
+    with connection.store_errors():
+        rows = registry.versions(model)
+    if not rows:
+        return say("no_models", language)
+    head = [say(key, language) for key in ("col_version", "col_aliases", *TABLE, "col_split",
+                                           "col_variant", "col_created")]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        aliases = " ".join(f"`{alias}`" for alias in row["aliases"])
+        figures = ["" if row[name] is None else f"{row[name]:.3f}"
+                   for name in TABLE]
+        lines.append([row["version"], aliases, *figures, row["split"] or "", row["variant"] or "",
+                      row["created"][:16].replace("T", " ")])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

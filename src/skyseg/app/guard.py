@@ -1,0 +1,97 @@
+"""What stands between a client and Gradio: size limits, and no address that a client names."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from gradio_client.utils import is_http_url_like
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from skyseg.uploads import MAX_BYTES
+
+MAX_BODY = MAX_BYTES + 2**20  # an upload and what surrounds it in a form
+MAX_JSON = 2**20  # what the page itself sends is a few kilobytes
+# Gradio's own, which the page does without: files at an address, other apps, recordings, figures.
+CLOSED = ("/file=http:", "/file=https:", "/proxy=", "/process_recording", "/monitoring",
+          "/vibe-", "/undo-vibe-edit", "/run-history", "/deep_link")
+
+
+class Guard:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        with suppress(ClientDisconnect):  # who hangs up is answered no more, and is no error
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        if refused := _refusal(request):
+            await PlainTextResponse(*refused)(scope, receive, send)
+            return
+        if request.method != "POST" or _is_form(request):
+            await self.app(scope, receive, send)
+            return
+        body = await request.body()
+        if _names_an_address(body):
+            await PlainTextResponse("no addresses here: upload the file", 403)(
+                scope, receive, send)
+            return
+        sent = False
+
+        async def again() -> Message:
+            nonlocal sent
+            if sent:
+                return await receive()  # the end of the connection
+            sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, again, send)
+
+
+def _refusal(request: Request) -> tuple[str, int] | None:
+    """Text and status for what is not even looked at."""
+    path, headers = unquote(request.url.path).lower(), request.headers
+    if any(part in path for part in CLOSED):
+        return "not offered here", 403
+    origin = headers.get("origin")
+    if origin and urlsplit(origin).netloc != headers.get("host"):
+        return "this page answers to itself only", 403
+    if request.method == "POST":
+        length = headers.get("content-length", "")
+        if not length.isdecimal():
+            return "say how long the body is", 411
+        if int(length) > (MAX_BODY if _is_form(request) else MAX_JSON):
+            return f"too large; at most {MAX_BYTES // 2**20} MiB", 413
+    return None
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith("multipart/form-data")
+
+
+def _names_an_address(body: bytes) -> bool:
+    """Whether Gradio would fetch something for this body: it follows the ``path`` of any file."""
+    try:
+        waiting = [json.loads(body)] if body else []
+    except ValueError:
+        return False  # Gradio refuses it as well
+    while waiting:
+        value: Any = waiting.pop()
+        if isinstance(value, dict):
+            if is_http_url_like(str(value.get("path", "")).strip()):
+                return True
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return False

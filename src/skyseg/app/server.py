@@ -1,0 +1,49 @@
+"""Starting the page: on this machine only, without telemetry, with bounds on what it takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+from skyseg.errors import UserError
+
+HOST = "127.0.0.1"
+
+
+def run(root: Path, model: str, port: int) -> None:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        root: the workspace: its registry, its ``inbox/``.
+        model: name of the registered model.
+        port: on 127.0.0.1.
+
+    Raises:
+        UserError: Gradio is not installed.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: tidily
+    print(f"Starting; in some seconds on http://{HOST}:{port}", flush=True)
+    files = tempfile.mkdtemp(prefix="skyseg-app-")
+    # Read while Gradio is imported. The files are uploads and results, and end with the server.
+    os.environ |= {"GRADIO_TEMP_DIR": files, "GRADIO_ANALYTICS_ENABLED": "False",
+                   "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    try:
+        try:
+            from skyseg.app import page
+        except ImportError as error:
+            raise UserError(f"the page needs Gradio ({error}): pip install 'skyseg[app]'") from None
+        demo = page.build(root.resolve(), model, Path(files))
+        page.start(demo, HOST, port)
+        print("Ready. Ctrl-C ends it.", flush=True)
+        warm_up()  # while the user reaches for the browser
+        demo.block_thread()
+    finally:
+        shutil.rmtree(files, ignore_errors=True)
+
+
+def warm_up() -> None:
+    """Import what the first photograph needs."""
+    from skyseg import models, outputs, pictures  # noqa: F401

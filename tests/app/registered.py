@@ -1,0 +1,46 @@
+"""A workspace with two registered versions of a tiny network, the first of them champion."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import mlflow
+import pytest
+
+from mlflow_tools import METRICS, make_model
+from skyseg import connection, registry
+from skyseg.app import actions
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory, template_database: Path
+               ) -> Iterator[Path]:
+    """Its root. The store stays connected, and the environment is that of no other test."""
+    root = tmp_path_factory.mktemp("registered")
+    (root / ".dvc").mkdir()
+    shutil.copy(template_database, root / "mlflow.db")
+    shutil.copy(ROOT / "params.yaml", root)
+    with mock.patch.dict(os.environ):
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            os.environ.pop(name, None)
+        connection.connect(root)
+        mlflow.set_experiment(experiment_id=mlflow.create_experiment(
+            "skyseg", artifact_location=(root / "mlartifacts").as_uri()))
+        for seed, iou in ((0, 0.9), (1, 0.8)):
+            card = make_model(root, seed)
+            with mlflow.start_run() as run:
+                pass
+            version = registry.register(root / "models" / "best.safetensors", card,
+                                        {"test": METRICS["test"] | {"iou": iou}},
+                                        run.info.run_id, "skyseg")
+            if not seed:
+                registry.crown("skyseg", version)
+        actions._opened.cache_clear()
+        yield root
+    actions._opened.cache_clear()

@@ -1,0 +1,170 @@
+"""What the page's buttons do, with a real registry and real files."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from skyseg import inbox
+from skyseg.app import actions
+from skyseg.app.actions import Photo
+from skyseg.checkpoint import card_path
+from skyseg.errors import UserError
+from skyseg.predictor import Predictor
+from skyseg.registry import download_weights
+from tiny import photograph, save
+
+pytest_plugins = ["mlflow_store", "registered"]
+CHAMPION, SECOND = "models:/skyseg@champion", "models:/skyseg/2"
+
+
+@pytest.fixture
+def photo(tmp_path):
+    return Photo(save(tmp_path / "a.png", photograph(1, 90, 60)), "beach.png")
+
+
+def strokes(size, **boxes):
+    """A layer's PNG: boxes (left, top, right, bottom) of each brush's colour on nothing."""
+    layer = Image.new("RGBA", size)
+    colours = {"sky": actions.SKY_BRUSH, "ground": actions.NO_SKY_BRUSH}
+    for brush, box in boxes.items():
+        layer.paste((*colours[brush], 255), box)
+    buffer = io.BytesIO()
+    layer.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_result_is_what_the_predictor_finds(registered, photo):
+    found = actions.find(photo, CHAMPION, registered, "en")
+
+    weights = download_weights(CHAMPION)
+    expected = Predictor(weights).probability(photograph(1, 90, 60))
+    np.testing.assert_array_equal(found.probability, expected)
+    assert found.version == "1"
+    share = (expected >= json.loads(card_path(weights).read_text())["threshold"]).mean()
+    assert actions.caption(found, "en").startswith(
+        f"**{share:.1%} sky**" if share else "**No sky found**")
+
+
+def test_models_are_loaded_once_and_few_are_kept(registered, photo, monkeypatch):
+    opened = []
+    from skyseg import models
+    real = models.open_model
+    monkeypatch.setattr(models, "open_model", lambda name, root: (opened.append(name),
+                                                                  real(name, root))[1])
+    actions._opened.cache_clear()
+    for uri in (CHAMPION, "models:/skyseg/1", SECOND, CHAMPION):
+        actions.find(photo, uri, registered, "en")
+    assert opened == ["models:/skyseg/1", "models:/skyseg/2"]
+    assert actions._opened.cache_info().maxsize == 3
+
+
+def test_an_alias_that_moves_is_followed(registered, photo):
+    MlflowClient().set_registered_model_alias("skyseg", "best", "1")
+    assert actions.find(photo, "models:/skyseg@best", registered, "en").version == "1"
+    MlflowClient().set_registered_model_alias("skyseg", "best", "2")
+    assert actions.find(photo, "models:/skyseg@best", registered, "en").version == "2"
+    MlflowClient().delete_registered_model_alias("skyseg", "best")
+
+
+@pytest.mark.parametrize(("uri", "message"), [
+    ("models:/skyseg@nobody", "has the versions 1, 2"), ("models:/skyseg/9", "not in the registry"),
+    ("models:/other@champion", "not in the registry"), ("/etc/passwd", "not a registered model"),
+    ("models/best.safetensors", "not a registered model"), ("x.pth", "not a registered model"),
+    ("models:/skyseg/1/../2", "not a registered model"), (None, "not a registered model")])
+def test_a_model_that_is_none(registered, photo, uri, message):
+    with pytest.raises(UserError, match=message):
+        actions.find(photo, uri, registered, "en")
+
+
+@pytest.mark.parametrize(("data", "message"), [
+    (b"", "empty"), (b"words", "not an image"), (b"\x89PNG\r\n\x1a\n" + bytes(40), "not an image")])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_is_no_photograph(tmp_path, data, message, language):
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(UserError, match=message) as caught:
+        actions.read(Photo(tmp_path / "x", "mine.jpg"), language)
+    assert "mine.jpg" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+    assert ("无法打开" in str(caught.value)) == (language == "zh")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2000, 10), (10, 2000)])
+def test_odd_sizes_have_every_output(registered, tmp_path, size):
+    photo = Photo(save(tmp_path / "a.png", photograph(2, *size)), "a.png")
+    found = actions.find(photo, CHAMPION, registered, "en")
+    paths = [*actions.before_and_after(found, tmp_path, "r"),
+             *actions.outputs_of(found, tmp_path, "r"),
+             actions.with_sky(found, photo, tmp_path, "r", "en")]
+    sizes = [Image.open(path).size for path in paths]
+    assert sizes[2:] == [size] * 3
+    assert max(sizes[0]) <= actions.SHOWN
+    assert Image.open(paths[3]).mode == "RGBA"
+
+
+def test_an_animation_is_told_and_its_first_picture_taken(registered, tmp_path):
+    frames = [Image.fromarray(photograph(seed)) for seed in (1, 2)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    photo = Photo(tmp_path / "a.gif", "a.gif")
+    assert actions.animated(photo)
+    assert not actions.animated(Photo(tmp_path / "nothing", "x"))
+    taken = actions.read(photo, "en").astype(int)
+    differences = [np.abs(taken - photograph(seed)).mean() for seed in (1, 2)]
+    assert differences[0] < differences[1] / 2  # 256 colours, dithered
+
+
+def test_two_models_with_their_scores(registered, photo, tmp_path):
+    first, second, words = actions.compare(photo, (CHAMPION, SECOND), registered, tmp_path, "en")
+    assert first != second
+    assert "| Version 1 | Version 2 |" in words
+    assert "| IoU | **0.900** | 0.800 |" in words
+    assert "| IoU per image | 0.880 | 0.880 |" in words
+    masks = [actions.find(photo, uri, registered, "en").mask for uri in (CHAMPION, SECOND)]
+    assert f"**{(masks[0] == masks[1]).mean():.1%}**" in words
+    with pytest.raises(UserError, match="Both are version 1"):
+        actions.compare(photo, (CHAMPION, "models:/skyseg/1"), registered, tmp_path, "en")
+
+
+def test_strokes_change_what_they_cover_at_the_photographs_own_size():
+    mask = np.zeros((60, 90), np.uint8)
+    mask[:30] = 255
+    layer = strokes((45, 30), sky=(0, 20, 45, 25), ground=(10, 0, 20, 10))
+
+    changed = actions.corrected(mask, [layer])
+
+    expected = mask.copy()
+    expected[40:50] = 255
+    expected[:20, 20:40] = 0
+    assert (changed != expected).mean() < 0.03  # a pixel along the strokes' edges
+    assert set(np.unique(changed)) == {0, 255}
+    np.testing.assert_array_equal(mask[:30], 255)
+    np.testing.assert_array_equal(actions.corrected(mask, []), mask)
+
+
+@pytest.mark.parametrize("layer", [b"", b"words", strokes((3000, 3000)), strokes((9, 9))[:40]])
+def test_strokes_that_are_none(layer):
+    with pytest.raises(UserError, match="the strokes cannot be read"):
+        actions.corrected(np.zeros((2, 2), np.uint8), [layer])
+
+
+def test_a_saved_correction(registered, photo):
+    layer = strokes((90, 60), sky=(0, 0, 90, 30), ground=(0, 30, 90, 60))
+    name, mask = actions.save(photo, CHAMPION, [layer], registered, "en")
+
+    [entry] = inbox.entries(registered)
+    assert entry.name == name
+    assert entry.photo.read_bytes() == photo.path.read_bytes()
+    stored = np.asarray(Image.open(entry.mask))
+    np.testing.assert_array_equal(stored, mask)
+    assert (stored[:30] == 255).all()
+    assert (stored[30:] == 0).all()
+    weights = download_weights(CHAMPION)
+    card = json.loads(card_path(weights).read_text())
+    found = actions.find(photo, CHAMPION, registered, "en").mask
+    assert entry.provenance | {"created": 0, "sha256": 0} == {
+        "model": "skyseg", "version": "1", "fingerprint": card["fingerprint"],
+        "threshold": card["threshold"], "photo": "beach.png", "created": 0, "sha256": 0,
+        "corrected": int((found != mask).sum()), "pixels": 90 * 60}

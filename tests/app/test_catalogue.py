@@ -1,0 +1,39 @@
+"""The registry as the page shows it, with a real one."""
+
+from pathlib import Path
+
+import pytest
+
+from skyseg import connection
+from skyseg.app import catalogue
+from skyseg.errors import UserError
+
+pytest_plugins = ["mlflow_store", "registered"]
+CHAMPION, SECOND = "models:/skyseg@champion", "models:/skyseg/2"
+
+
+def test_choices_name_the_champion_first(registered):
+    assert [tuple(choice) for choice in catalogue.choices(registered, "skyseg")] == [
+        ("champion (version 1)", CHAMPION), ("challenger (version 2)", "models:/skyseg@challenger"),
+        ("version 2", SECOND), ("version 1", "models:/skyseg/1")]
+
+
+def test_nothing_registered_is_said(store):
+    assert catalogue.choices(store, "skyseg") == []
+    assert "dvc repro" in catalogue.registry_table(store, "skyseg", "en")
+    assert "dvc repro" in catalogue.registry_table(store, "skyseg", "zh")
+
+
+def test_the_registry_as_a_table(registered):
+    head, _, newest, oldest = catalogue.registry_table(registered, "skyseg", "en").splitlines()
+    assert head.startswith("| Version | Aliases | IoU |")
+    assert newest.startswith("| 2 | `challenger` | 0.800 | 0.880 | 0.950 | test | u2netp |")
+    assert oldest.startswith("| 1 | `champion` | 0.900 |")
+
+
+def test_a_registry_that_is_gone_is_one_line(registered, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="does not answer"):
+        catalogue.choices(Path(), "skyseg")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    connection.connect(registered)
