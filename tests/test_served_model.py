@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from argparse import Namespace
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,8 @@ from PIL import Image
 
 from mlflow_tools import METRICS, free_port, make_model, running
 from skyseg import registry, served_model, tracking, uploads
-from skyseg.checkpoint import read_weights, save_checkpoint
-from skyseg.data.images import read_image
 from skyseg.errors import UserError
-from skyseg.export import export
-from skyseg.onnx_model import OnnxPredictor
 from skyseg.predictor import Predictor
-from tiny import photograph, save
 
 pytest_plugins = ["mlflow_store"]
 
@@ -270,31 +264,6 @@ def hang_up(port: int, length: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n"
                            b"Content-Type: application/json\r\n\r\n{" % length)
-
-
-def test_torch_onnx_and_the_served_model_agree(tmp_path: Path):
-    card = make_model(tmp_path)
-    weights, file = tmp_path / "models" / "best.safetensors", tmp_path / "m.onnx"
-    card = save_checkpoint(weights, read_weights(weights), card.model_copy(
-        update={"refine": "colour", "threshold": 0.49}))
-    paths = [save(tmp_path / f"{seed}.png", photograph(seed, *size))
-             for seed, size in enumerate(((70, 50), (32, 32), (20, 90)))]
-    export(weights, "dynamic", file, paths[:1], [])
-    served = served_model.SegmentationModel()
-    served.load_context(Namespace(artifacts={"weights": weights}))
-    answers = served.predict(None, pd.DataFrame({"image": [path.read_bytes() for path in paths]}))
-
-    torchs, exact = Predictor(weights), Predictor(weights, "cpu", "fp32")
-    onnxs = OnnxPredictor(file)
-    for path, png in zip(paths, answers["mask"], strict=True):
-        image = read_image(path)
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))) > 0,
-                              torchs.probability(image) >= card.threshold)
-        difference = np.abs(onnxs.probability(image) - exact.probability(image))
-        assert difference.max() < 1e-4
-        sure = np.abs(exact.probability(image) - card.threshold) > difference.max()
-        assert np.array_equal((onnxs.probability(image) >= card.threshold)[sure],
-                              (exact.probability(image) >= card.threshold)[sure])
 
 
 @pytest.mark.pipeline

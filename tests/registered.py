@@ -15,7 +15,7 @@ from mlflow_tools import METRICS, make_model
 from skyseg import connection, registry
 from skyseg.app import actions
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

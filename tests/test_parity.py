@@ -1,0 +1,71 @@
+"""One model, one answer: PyTorch, ONNX, the command, the served model and the page agree."""
+
+from __future__ import annotations
+
+import io
+from argparse import Namespace
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mlflow_tools import METRICS, make_model
+from skyseg import models, registry, served_model
+from skyseg.app import actions
+from skyseg.checkpoint import read_weights, save_checkpoint
+from skyseg.data.images import read_image
+from skyseg.export import export
+from skyseg.onnx_model import OnnxPredictor
+from skyseg.predictor import Predictor
+from skyseg.stages.predict import predict
+from tiny import photograph, save
+
+pytest_plugins = ["mlflow_store", "registered"]
+
+
+@pytest.fixture(scope="module")
+def weights(registered: Path) -> Path:
+    """A third version, whose masks have foreground and background, their edges refined."""
+    path = registered / "models" / "best.safetensors"
+    card = make_model(registered, 2).model_copy(update={"refine": "colour"})
+    card = save_checkpoint(path, read_weights(path), card)
+    middle = float(np.median(Predictor(path).probability(photograph(0, 70, 50))))
+    card = save_checkpoint(path, read_weights(path), card.model_copy(update={"threshold": middle}))
+    with mlflow.start_run() as run:
+        pass
+    assert registry.register(path, card, METRICS, run.info.run_id, "skyseg") == "3"
+    return path
+
+
+def test_the_same_masks_everywhere(registered: Path, weights: Path, tmp_path: Path):
+    paths = [save(tmp_path / "photographs" / f"{seed}.png", photograph(seed, *size))
+             for seed, size in enumerate(((70, 50), (32, 32), (20, 90)))]
+    name = "models:/skyseg/3"
+    predict([str(tmp_path / "photographs")], tmp_path / "masks",
+            models.open_model(name, registered), ["mask"])
+    served = served_model.SegmentationModel()
+    served.load_context(Namespace(artifacts={"weights": weights}))
+    answers = served.predict(None, pd.DataFrame({"image": [path.read_bytes() for path in paths]}))
+    export(weights, "dynamic", tmp_path / "m.onnx", paths[:1], [])
+    onnxs = OnnxPredictor(tmp_path / "m.onnx")
+    torchs, exact = Predictor(weights), Predictor(weights, "cpu", "fp32")
+
+    shares = []
+    for path, png in zip(paths, answers["mask"], strict=True):
+        image = read_image(path)
+        expected = torchs.probability(image) >= torchs.threshold
+        shares.append(expected.mean())
+        file = Image.open(tmp_path / "masks" / f"{path.stem}-mask.png")
+        page = actions.find(actions.Photo(path, path.name), name, registered, "en")
+        for mask in (np.asarray(Image.open(io.BytesIO(png))), np.asarray(file), page.mask):
+            assert np.array_equal(mask > 0, expected)
+
+        one, two = onnxs.probability(image), exact.probability(image)
+        difference = np.abs(one - two).max()
+        assert difference < 1e-4
+        sure = np.abs(two - exact.threshold) > difference
+        assert np.array_equal((one >= onnxs.threshold)[sure], (two >= exact.threshold)[sure])
+    assert 0 < np.mean(shares) < 1
