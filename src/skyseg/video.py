@@ -84,11 +84,12 @@ def segment(path: Path, places: dict[str, Path], model: Opened, sky: Pixels | No
             stream.thread_type = "AUTO"
             frames = tqdm(_decode(container, stream), total=stream.frames or None, leave=False,
                           desc=path.name, unit="frame", disable=None)
+            smoothed = _smoothed(model, smooth)
             return _write(overlapped(
                 frames, lambda frame: frame.image[..., 0].size, BUDGET,
                 lambda frame: Shrunk(frame, model.steps.shrink(frame.image),
                                      resize_image(frame.image, 32).astype(np.float32)),
-                _smoothed(model, smooth),
+                lambda frames: list(map(smoothed, frames)),
                 lambda done: _finish(*done, model, list(places), sky), one_thread,
             ), places, stream, for_sound, notes), notes
     except av.error.FFmpegError as error:

@@ -8,9 +8,10 @@ import pytest
 from skyseg.data.parallel import overlapped
 
 
-def run(items, weights=None, budget=10, load=lambda x: x, work=lambda x: x, finish=lambda x: x):
-    return list(overlapped(items, lambda item: (weights or {}).get(item, 1), budget, load, work,
-                           finish))
+def run(items, weights=None, budget=10, load=lambda x: x, work=lambda x: x, finish=lambda x: x,
+        batch=1):
+    return list(overlapped(items, lambda item: (weights or {}).get(item, 1), budget, load,
+                           lambda loaded: [work(item) for item in loaded], finish, None, batch))
 
 
 def test_results_are_in_order_whatever_takes_how_long():
@@ -68,7 +69,40 @@ def test_an_error_is_raised_at_its_turn(step):
         if item == 3:
             raise ValueError("three")
         return item
-    steps = {name: lambda x: x for name in ("load", "work", "finish")} | {step: fail}
+    steps = {"load": lambda x: x, "work": lambda x: x, "finish": lambda x: x} | {step: fail}
+    work = steps.pop("work")
     with pytest.raises(ValueError, match="three"):
-        done.extend(overlapped(range(1000), lambda _: 1, 8, **steps))
+        done.extend(overlapped(range(1000), lambda _: 1, 8, **steps,
+                               work=lambda items: [work(item) for item in items]))
     assert done == [0, 1, 2]
+
+
+def test_a_batch_is_what_is_loaded_and_no_more_than_asked_for():
+    sizes = []
+
+    def work(items):
+        sizes.append(len(items))
+        time.sleep(0.01)  # the others are loaded meanwhile
+        return [2 * item for item in items]
+    found = list(overlapped(range(50), lambda _: 1, 100, lambda x: x, work, lambda x: x + 1,
+                            batch=4))
+    assert found == [2 * item + 1 for item in range(50)]
+    assert max(sizes) == 4
+    assert sum(sizes) == 50
+
+
+def test_what_is_loaded_before_an_error_in_its_batch_is_not_lost():
+    gate = threading.Event()
+    done = []
+
+    def load(item):
+        if item == 0:
+            gate.wait(5)  # so that they are loaded together, where there are two cores
+        if item == 2:
+            gate.set()
+            raise ValueError("two")
+        return item
+    with pytest.raises(ValueError, match="two"):
+        done.extend(overlapped(range(3), lambda _: 1, 8, load, lambda items: items, lambda x: x,
+                               batch=8))
+    assert done == [0, 1]

@@ -51,24 +51,41 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: 
 
 
 def overlapped(items: Iterable[Item], weight: Callable[[Item], int], budget: int,
-               load: Callable[[Item], Loaded], work: Callable[[Loaded], Worked],
+               load: Callable[[Item], Loaded],
+               work: Callable[[Sequence[Loaded]], Sequence[Worked]],
                finish: Callable[[Worked], Result],
-               initializer: Callable[[], object] | None = None) -> Iterator[Result]:
-    """Yield ``finish(work(load(item)))`` for each item, in order.
+               initializer: Callable[[], object] | None = None, batch: int = 1
+               ) -> Iterator[Result]:
+    """Yield each item's result, loaded, worked on and finished, in order.
 
-    ``load`` runs in threads ahead of ``work``, which runs here, one item at a time; ``finish`` runs
-    in threads behind. An exception is raised here, at its item's turn.
+    ``load`` runs in threads ahead of ``work``, which runs here, on what is loaded; ``finish`` runs in
+    threads behind. An exception is raised here, at its item's turn (one in ``work``, at the turn of
+    the first it worked on).
 
     Args:
         weight: of an item, such as its pixels.
         budget: what the items under way may weigh together; a heavier one is under way alone.
         initializer: called once in each thread.
+        batch: how many loaded items ``work`` gets at most; it never waits to get more than one.
     """
     workers = _cores()
     rest = ((weight(item), item) for item in items)
     upcoming = next(rest, None)
     loading: deque[tuple[int, Future[Loaded]]] = deque()
     finishing: deque[tuple[int, Future[Result]]] = deque()
+
+    def ready() -> tuple[list[int], list[Loaded], Exception | None]:
+        """The next items for ``work``, up to the first that could not be loaded."""
+        costs: list[int] = []
+        items: list[Loaded] = []
+        while loading and len(costs) < batch and (not costs or loading[0][1].done()):
+            cost, future = loading.popleft()
+            costs.append(cost)
+            try:
+                items.append(future.result())
+            except Exception as error:
+                return costs, items, error
+        return costs, items, None
 
     def fits() -> bool:
         begun = sum(cost for cost, _ in (*loading, *finishing))
@@ -77,17 +94,20 @@ def overlapped(items: Iterable[Item], weight: Callable[[Item], int], budget: int
     with ThreadPoolExecutor(workers, initializer=initializer) as pool:
         try:
             while upcoming or loading or finishing:
-                while upcoming and len(loading) < 2 * workers and fits():
+                while upcoming and len(loading) < max(2 * workers, 2 * batch) and fits():
                     loading.append((upcoming[0], pool.submit(load, upcoming[1])))
                     upcoming = next(rest, None)
                 if loading:
-                    cost, loaded = loading.popleft()
+                    costs, loaded, error = ready()
                     try:
-                        finished = pool.submit(finish, work(loaded.result()))
-                    except Exception as error:  # raised once those before it have been yielded
-                        finished = Future()
-                        finished.set_exception(error)
-                    finishing.append((cost, finished))
+                        worked = work(loaded) if loaded else []
+                    except Exception as failure:
+                        worked, error = [], failure
+                    done = [pool.submit(finish, each) for each in worked]
+                    if error:  # raised once those before it have been yielded
+                        done.append(Future())
+                        done[-1].set_exception(error)
+                    finishing.extend(zip(costs, done, strict=False))
                 while finishing and (finishing[0][1].done() or not (loading or fits())):
                     yield finishing.popleft()[1].result()
         finally:

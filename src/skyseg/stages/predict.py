@@ -6,13 +6,14 @@ import errno
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -29,6 +30,7 @@ from skyseg.outputs import OUTPUTS, Job
 from skyseg.results import Made, Results
 
 BUDGET = 64_000_000  # pixels under way at a time; a larger photograph is under way alone
+BATCH = 16  # photographs that a GPU is given at a time
 LEAST = 250_000  # pixels that the smallest photograph counts as
 UNMIXED = {"cutout", "replace"}  # outputs that need pymatting
 FORMATS = {".png": "PNG", ".jpg": "JPEG"}
@@ -86,11 +88,12 @@ def predict(inputs: list[str], out: Path, model: Opened, kinds: list[str], sky: 
         _say(f"error: {problem}")
     count = Counter(failed=len(problems))
     tasks = (_plan(source, wish, results) for source in found)
-    steps = (_each(lambda task: _load(task, wish)), _each(lambda task: _run(task, wish)),
+    steps = (_each(lambda task: _load(task, wish)), lambda tasks: _run(tasks, wish),
              _each(lambda task: _finish(task, wish, results)))
+    batch = BATCH if torch.cuda.is_available() else 1
     with warnings.catch_warnings(), closing(results):
         warnings.filterwarnings("ignore", module="PIL")  # what matters comes as error or note
-        for task in tqdm(overlapped(tasks, _weight, BUDGET, *steps, initializer=one_thread),
+        for task in tqdm(overlapped(tasks, _weight, BUDGET, *steps, one_thread, batch),
                          total=len(found), desc="segmenting", unit="file", disable=None):
             if task.source.is_video:
                 _attempt(lambda task: _segment_video(task, wish, results), task)
@@ -182,8 +185,13 @@ def _load(task: Task, wish: Wish) -> None:
     task.shrunk = wish.model.steps.shrink(task.picture.pixels)
 
 
-def _run(task: Task, wish: Wish) -> None:
-    task.logits = wish.model.steps.logits([task.shrunk])[0]
+def _run(tasks: Sequence[Task], wish: Wish) -> Sequence[Task]:
+    shrunk = [task for task in tasks if task.shrunk is not None and not task.problem]
+    if shrunk:
+        logits = wish.model.steps.logits([task.shrunk for task in shrunk])
+        for task, one in zip(shrunk, logits, strict=True):
+            task.logits = one
+    return tasks
 
 
 def _finish(task: Task, wish: Wish, results: Results) -> None:
