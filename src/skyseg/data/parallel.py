@@ -58,9 +58,9 @@ def overlapped(items: Iterable[Item], weight: Callable[[Item], int], budget: int
                ) -> Iterator[Result]:
     """Yield each item's result, loaded, worked on and finished, in order.
 
-    ``load`` runs in threads ahead of ``work``, which runs here, on what is loaded; ``finish`` runs in
-    threads behind. An exception is raised here, at its item's turn (one in ``work``, at the turn of
-    the first it worked on).
+    ``load`` runs in threads ahead of ``work``, which runs here on what is loaded, and ``finish`` in
+    threads behind. An exception is raised here at its item's turn; one in ``work``, at the turn of
+    the first item it worked on.
 
     Args:
         weight: of an item, such as its pixels.
