@@ -27,7 +27,7 @@ from skyseg import connection, registry
 from skyseg.data.formats import find_photographs
 from skyseg.data.images import read_image
 from skyseg.export import FORMATS, export
-from skyseg.models import CHAMPION, open_model
+from skyseg.models import champion, open_model
 from skyseg.onnx_model import OnnxPredictor
 from skyseg.predictor import CardPredictor, Predictor
 from skyseg.stages.predict import predict
@@ -42,7 +42,7 @@ def of(predictor: CardPredictor) -> Callable[[Path], Mask]:
 
 def by_command(folder: Path, work: Path) -> Callable[[Path], Mask]:
     """The files that `skyseg predict` writes."""
-    predict([str(folder)], work, open_model(CHAMPION), ["mask"])
+    predict([str(folder)], work, open_model(champion()), ["mask"])
     return lambda path: decoded((work / f"{path.stem}-mask.png").read_bytes())
 
 
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--app", required=True)
     asked = parser.parse_args()
     connection.connect(Path())
-    weights = registry.download_weights(CHAMPION)
+    weights = registry.download_weights(champion())
     photographs = list(find_photographs(asked.photographs).values())
     with tempfile.TemporaryDirectory() as folder, by_page(asked.app) as page:
         work = Path(folder)

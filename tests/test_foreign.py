@@ -66,6 +66,9 @@ def test_an_onnx_file_is_run(red_is_foreground):
     assert found[:, :20] == pytest.approx(low, abs=1e-4)
     assert found[:, 40:] == pytest.approx(high, abs=1e-4)
     assert predictor.parameters == 3
+    both = predictor.logits([predictor.shrink(image), predictor.shrink(image[:, ::-1])])
+    assert both.shape == (2, 320, 320)  # of a file that takes one at a time
+    np.testing.assert_allclose(predictor.finish(both[0], image), found, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "rank"), [(128, 4), (320, 3)])

@@ -104,12 +104,13 @@ def test_accepted_entries_are_samples_of_the_data_set(pairs, workspace):
 
 @pytest.mark.parametrize(("values", "settings"), [
     ((0, 255), {}), ((0, 1), {}), ((255, 0), {"invert": True}), ((7, 4), {"foreground": [4]}),
-    ((0, 4), {"foreground": [4], "ignore": [11]})])
+    ((0, 4), {"foreground": [4], "ignore": [11]}), ((0, 300), {"foreground": [300]})])
 def test_accepted_masks_mean_the_same_among_those_there(workspace, values, settings):
     for number, share in enumerate((0.2, 0.4, 0.9)):
         save(workspace / f"data/images/{number}.png", photograph(100 + number))
         save(workspace / f"data/masks/{number}.png",
-             np.where(sky(share), values[1], values[0]).astype(np.uint8))
+             np.where(sky(share), values[1], values[0]).astype(
+                 np.uint16 if max(values) > 255 else np.uint8))
     settings = DataParams.model_validate(settings)
 
     [photo] = inbox.accept(workspace, [put(workspace)], settings)

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from skyseg import registry
 from skyseg.checkpoint import Card, load_card, save_checkpoint
 from skyseg.errors import UserError
-from skyseg.models import CHAMPION, open_model
+from skyseg.models import champion, open_model
 from skyseg.params import load_params
 from skyseg.predictor import Predictor
 from skyseg.stages import promote
@@ -23,6 +23,7 @@ from tiny import photograph
 pytest_plugins = ["mlflow_store"]
 
 ROOT = Path(__file__).parents[1]
+CHAMPION = "models:/skyseg@champion"
 IMAGE = photograph(1, 60, 50)
 
 
@@ -60,8 +61,8 @@ def test_registered_by_alias_and_version(trained: Path):
     params = load_params(ROOT / "params.yaml")
     promote.promote(params, trained, None, None)
     weights = trained / "models" / "best.safetensors"
-    for name, label in ((CHAMPION, "skyseg version 1 (champion)"),
-                        ("models:/skyseg/1", "skyseg version 1")):
+    label = f"skyseg version 1 ({load_card(weights).fingerprint[:8]})"  # one model, one label
+    for name in (champion(trained), "models:/skyseg/1"):
         opened = open_model(name, trained)
         assert opened.label == label
         np.testing.assert_array_equal(opened.probability(IMAGE),
@@ -118,3 +119,19 @@ def test_weights_without_a_card_are_said_loudly(tmp_path: Path, capsys):
     shutil.copy(path, tmp_path / "bare.safetensors")
     assert open_model(str(tmp_path / "bare.safetensors")).threshold == 0.5
     assert "bare.safetensors: no card beside it" in capsys.readouterr().err
+
+
+def test_the_default_is_the_champion_of_the_workspaces_own_model(tmp_path: Path):
+    assert champion(tmp_path) == CHAMPION
+    text = (ROOT / "params.yaml").read_text().replace("model: skyseg", "model: hair")
+    (tmp_path / "params.yaml").write_text(text)
+    assert champion(tmp_path) == "models:/hair@champion"
+
+
+def test_equal_names_of_other_weights_are_told_apart(tmp_path: Path):
+    labels = set()
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(build_model("u2netp").state_dict(), tmp_path / "m.pth")
+        labels.add(open_model(str(tmp_path / "m.pth")).label)
+    assert len(labels) == 2

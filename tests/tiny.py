@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +45,13 @@ def make_pairs(root: Path, count: int = 20, seed: int = 0, suffix: str = ".png")
         save(root / "images" / (name + suffix), photograph(1000 * seed + number))
         share = number / count * 0.9
         save(root / "masks" / f"{name}.png", (sky(share) * 255).astype(np.uint8))
+
+
+def bomb() -> bytes:
+    """A PNG of 2.5 gigapixels in 100 bytes."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(
+            ">I", zlib.crc32(kind + data))
+    head = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head)
+            + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))

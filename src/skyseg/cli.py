@@ -139,11 +139,8 @@ def benchmark(
         raise UserError(f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
                         f"{problem['msg'].removeprefix('Value error, ')}") from None
     from skyseg.files import write_text
-    from skyseg.foreign import RECIPES
     from skyseg.stages import benchmark as stage
 
-    if preprocess not in RECIPES:
-        raise UserError(f"--preprocess: unknown {preprocess!r}; choose {' or '.join(RECIPES)}")
     _refuse_place("--json", json_file and json_file.parent)
     _refuse_place("--maps", maps)
     if json_file and json_file.is_dir():
@@ -162,10 +159,10 @@ def predict(
     out: Annotated[Path, typer.Option(
         metavar="DIR", help="Folder for the results and predictions.csv; - for standard output."
         )] = Path("predictions"),
-    model: Annotated[str, typer.Option(
+    model: Annotated[str | None, typer.Option(
         help="Registered model (models:/skyseg@champion, models:/skyseg/3), checkpoint "
-             "(.safetensors), published weights (.pth), or .onnx file.",
-        )] = "models:/skyseg@champion",
+             "(.safetensors), published weights (.pth), or .onnx file. [default: the champion]",
+        )] = None,
     output: Annotated[list[str] | None, typer.Option(
         help="mask, alpha, cutout, overlay or replace; may be repeated. [default: mask]",
         )] = None,
@@ -181,7 +178,7 @@ def predict(
     if str(out) == "-" and (inputs != ["-"] or len(kinds) > 1):
         raise UserError("--out -: one photograph from standard input, - , and one --output; name a "
                         "folder for more")
-    from skyseg.models import open_model
+    from skyseg.models import champion, open_model
     from skyseg.outputs import OUTPUTS
     from skyseg.stages import predict as stage
 
@@ -189,7 +186,7 @@ def predict(
         if kind not in OUTPUTS:
             raise UserError(f"--output: unknown {kind!r}; choose from {', '.join(OUTPUTS)}")
     _refuse_place("--out", out)
-    opened = open_model(model)
+    opened = open_model(model or champion())
     if str(out) == "-":
         stage.pass_through(opened, kinds[0], sky)
     else:
@@ -199,9 +196,9 @@ def predict(
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
-    model: Annotated[str, typer.Argument(
-        help="A registered model (which gets the file attached), or a checkpoint (.safetensors)."
-        )] = "models:/skyseg@champion",
+    model: Annotated[str | None, typer.Argument(
+        help="A registered model (which gets the file attached), or a checkpoint (.safetensors). "
+             "[default: the champion]")] = None,
     format: Annotated[str, typer.Option(
         help="dynamic (any batch and size), fixed (1x3x320x320, for rembg's u2net_custom), float16 "
              "or int8.")] = "dynamic",
@@ -214,13 +211,15 @@ def export(
     _refuse_place("--out", out.parent)
     from skyseg import connection
     from skyseg.export import FORMATS
+    from skyseg.models import champion
     from skyseg.stages import export as stage
 
     if format not in FORMATS:
         raise UserError(f"--format: unknown {format!r}; choose {', '.join(FORMATS)}")
-    if model.startswith("models:"):
+    name = model or champion()
+    if name.startswith("models:"):
         connection.connect(Path())
-    stage.run(model, format, out, images, Path())
+    stage.run(name, format, out, images, Path())
 
 
 @app.command()

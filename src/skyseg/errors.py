@@ -11,6 +11,11 @@ class UserError(Exception):
     """A mistake the user can mend: says what is wrong, which file or key, and what to do."""
 
 
+def disk_is_full(error: OSError) -> bool:
+    """Whether space or a quota ran out, which ends a command whatever it was doing."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def exit_code(command: Callable[[], object]) -> int:
     """Run a command; turn what a user can mend into one line on stderr.
 
@@ -27,7 +32,7 @@ def exit_code(command: Callable[[], object]) -> int:
               file=sys.stderr)
         return 130
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not disk_is_full(error):
             raise
         print(f"error: the disk is full ({error.filename or 'while writing'}): free some space "
               "and run the same command again; earlier results are untouched", file=sys.stderr)

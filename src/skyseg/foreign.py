@@ -144,10 +144,17 @@ def _read_onnx(path: Path) -> Network:
                             "export the network like the published one")
 
     def logits(x: Tensor) -> Tensor:
-        [found] = session.run([output.name], {entry.name: x.numpy()})
-        return torch.from_numpy(found).logit(EPSILON)
+        return run_onnx(session, output.name, x).logit(EPSILON)
 
     return Network(logits, parameters)
+
+
+def run_onnx(session: InferenceSession, output: str, x: Tensor) -> Tensor:
+    """One output for a batch, float32; row by row where the file takes no more than one."""
+    [entry] = session.get_inputs()
+    one_by_one = entry.shape[0] == 1  # a name stands for any number
+    return torch.cat([torch.from_numpy(session.run([output], {entry.name: rows.numpy()})[0])
+                      for rows in (x.split(1) if one_by_one else [x])])
 
 
 def _shrink(image: NDArray[np.uint8]) -> Tensor:

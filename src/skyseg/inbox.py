@@ -81,8 +81,7 @@ def save(root: Path, photo: bytes, mask: NDArray[np.uint8], title: str,
                 provenance | {"created": now.isoformat(timespec="seconds"),
                               "sha256": sha256(next(aside.glob("photo.*")))}, indent=2) + "\n")
     except PermissionError as error:
-        raise UserError(f"{error.filename}: cannot be written ({error.strerror}); make "
-                        f"{root / FOLDER}/ writable") from None
+        raise _unwritable(error, root / FOLDER) from None
     return name
 
 
@@ -213,10 +212,18 @@ def _move(entry: Entry, folder: Path, encoding: Encoding, taken: set[str]) -> Pa
                            (json.dumps(entry.provenance, indent=2) + "\n").encode()),
                           (folder / "masks" / f"{name}.png", buffer.getvalue()),
                           (photo, entry.photo.read_bytes())):
-        with written_aside(path) as aside:
-            aside.write_bytes(content)
+        try:
+            with written_aside(path) as aside:
+                aside.write_bytes(content)
+        except PermissionError as error:
+            raise _unwritable(error, folder) from None
     shutil.rmtree(entry.photo.parent)
     return photo
+
+
+def _unwritable(error: PermissionError, folder: Path) -> UserError:
+    return UserError(f"{error.filename}: cannot be written ({error.strerror}); make {folder}/ "
+                     "writable")
 
 
 def _written_as(foreground: NDArray[np.bool_], encoding: Encoding) -> Image.Image:
@@ -225,7 +232,9 @@ def _written_as(foreground: NDArray[np.bool_], encoding: Encoding) -> Image.Imag
     if encoding.kind == "index":
         other = next(value for value in range(256)
                      if value not in (*encoding.foreground, *encoding.ignore))
-        return Image.fromarray(np.where(marked, encoding.foreground[0], other).astype(np.uint8))
+        index = encoding.foreground[0]
+        return Image.fromarray(np.where(marked, index, other).astype(
+            np.uint16 if index > 255 else np.uint8))
     if encoding.kind == "0/1":
         return Image.fromarray(marked.astype(np.uint8))
     white = Image.fromarray(marked.astype(np.uint8) * np.uint8(255))

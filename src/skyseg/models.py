@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +15,11 @@ from torch import Tensor
 from skyseg.checkpoint import card_path
 from skyseg.errors import UserError
 from skyseg.foreign import RECIPES, SIZE, ForeignPredictor
+from skyseg.files import sha256
+from skyseg.params import load_params
 from skyseg.predictor import Predictor
 from skyseg.store import SQLITE, store_uri
 
-CHAMPION = "models:/skyseg@champion"
 SHIPPED = Path("models/start.safetensors")
 
 
@@ -53,11 +53,19 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def champion(root: Path = Path()) -> str:
+    """The model to use where none is named: the champion of the workspace's ``registry.model``, or
+    of ``skyseg`` outside any workspace."""
+    settings = root / "params.yaml"
+    name = load_params(settings).registry.model if settings.is_file() else "skyseg"
+    return f"models:/{name}@champion"
+
+
 class Opened(NamedTuple):
     name: str
     """As the user wrote it."""
     label: str
-    """What it turned out to be: 'skyseg version 3 (champion)'."""
+    """What it turned out to be, 'skyseg version 3 (1f0c9a77)': equal for equal weights alone."""
     steps: Steps
     megabytes: float
     """Size of the file."""
@@ -79,8 +87,8 @@ def open_model(name: str, root: Path = Path(), recipe: str = "skyseg") -> Opened
         name: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``; a checkpoint (.safetensors with
             its card beside it); published weights (.pth, .pt, or .safetensors without a card); an
             .onnx file, ours or the published network.
-        root: the workspace: its registry, and its shipped weights where ``name`` is ``CHAMPION``
-            and nothing is registered yet, which is said on stderr.
+        root: the workspace: its registry, and its shipped weights where ``name`` is its
+            ``champion`` and nothing is registered yet, which is said on stderr.
         recipe: how a model without a card sees a photograph; a row of ``foreign.RECIPES``.
 
     Raises:
@@ -91,18 +99,16 @@ def open_model(name: str, root: Path = Path(), recipe: str = "skyseg") -> Opened
         raise UserError(f"unknown preprocessing {recipe!r}; choose {' or '.join(RECIPES)}")
     if not name.startswith("models:"):
         return _open_file(name, Path(name), recipe)
-    if name == CHAMPION and not _anything_registered(root):
-        return _open_shipped(root)
+    if name == champion(root) and not _anything_registered(root, name):
+        return _open_shipped(name, root)
     from skyseg import connection, registry  # three seconds, for those who want the registry
 
     connection.connect(root)
-    weights = registry.download_weights(name)
-    form = re.fullmatch(r"models:/([^/@]+)(?:@(.+)|/(\d+))", name)
-    assert form is not None  # download_weights takes nothing else
-    model, alias, version = form.groups()
-    if alias:
-        version = f"{registry.aliases(model)[alias]} ({alias})"
-    return Opened(name, f"{model} version {version}", Predictor(weights), _megabytes(weights))
+    model, version = registry.resolve(name)
+    weights = registry.download_weights(f"models:/{model}/{version}")  # an alias may move meanwhile
+    ours = Predictor(weights)
+    label = f"{model} version {version} ({ours.card.fingerprint[:8]})"
+    return Opened(name, label, ours, _megabytes(weights))
 
 
 def _open_file(name: str, path: Path, recipe: str) -> Opened:
@@ -121,10 +127,11 @@ def _open_file(name: str, path: Path, recipe: str) -> Opened:
     if path.suffix == ".safetensors":
         print(f"WARNING: {path}: no card beside it, so it is run as published weights are: at "
               f"{SIZE} px, threshold {ForeignPredictor.threshold}", file=sys.stderr)
-    return Opened(name, f"{path.name} (published weights)", other, _megabytes(path))
+    label = f"{path.name} (published weights, {sha256(path)[:8]})"
+    return Opened(name, label, other, _megabytes(path))
 
 
-def _open_shipped(root: Path) -> Opened:
+def _open_shipped(name: str, root: Path) -> Opened:
     weights = root / SHIPPED
     for needed in (weights, card_path(weights)):
         if not needed.is_file():
@@ -134,11 +141,11 @@ def _open_shipped(root: Path) -> Opened:
     print(f"WARNING: nothing is registered in this workspace, so {weights} is used, the model "
           "that skyseg comes with, which has seen rendered scenes only; 'make repro promote' "
           "registers your own", file=sys.stderr, flush=True)
-    return _open_file(CHAMPION, weights, "skyseg")
+    return _open_file(name, weights, "skyseg")
 
 
-def _anything_registered(root: Path) -> bool:
-    """Whether the registry has any version of skyseg; asking must not create a store."""
+def _anything_registered(root: Path, name: str) -> bool:
+    """Whether the registry has any version of a model; asking must not create a store."""
     uri = store_uri(root)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE).split("?")[0]).is_file():
         return False
@@ -146,7 +153,7 @@ def _anything_registered(root: Path) -> bool:
 
     connection.connect(root)
     with connection.store_errors():
-        return bool(registry.versions(CHAMPION.removeprefix("models:/").split("@")[0]))
+        return bool(registry.versions(name.removeprefix("models:/").removesuffix("@champion")))
 
 
 def _megabytes(path: Path) -> float:

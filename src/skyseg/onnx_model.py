@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
 
 from skyseg.checkpoint import Card
 from skyseg.errors import UserError
-from skyseg.foreign import NEED_ONNX, open_onnx
+from skyseg.foreign import NEED_ONNX, open_onnx, run_onnx
 from skyseg.predictor import CardPredictor
 
 CARD = "skyseg.card"  # metadata that holds the card, as JSON
@@ -41,15 +40,8 @@ class OnnxPredictor(CardPredictor):
         names = [output.name for output in session.get_outputs()]
         if LOGITS not in names:
             raise UserError(f"{path}: no output named {LOGITS}; export it with 'skyseg export'")
-        one_by_one = session.get_inputs()[0].shape[0] == 1  # a name stands for any number
-
-        def run(x: Tensor) -> Tensor:
-            return torch.from_numpy(session.run([LOGITS], {INPUT: x.numpy()})[0])
-
-        def network(x: Tensor) -> Tensor:
-            return torch.cat([run(row) for row in x.split(1)]) if one_by_one else run(x)
-
-        super().__init__(card, path, network, parameters, torch.device("cpu"))
+        super().__init__(card, path, lambda x: run_onnx(session, LOGITS, x), parameters,
+                         torch.device("cpu"))
 
 
 def has_card(path: Path) -> bool:
@@ -60,6 +52,7 @@ def has_card(path: Path) -> bool:
     except ImportError:
         raise UserError(f"{path}: {NEED_ONNX}") from None
     try:
-        return any(entry.key == CARD for entry in onnx.load(path).metadata_props)
+        return any(entry.key == CARD for entry in
+                   onnx.load(path, load_external_data=False).metadata_props)
     except (OSError, DecodeError):
         return False

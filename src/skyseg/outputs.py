@@ -147,8 +147,7 @@ def _strips(height: int) -> list[slice]:
 
 
 def _replace(job: Job) -> Pixels:
-    if job.sky is None:
-        raise UserError("--output replace needs the new sky: --sky FILE")
+    assert job.sky is not None  # stages.predict has seen to it
     return replace(job.image, job.probability, job.sky, job.threshold)
 
 

@@ -25,7 +25,7 @@ class Made(NamedTuple):
     """How results are made: what must be the same for an earlier one to be still good."""
 
     model: str
-    """Its label."""
+    """Its label; of videos with ``--smooth``, that too."""
     sky: str
     """The new sky's file; empty where none is needed."""
 
@@ -50,10 +50,10 @@ class Results:
         except OSError as error:
             raise UserError(f"--out {folder}: cannot be written to ({error.strerror}); "
                             "name another folder") from None
+        self._lock = threading.Lock()  # of the table
         self._rows = {row["file"]: row for row in _read(self._table)}
         if self._table.exists():
             self.close()  # without the half of a line that a killed run may have left
-        self._lock = threading.Lock()  # of the table
         self._claimed = {_base(row).casefold(): file for file, row in self._rows.items()}
 
     def files(self) -> set[Path]:
@@ -118,12 +118,14 @@ class Results:
             self._rows[file] = row
 
     def close(self) -> None:
-        """Write the table anew, one row a file."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS)
-        writer.writeheader()
-        writer.writerows(self._rows.values())
-        write_text(self._table, text.getvalue())
+        """Write the table anew, one row a file; also what another run has added to it meanwhile."""
+        with self._lock:
+            rows = {row["file"]: row for row in _read(self._table)}
+            text = io.StringIO()
+            writer = csv.DictWriter(text, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows.values())
+            write_text(self._table, text.getvalue())
 
     def _key(self, source: Source) -> str:
         if source.path is None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from skyseg.data.images import decode_image
+from skyseg.data.images import decode_image, open_image
 from skyseg.errors import UserError
 
 MAX_BYTES = 64 * 2**20
@@ -27,7 +27,7 @@ def decode_upload(data: bytes, name: str) -> NDArray[np.uint8]:
     width = height = 0
     # What cannot even be opened is explained by decode_image.
     with (suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError),
-          Image.open(io.BytesIO(data)) as image):
+          open_image(io.BytesIO(data)) as image):
         width, height = image.size
     if width * height > MAX_PIXELS:
         raise UserError(f"{name}: {width}x{height} pixels; at most {MAX_PIXELS // 10**6} million")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from skyseg import presence
 from skyseg.data.images import resize_image
 from skyseg.data.parallel import overlapped
-from skyseg.errors import UserError
+from skyseg.errors import UserError, disk_is_full
 from skyseg.models import Opened, one_thread
 from skyseg.outputs import OUTPUTS, Job, Pixels
 
@@ -93,7 +92,7 @@ def segment(path: Path, places: dict[str, Path], model: Opened, sky: Pixels | No
                 lambda done: _finish(*done, model, list(places), sky), one_thread,
             ), places, stream, for_sound, notes), notes
     except av.error.FFmpegError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if disk_is_full(error):
             raise OSError(error.errno, error.strerror) from None
         raise UserError(f"{path}: truncated, damaged or no video ({error.strerror}); replace or "
                         "remove it") from None
@@ -207,10 +206,13 @@ class _Sound:
 
     def copy_until(self, seconds: float) -> None:
         while self._next is not None and self._next.pts * self._next.time_base <= seconds:
-            pts, dts = self._next.pts, self._next.dts
+            packet = self._next
+            # Each file counts its time in units of its own, and writes that into the packet.
+            times = packet.pts, packet.dts, packet.duration, packet.time_base
             for file, stream in self._copies:
-                self._next.stream, self._next.pts, self._next.dts = stream, pts, dts
-                file.mux(self._next)
+                packet.stream = stream
+                packet.pts, packet.dts, packet.duration, packet.time_base = times
+                file.mux(packet)
             self._next = next(self._packets, None)
 
 

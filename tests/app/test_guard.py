@@ -51,6 +51,8 @@ def test_what_gradio_offers_and_the_page_does_without(path):
 
 def test_bodies_have_a_length_and_a_limit(monkeypatch):
     assert client.post("/x", content=iter([b"{}"])).status_code == 411
+    chunked = {"Content-Length": "2", "Transfer-Encoding": "chunked"}
+    assert client.post("/x", content=b"{}", headers=chunked).status_code == 411
     monkeypatch.setattr(guard, "MAX_JSON", 100)
     monkeypatch.setattr(guard, "MAX_BODY", 1000)
     assert client.post("/x", content=b"1" * 101).status_code == 413

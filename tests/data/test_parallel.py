@@ -58,7 +58,21 @@ def test_what_is_under_way_stays_within_the_budget():
 
 
 def test_what_is_heavier_than_the_budget_is_done_alone():
-    assert run([1, 2, 3], {2: 100}) == [1, 2, 3]
+    under_way: list[int] = []
+    seen = {}
+
+    def load(item):
+        under_way.append(item)
+        return item
+
+    def finish(item):
+        time.sleep(0.01)  # for others to be begun
+        seen[item] = list(under_way)
+        under_way.remove(item)
+        return item
+    assert run(range(6), {3: 100}, 10, load, finish=finish) == list(range(6))
+    assert seen[3] == [3]
+    assert max(map(len, seen.values())) > 1
 
 
 @pytest.mark.parametrize("step", ["load", "work", "finish"])

@@ -52,7 +52,7 @@ def test_profile_and_metadata_come_out_as_they_were(tmp_path: Path, suffix: str,
         kept = written.getexif()
         assert kept[MAKE] == "Maker"
         assert kept.get_ifd(GPS)[NORTH] == "N"
-        assert ORIENTATION not in kept
+        assert kept.get(ORIENTATION, 1) == 1
 
 
 def test_data_has_no_colour_profile(tmp_path: Path):
@@ -77,6 +77,41 @@ def test_xmp_is_kept_without_its_orientation(tmp_path: Path):
             text = (tmp_path / "r").read_bytes()
             assert b'dc:creator="Ann"' in text
             assert b"Orientation" not in text
+
+
+def test_a_result_is_upright_whatever_its_xmp_says(tmp_path: Path):
+    """Of EXIF and XMP the first decides; neither may turn the result."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    picture = decode(save(tmp_path / "a.jpg", photograph(0), exif=exif(1), xmp=xmp))
+    for result in ("JPEG", "PNG"):
+        photographs.write(tmp_path / "r", picture.pixels, result, picture)
+        assert read_image(tmp_path / "r").shape == picture.pixels.shape == (40, 48, 3)
+
+
+def test_xmp_too_long_for_a_jpeg_is_left_out_and_said(tmp_path: Path):
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta/>" + " " * 70_000)
+    picture = decode(save(tmp_path / "a.png", photograph(0), pnginfo=info))
+    assert picture.notes == ("its XMP is too long and is left out",)
+    photographs.write(tmp_path / "r.jpg", picture.pixels, "JPEG", picture)
+
+
+def test_a_table_of_pages_that_is_damaged_is_one_page(tmp_path: Path):
+    path = save(tmp_path / "a.tif", photograph(0))
+    data = bytearray(path.read_bytes())
+    first = int.from_bytes(data[4:8], "little")
+    following = first + 2 + 12 * int.from_bytes(data[first:first + 2], "little")
+    data[following:following + 4] = (4).to_bytes(4, "little")  # no table is there
+    picture = photographs.decode(bytes(data), "a.tif")
+    assert picture.notes == ()
+    np.testing.assert_array_equal(picture.pixels, photograph(0))
+
+
+def test_programs_are_no_photographs(tmp_path: Path):
+    buffer = io.BytesIO()
+    Image.fromarray(photograph(0)).save(buffer, "EPS")
+    with pytest.raises(UserError, match="not an image of a known kind"):
+        photographs.decode(buffer.getvalue(), "a.eps")
 
 
 @pytest.mark.parametrize(("mode", "name"), [("L", "a.png"), ("CMYK", "a.jpg"), ("CMYK", "a.tif"),

@@ -6,10 +6,8 @@ import csv
 import io
 import os
 import shutil
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +22,9 @@ from skyseg.data.images import read_image
 from skyseg.errors import UserError
 from skyseg.outputs import OUTPUTS
 from skyseg.predictor import Predictor
+from skyseg.results import Results
 from skyseg.u2net import build_model
-from tiny import photograph, save
+from tiny import bomb, photograph, save
 
 
 def make_model(path: Path, seed: int = 0) -> Path:
@@ -121,6 +120,22 @@ def test_a_second_run_skips_what_is_done_and_makes_what_is_missing(here: Path):
     assert Path("out/a-mask.png").stat().st_mtime_ns > before["a-mask.png"]
 
 
+def test_two_runs_into_one_folder_keep_each_others_rows(here: Path, monkeypatch):
+    """The second begins and ends while the first is at work."""
+    inner = []
+    closed = Results.close
+
+    def meanwhile(results):
+        if results.folder == Path("out") and not inner and len(results._rows) == 2:
+            inner.append(run("photos/sub", "--out", "out"))
+        closed(results)
+    monkeypatch.setattr(Results, "close", meanwhile)
+    run("photos/a.jpg", "photos/a.png", "--out", "out")
+    assert inner
+    assert len(rows()) == 3
+    assert "3 there already" in run("photos", "--out", "out")
+
+
 def test_other_folders_with_the_same_names_do_not_collide(here: Path):
     shutil.copytree("photos", "more")
     run("photos", "--out", "out")
@@ -193,17 +208,6 @@ def test_videos_among_photographs(here: Path):
     assert rows()["../photos/clip.mp4"]["mask"] == "clip-mask.mp4"
     assert not list(Path("out").glob("*broken*"))
     assert "4 there already, 1 failed" in refused("photos", "--out", "out")[1]
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def bomb() -> bytes:
-    """A PNG of 3.6 gigapixels in 100 bytes."""
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
-            + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
 
 
 def test_bad_files_are_named_and_the_rest_goes_on(here: Path):

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from skyseg import inbox
-from skyseg.app.catalogue import model_name, resolve, score_table
+from skyseg.app.catalogue import resolve, score_table
 from skyseg.app.texts import say
+from skyseg.data.images import frame_count, open_image
 from skyseg.errors import UserError
 from skyseg.uploads import decode_upload
 
@@ -52,6 +53,8 @@ class Found(NamedTuple):
     probability: NDArray[np.float32]
     """[H, W] in 0..1."""
     model: Opened
+    name: str
+    """Of the registered model."""
     version: str
     seconds: float
 
@@ -73,8 +76,8 @@ def read(photo: Photo, language: str) -> Picture:
 
 def animated(photo: Photo) -> bool:
     """Whether a file holds more pictures than the one that is used."""
-    with suppress(Exception), Image.open(photo.path) as image:  # read explains what is broken
-        return getattr(image, "n_frames", 1) > 1
+    with suppress(Exception), photo.path.open("rb") as file:  # read explains what is broken
+        return frame_count(open_image(file)) > 1
     return False
 
 
@@ -93,11 +96,11 @@ def find(photo: Photo, uri: str, root: Path, language: str) -> Found:
         UserError: what ``read`` refuses, or a model that cannot be opened.
     """
     image = read(photo, language)
-    version, fixed = resolve(uri, root)
-    model = _opened(fixed, root)
+    name, version = resolve(uri, root)
+    model = _opened(f"models:/{name}/{version}", root)
     start = time.perf_counter()
     probability = model.probability(image)
-    return Found(image, probability, model, version, time.perf_counter() - start)
+    return Found(image, probability, model, name, version, time.perf_counter() - start)
 
 
 def caption(found: Found, language: str) -> str:
@@ -108,14 +111,18 @@ def caption(found: Found, language: str) -> str:
                label=say("version", language, version=found.version), seconds=found.seconds)
 
 
-def before_and_after(found: Found, folder: Path, name: str) -> tuple[Path, Path]:
-    """The photograph and its overlay, small enough to be looked at."""
-    image, probability = _shrunk(found, SHOWN)
+def photo_of(found: Found, folder: Path, name: str) -> Path:
+    """The photograph, small enough to be looked at."""
+    return write(_shrunk(found, SHOWN)[0], folder, f"{name}-photo.jpg")
+
+
+def overlay_of(found: Found, folder: Path, name: str) -> Path:
+    """Its overlay, of the same size."""
     from skyseg import outputs
 
+    image, probability = _shrunk(found, SHOWN)
     overlay = outputs.overlay(image, probability, found.model.threshold)
-    return (write(image, folder, f"{name}-photo.jpg"),
-            write(overlay, folder, f"{name}-overlay.jpg"))
+    return write(overlay, folder, f"{name}-overlay.jpg")
 
 
 def to_paint_on(found: Found, folder: Path, name: str) -> Path:
@@ -135,13 +142,14 @@ def write(picture: Picture, folder: Path, name: str) -> Path:
     return path
 
 
-def outputs_of(found: Found, folder: Path, name: str) -> Iterator[Path]:
-    """Mask and cut-out at the photograph's own size, each when it is ready."""
+def outputs_of(found: Found, folder: Path, name: str) -> Iterator[tuple[Path, Path | None]]:
+    """Mask and cut-out at the photograph's own size: the mask, then both."""
     from skyseg import outputs
 
-    yield write(found.mask, folder, f"{name}-mask.png")
+    mask = write(found.mask, folder, f"{name}-mask.png")
+    yield mask, None
     cutout = outputs.cutout(found.image, found.probability, found.model.threshold)
-    yield write(cutout, folder, f"{name}-cutout.png")
+    yield mask, write(cutout, folder, f"{name}-cutout.png")
 
 
 def with_sky(found: Found, sky: Photo, folder: Path, name: str, language: str) -> Path:
@@ -160,16 +168,16 @@ def compare(photo: Photo, uris: tuple[str, str], root: Path, folder: Path, langu
     Raises:
         UserError: the two are one version; else as ``find``.
     """
-    versions = [resolve(uri, root)[0] for uri in uris]
-    if versions[0] and versions[0] == versions[1]:
-        raise UserError(say("same_model", language, version=versions[0]))
+    resolved = [resolve(uri, root) for uri in uris]
+    if resolved[0] == resolved[1]:
+        raise UserError(say("same_model", language, version=resolved[0][1]))
     masks, paths = [], []
     for number, uri in enumerate(uris):
         found = find(photo, uri, root, language)
         masks.append(found.mask)
-        paths.append(before_and_after(found, folder, f"{number}")[1])
+        paths.append(overlay_of(found, folder, f"{number}"))
     agreement = say("agree", language, share=float((masks[0] == masks[1]).mean()))
-    return paths[0], paths[1], f"{agreement}\n\n{score_table(uris, versions, language)}"
+    return paths[0], paths[1], f"{agreement}\n\n{score_table(resolved, language)}"
 
 
 def corrected(mask: Picture, layers: list[bytes]) -> Picture:
@@ -198,7 +206,7 @@ def corrected(mask: Picture, layers: list[bytes]) -> Picture:
 def _strokes(layer: bytes, size: tuple[int, int]) -> Picture:
     """A layer as uint8 [height, width, 4], enlarged to (width, height)."""
     try:
-        with Image.open(io.BytesIO(layer)) as image:
+        with open_image(io.BytesIO(layer)) as image:
             if image.width * image.height > 4 * EDITED**2:
                 raise ValueError(f"{image.width}x{image.height} pixels")
             return np.asarray(image.convert("RGBA").resize(size, Image.Resampling.BILINEAR))
@@ -217,10 +225,9 @@ def save(photo: Photo, uri: str, layers: list[bytes], root: Path, language: str,
 
     found = find(photo, uri, root, language)
     mask = corrected(found.mask, layers)
-    name = model_name(uri)
     provenance: dict[str, Any] = {
-        "model": name, "version": found.version,
-        "fingerprint": registry.tags(name, found.version).get("fingerprint"),
+        "model": found.name, "version": found.version,
+        "fingerprint": registry.tags(found.name, found.version).get("fingerprint"),
         "threshold": found.model.threshold, "photo": photo.name,
         "corrected": int((mask != found.mask).sum()), "pixels": int(mask.size)}
     return inbox.save(root, photo.path.read_bytes(), mask, photo.name, provenance), mask

@@ -5,12 +5,11 @@ MLflow is imported where it is used, so that the page is up before it is.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from skyseg.app.texts import say
-from skyseg.errors import UserError
 
 SCORES = ("iou", "iou_image", "f_max", "boundary_f", "mae")  # compared; the tags have more
 TABLE = ("iou", "iou_image", "f_max")  # listed
@@ -41,42 +40,24 @@ def choices(root: Path, model: str) -> list[Choice]:
 
 
 def resolve(uri: str, root: Path) -> tuple[str, str]:
-    """The version that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` is at this moment, and
-    its own URI; a version that does not exist is found out when it is opened.
-
-    Raises:
-        UserError: another kind of name, such as a file's; it may come from any client.
-    """
+    """As ``registry.resolve``, which refuses what is no registered model: clients name anything."""
     from skyseg import connection, registry
 
-    if not re.fullmatch(r"models:/[^/@]+(@[^/@]+|/\d+)", str(uri)):
-        raise UserError(f"{uri}: not a registered model")
-    name, at, alias = uri.removeprefix("models:/").partition("@")
-    if not at:
-        return name.partition("/")[2], uri
     connection.connect(root)
-    with connection.store_errors():
-        version = registry.aliases(name).get(alias)
-    # Opened under the alias, the registry's answer says which aliases there are.
-    return (version, f"models:/{name}/{version}") if version else ("", uri)
+    return registry.resolve(str(uri))
 
 
-def model_name(uri: str) -> str:
-    """NAME of ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``."""
-    return uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
-
-
-def score_table(uris: tuple[str, str], versions: list[str], language: str) -> str:
+def score_table(resolved: Sequence[tuple[str, str]], language: str) -> str:
     """The registered scores of two versions as Markdown, the better of each in bold."""
     from skyseg import connection, registry
     from skyseg.metrics import METRICS
 
-    name = model_name(uris[0])
     with connection.store_errors():
-        tags = [registry.tags(name, version) for version in versions]
+        tags = [registry.tags(name, version) for name, version in resolved]
     figures = [registry.scores(recorded) for recorded in tags]
     lines = [f"| {say('score', language)} | " + " | ".join(
-        say("version", language, version=version) for version in versions) + " |", "|---|--:|--:|"]
+        say("version", language, version=version) for _, version in resolved) + " |",
+        "|---|--:|--:|"]
     for metric in SCORES:
         if all(metric in one for one in figures):
             pair = [one[metric] for one in figures]

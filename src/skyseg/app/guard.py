@@ -69,7 +69,8 @@ def _refusal(request: Request) -> tuple[str, int] | None:
         return "this page answers to itself only", 403
     if request.method == "POST":
         length = headers.get("content-length", "")
-        if not length.isdecimal():
+        # A body in chunks may be longer than said, and none that the page sends is.
+        if not length.isdecimal() or "transfer-encoding" in headers:
             return "say how long the body is", 411
         if int(length) > (MAX_BODY if _is_form(request) else MAX_JSON):
             return f"too large; at most {MAX_BYTES // 2**20} MiB", 413

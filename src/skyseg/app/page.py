@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import logging
+import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -217,10 +219,11 @@ def _hang(work: Workspace, photo: gr.Image, picked: gr.Dropdown, language: gr.Ra
             gr.Info(say("animated", language), title="skyseg")
         found = actions.find(taken, uri, work.root, language)
         folder, name = _folder(work), Path(taken.name).stem[:40]
-        yield (actions.caption(found, language), actions.before_and_after(found, folder, name),
+        yield (actions.caption(found, language),
+               (actions.photo_of(found, folder, name), actions.overlay_of(found, folder, name)),
                None, None, None, str(actions.to_paint_on(found, folder, name)))
-        mask, cutout = actions.outputs_of(found, folder, name)
-        yield gr.skip(), gr.skip(), mask, cutout, gr.skip(), gr.skip()
+        for mask, cutout in actions.outputs_of(found, folder, name):
+            yield gr.skip(), gr.skip(), mask, cutout, gr.skip(), gr.skip()
         if sky is not None:
             replaced = actions.with_sky(found, sky, folder, name, language)
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip(), replaced, gr.skip()
@@ -270,13 +273,18 @@ def _look(work: Workspace, chosen: str | None, one: str | None, two: str | None,
 
 
 def _fixed(work: Workspace, uri: str | None) -> str | None:
-    return catalogue.resolve(uri, work.root)[1] if uri else None
+    return "models:/{}/{}".format(*catalogue.resolve(uri, work.root)) if uri else None
 
 
 def _folder(work: Workspace) -> Path:
-    """A new folder for the files of one answer."""
-    folder = work.files / "results" / uuid.uuid4().hex
-    folder.mkdir(parents=True)
+    """A new folder for the files of one answer; old ones go, as Gradio removes only its copies."""
+    results = work.files / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    for old in results.iterdir():
+        if time.time() - old.stat().st_mtime > FORGOTTEN[1]:
+            shutil.rmtree(old, ignore_errors=True)
+    folder = results / uuid.uuid4().hex
+    folder.mkdir()
     return folder
 
 

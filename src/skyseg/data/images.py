@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -13,6 +13,9 @@ from skyseg.errors import UserError
 
 ORIENTATION = 0x0112  # EXIF tag
 MARGIN = 2  # times the wanted side that a JPEG decoded at reduced scale has at least
+# What cameras, scanners and the web make. Not all that Pillow reads: EPS would be a program to run.
+FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "GIF", "AVIF", "HEIF", "JPEG2000", "PPM",
+           "TGA", "ICO")
 FLAGS = {"1": "1bit", "L": "grey", "LA": "alpha", "RGBA": "alpha", "PA": "alpha", "P": "palette",
          "CMYK": "cmyk"}
 
@@ -79,9 +82,24 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def open_image(file: BinaryIO) -> Image.Image:
+    """``PIL.Image.open`` for ``FORMATS`` alone; HEIF is one once ``photographs.register_heif`` was
+    called."""
+    Image.init()
+    return Image.open(file, formats=[format for format in FORMATS if format in Image.OPEN])
+
+
+def frame_count(image: Image.Image) -> int:
+    """Of an animation or a file of pages; 1 where that cannot be told."""
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception:  # damaged tables, which the first picture does without
+        return 1
+
+
 def upright_size(data: bytes) -> tuple[int, int]:
     """Width and height of an image that is known to be readable, upright; decodes nothing."""
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(io.BytesIO(data)) as image:
         width, height = image.size
         lies = image.getexif().get(ORIENTATION, 1) in range(5, 9)
         return (height, width) if lies else (width, height)
@@ -97,7 +115,7 @@ def open_upright(data: bytes, name: str, least: int | None = None) -> tuple[Imag
     if not data:
         raise UserError(f"{name}: the file is empty; replace or remove it")
     try:
-        image: Image.Image = Image.open(io.BytesIO(data))
+        image: Image.Image = open_image(io.BytesIO(data))
         if least:
             image.draft(None, (MARGIN * least, MARGIN * least))  # only JPEGs heed it
         image.load()
@@ -107,7 +125,7 @@ def open_upright(data: bytes, name: str, least: int | None = None) -> tuple[Imag
             image = ImageOps.exif_transpose(image)
             image.format = format  # a transposed copy forgets it
     except Image.UnidentifiedImageError:
-        raise UserError(f"{name}: not an image that Pillow reads; save it as JPEG or PNG") from None
+        raise UserError(f"{name}: not an image of a known kind; save it as JPEG or PNG") from None
     except Image.DecompressionBombError:
         raise UserError(f"{name}: more pixels than is safe to decode (limit "
                         f"{2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels); "

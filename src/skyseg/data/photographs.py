@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from skyseg.data.images import ORIENTATION, as_rgb, open_upright
+from skyseg.data.images import ORIENTATION, as_rgb, frame_count, open_image, open_upright
 from skyseg.errors import UserError
 
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
@@ -22,7 +22,7 @@ XMP_KEYS = ("xmp", "XML:com.adobe.xmp")  # JPEG, WebP and TIFF; PNG
 # and `xmp` are (TIFF 6.0, section 8 and supplements).
 TIFF_OWN = {254, 255, 256, 257, 258, 259, 262, 263, 266, 273, 277, 278, 279, 282, 283, 284, 296,
             317, 320, 322, 323, 324, 325, 338, 339, 347, 700, 34675}
-EXIF_LIMIT = 65527  # bytes: what a JPEG segment holds of it
+EXIF_LIMIT, XMP_LIMIT = 65527, 65504  # bytes: what a JPEG segment holds of each
 
 # Run lengths suit masks: on 12 megapixels 66 ms and 156 kB, where Pillow's default takes 162 ms and
 # 174 kB; on a cut-out of that size 1.4 s and 22.0 MB instead of 6.7 s and 22.5 MB.
@@ -38,7 +38,7 @@ class Picture(NamedTuple):
     icc: bytes | None
     """Its colour profile, if that is one of RGB."""
     exif: bytes
-    """Its EXIF, less the orientation, which has been applied. Empty: none."""
+    """Its EXIF, the orientation set to upright, as it has been applied. Empty: none."""
     xmp: bytes
     dpi: tuple[float, float] | None
     notes: tuple[str, ...]
@@ -50,7 +50,7 @@ def size_of(path: Path) -> int:
     try:
         with path.open("rb") as file:
             register_heif(file.read(12))
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 return image.width * image.height
     except Exception:  # explained when it is decoded
         return 0
@@ -72,7 +72,7 @@ def decode(data: bytes, name: str) -> Picture:
     format = image.format
     pixels = as_rgb(image, turned, name).pixels
     notes = []
-    frames = getattr(image, "n_frames", 1)
+    frames = frame_count(image)
     if frames > 1 and format in ANIMATED:
         notes.append(f"{ANIMATED[format]}, only the first of {frames} frames is used")
     icc = image.info.get("icc_profile")
@@ -82,8 +82,11 @@ def decode(data: bytes, name: str) -> Picture:
         icc = None
     exif, lost = _exif(image, data, format)
     xmp = next((image.info[key] for key in XMP_KEYS if key in image.info), b"")
-    return Picture(pixels, icc or None, exif, xmp.encode() if isinstance(xmp, str) else xmp,
-                   _dpi(image.info.get("dpi")), (*notes, *lost))
+    xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    if len(xmp) > XMP_LIMIT:
+        xmp = b""
+        lost.append("its XMP is too long and is left out")
+    return Picture(pixels, icc or None, exif, xmp, _dpi(image.info.get("dpi")), (*notes, *lost))
 
 
 def write(file: Path | BinaryIO, pixels: NDArray[np.uint8], format: str, source: Picture,
@@ -98,7 +101,7 @@ def write(file: Path | BinaryIO, pixels: NDArray[np.uint8], format: str, source:
         data: the pixels are no colours: leave the colour profile away.
 
     Raises:
-        UserError: the file cannot be written, or is larger than the format allows.
+        OSError: the file cannot be written, or the picture is larger than the format allows.
     """
     options: dict[str, Any] = dict(PNG if format == "PNG" else JPEG)
     if source.icc and not data:
@@ -128,13 +131,15 @@ def register_heif(data: bytes) -> bool:
 
 
 def _exif(image: Image.Image, data: bytes, format: str | None) -> tuple[bytes, list[str]]:
-    """EXIF without the orientation, and a note where it cannot be kept."""
+    """EXIF that says upright, and a note where it cannot be kept."""
     try:
         if format != "PNG":  # whose EXIF may come after its pixels; a decoded TIFF has lost its own
-            image = Image.open(io.BytesIO(data))
+            image = open_image(io.BytesIO(data))
         exif = image.getexif()
-        for tag in {ORIENTATION, *(TIFF_OWN if format == "TIFF" else ())} & exif.keys():
+        for tag in (TIFF_OWN if format == "TIFF" else set()) & exif.keys():
             del exif[tag]
+        if ORIENTATION in exif:
+            exif[ORIENTATION] = 1  # said, as without it readers look for one in the XMP
         kept = exif.tobytes() if len(exif) else b""
     except Exception:  # cameras write what no parser expects
         return b"", ["its EXIF is damaged and is left out"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 from skyseg import registry
 from skyseg.checkpoint import load_card
 from skyseg.data.formats import find_photographs
 from skyseg.data.manifest import read_manifest
-from skyseg.errors import UserError
+from skyseg.errors import UserError, disk_is_full
 from skyseg.export import FORMATS, export
 
 CHECKED, CALIBRATED = 16, 32  # photographs, at most
@@ -31,7 +30,8 @@ def run(name: str, format: str, out: Path, images: Path | None, root: Path) -> N
             ``skyseg.export.export`` refuse; or ``out`` cannot be written.
     """
     registered = registry.resolve(name) if name.startswith("models:") else None
-    weights = registry.download_weights(name) if registered else Path(name)
+    weights = (registry.download_weights("models:/{}/{}".format(*registered)) if registered
+               else Path(name))  # by version: an alias may move meanwhile
     if weights.suffix != ".safetensors":
         raise UserError(f"{name}: only checkpoints with their card (.safetensors) and registered "
                         "models (models:/skyseg@champion) are exported")
@@ -43,7 +43,7 @@ def run(name: str, format: str, out: Path, images: Path | None, root: Path) -> N
     try:
         parity = export(weights, format, out, checked, calibration)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if disk_is_full(error):
             raise
         raise UserError(f"{out}: cannot be written ({error.strerror}); name another place with "
                         "--out") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import warnings
 from collections import Counter
@@ -23,7 +22,7 @@ from skyseg.data import photographs, sources
 from skyseg.data.images import read_bytes
 from skyseg.data.parallel import overlapped
 from skyseg.data.sources import Source
-from skyseg.errors import UserError
+from skyseg.errors import UserError, disk_is_full
 from skyseg.files import written_aside
 from skyseg.models import Opened, one_thread
 from skyseg.outputs import OUTPUTS, Job
@@ -32,6 +31,7 @@ from skyseg.results import Made, Results
 BUDGET = 64_000_000  # pixels under way at a time; a larger photograph is under way alone
 BATCH = 16  # photographs that a GPU is given at a time
 LEAST = 250_000  # pixels that the smallest photograph counts as
+NOTHING = np.empty((0, 0, 3), np.uint8)
 UNMIXED = {"cutout", "replace"}  # outputs that need pymatting
 FORMATS = {".png": "PNG", ".jpg": "JPEG"}
 
@@ -112,7 +112,7 @@ def pass_through(model: Opened, kind: str, sky: Path | None = None) -> None:
     """Segment the photograph on standard input to standard output.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or its result not be written.
     """
     wish = _wish(model, [kind], sky, overwrite=False, smooth=0)
     picture = photographs.decode(sys.stdin.buffer.read(), "standard input")
@@ -120,8 +120,14 @@ def pass_through(model: Opened, kind: str, sky: Path | None = None) -> None:
         _say(f"note: standard input: {note}")
     output = OUTPUTS[kind]
     job = Job(picture.pixels, model.probability(picture.pixels), model.threshold, wish.sky)
-    photographs.write(sys.stdout.buffer, output.make(job), FORMATS[Path(output.suffix).suffix],
-                      picture, output.data)
+    try:
+        photographs.write(sys.stdout.buffer, output.make(job), FORMATS[Path(output.suffix).suffix],
+                          picture, output.data)
+    except OSError as error:
+        if disk_is_full(error):
+            raise
+        raise UserError(f"standard output: cannot be written ({error.strerror or error})"
+                        ) from None
 
 
 def _wish(model: Opened, kinds: list[str], sky: Path | None, overwrite: bool, smooth: float
@@ -142,10 +148,16 @@ def _plan(source: Source, wish: Wish, results: Results) -> Task:
     task = Task(source, {})
     try:
         task.places = results.plan(source, {kind: suffixes[kind] for kind in wish.kinds},
-                                   wish.made, wish.overwrite)
+                                   _made(source, wish), wish.overwrite)
     except UserError as error:
         task.problem = str(error)
     return task
+
+
+def _made(source: Source, wish: Wish) -> Made:
+    if not source.is_video or not wish.smooth:
+        return wish.made
+    return wish.made._replace(model=f"{wish.made.model}, smoothed {wish.smooth:g}")
 
 
 def _weight(task: Task) -> int:
@@ -173,7 +185,7 @@ def _attempt(step: Callable[[Task], None], task: Task) -> None:
     except MemoryError:
         task.problem = f"{task.source.name}: not enough memory for its size; shrink it"
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if disk_is_full(error):
             raise
         task.problem = (f"{task.source.name}: its results cannot be written "
                         f"({error.strerror or error})")
@@ -209,7 +221,8 @@ def _finish(task: Task, wish: Wish, results: Results) -> None:
             photographs.write(aside, OUTPUTS[kind].make(job), FORMATS[path.suffix], task.picture,
                               OUTPUTS[kind].data)
         results.record(task.source, figures, wish.made, task.places)
-    task.picture = task.picture._replace(pixels=pixels[:0])  # the notes are still wanted
+    task.picture = task.picture._replace(pixels=NOTHING)  # the notes are still wanted
+    task.shrunk = task.logits = None
 
 
 def _segment_video(task: Task, wish: Wish, results: Results) -> None:
@@ -218,7 +231,7 @@ def _segment_video(task: Task, wish: Wish, results: Results) -> None:
         places = {kind: asides.enter_context(written_aside(path))
                   for kind, path in task.places.items()}
         figures, notes = video.segment(task.source.path, places, wish.model, wish.sky, wish.smooth)
-        results.record(task.source, figures, wish.made, task.places)
+        results.record(task.source, figures, _made(task.source, wish), task.places)
     for note in notes:
         _say(f"note: {task.source.name}: {note}")
 
