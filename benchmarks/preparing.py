@@ -15,7 +15,7 @@ from benchmarks.race import Contender, Row, compare, race, seconds
 from skyseg.params import Params
 from skyseg.stages.prepare import prepare
 
-IMAGES, WIDTH, HEIGHT = 400, 1152, 864  # 1 MP
+IMAGES, WIDTH, HEIGHT = 800, 1152, 864  # 1 MP
 TRAINING_SIZE = 320
 
 
@@ -46,7 +46,7 @@ def rows(work: Path) -> Iterator[Row]:
     write_photographs(root / "data", IMAGES, WIDTH, HEIGHT)
     given = {"root": str(root)}
     found = race({"decoding": Contender("benchmarks.preparing:decoding", given),
-                  "ours": Contender("benchmarks.preparing:ours", given)}, rounds=3)
+                  "ours": Contender("benchmarks.preparing:ours", given)}, rounds=2)
     peak = max(answer["peak"] for answer in found["ours"]) / 2**20
     shutil.rmtree(root)
     yield compare("prepare, JPEGs of 1 MP", seconds(found["ours"], IMAGES / 1e3),

@@ -97,7 +97,11 @@ def _absolute(name: str, values: list[float], unit: str, target: str) -> Row:
 
 
 def _environment() -> dict[str, str]:
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    """The environment's own commands first, and Python keeps what it compiles, as it does unless
+    told otherwise; the first round, which does not count, compiles."""
+    here = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    here.pop("PYTHONDONTWRITEBYTECODE", None)
+    return here
 
 
 def _reproduce(folder: Path) -> None:

@@ -127,7 +127,7 @@ def rows(work: Path) -> Iterator[Row]:
             contenders = {kind: Contender(f"benchmarks.step:{kind}", given) for kind in kinds}
             contenders["product"] = Contender("benchmarks.step:product",
                                               {"side": 8192 if cuda else 2048})
-            found = race(contenders, rounds=5)
+            found = race(contenders, rounds=4)
             products = found.pop("product")
             times = {kind: seconds(answers, size * per_run / 1e3)
                      for kind, answers in found.items()}

@@ -16,7 +16,9 @@ import typer
 
 from skyseg.errors import UserError, exit_code
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+# Without rich: coloured boxes would double the time to the first line of help.
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode=None, context_settings={"max_content_width": 100})
 
 RegistryOption = Annotated[str | None, typer.Option(
     "--registry", metavar="URI", help="Another tracking server than this workspace's own.")]
@@ -265,7 +267,7 @@ def web_page(
     server.run(Path(), name, port)
 
 
-inbox_commands = typer.Typer(no_args_is_help=True)
+inbox_commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(inbox_commands, name="inbox", help="Masks corrected on the web page.")
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from skyseg.checkpoint import card_path
 from skyseg.errors import UserError
-from skyseg.foreign import RECIPES, SIZE, ForeignPredictor
 from skyseg.files import sha256
+from skyseg.foreign import RECIPES, SIZE, ForeignPredictor
 from skyseg.params import load_params
 from skyseg.predictor import Predictor
 from skyseg.store import SQLITE, store_uri

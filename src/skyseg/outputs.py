@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from skyseg import pictures
-from skyseg.errors import UserError
 from skyseg.unmixing import unmix
 
 Pixels = NDArray[np.uint8]

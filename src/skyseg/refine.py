@@ -44,7 +44,6 @@ FOREGROUND_NEAR, BACKGROUND_ANYWHERE = 0.05, 0.01
 ROWS = 32  # of the photograph at a time, which bounds the memory
 
 PAIRS = tuple(combinations_with_replacement(range(3), 2))  # of channels: rr, rg, rb, gg, gb, bb
-SYMMETRIC = torch.tensor([[0, 1, 2], [1, 3, 4], [2, 4, 5]])  # where in PAIRS a matrix's entries are
 
 
 def resize(logits: Tensor, image: NDArray[np.uint8]) -> Tensor:
@@ -123,26 +122,35 @@ def _gaussian(moments: Tensor) -> Tensor:
 
     (2 pi)^(3/2) is left out, as it cancels.
     """
-    mean = (moments[1:4] / moments[0]).movedim(0, -1)
-    square = (moments[4:] / moments[0])[SYMMETRIC].movedim((0, 1), (-2, -1))
-    noise = NOISE * torch.eye(3, device=moments.device)
-    covariance = square - mean[..., :, None] * mean[..., None, :] + noise
-    precision = torch.linalg.inv(covariance)
-    slope = (precision @ mean[..., None])[..., 0]
-    constant = -0.5 * ((mean * slope).sum(-1) + torch.logdet(covariance))
+    moments = moments[1:] / moments[0]
+    r, g, b = mean = moments[:3]
+    rr, rg, rb, gg, gb, bb = (square - mean[i] * mean[j] + NOISE * (i == j)
+                              for square, (i, j) in zip(moments[3:], PAIRS, strict=True))
+    # The covariance's inverse from its cofactors: a tenth of the time of torch.linalg.inv.
+    cofactors = (gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg,
+                 rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg)
+    determinant = rr * cofactors[0] + rg * cofactors[1] + rb * cofactors[2]
+    prr, prg, prb, pgg, pgb, pbb = precision = [entry / determinant for entry in cofactors]
+    slope = (prr * r + prg * g + prb * b, prg * r + pgg * g + pgb * b, prb * r + pgb * g + pbb * b)
+    constant = -0.5 * (r * slope[0] + g * slope[1] + b * slope[2] + determinant.log())
     # A product of two channels stands for two entries of the matrix.
-    products = [-precision[..., i, j] * (0.5 if i == j else 1.0) for i, j in PAIRS]
-    return torch.stack([constant, *slope.unbind(-1), *products])
+    products = [-entry * (0.5 if i == j else 1.0)
+                for entry, (i, j) in zip(precision, PAIRS, strict=True)]
+    return torch.stack([constant, *slope, *products])
 
 
 def _blur(cells: Tensor) -> Tensor:
-    """Gaussian window of deviation WINDOW, the border repeated: [C, H, W] to the same."""
-    reach = round(2.5 * WINDOW)
+    """Gaussian window of deviation WINDOW, the border repeated: [C, size, size] to the same.
+
+    As two matrix products, which a CPU does five times as fast as convolutions of one channel.
+    """
+    reach, size = round(2.5 * WINDOW), cells.shape[-1]
     offsets = torch.arange(-reach, reach + 1, device=cells.device)
     weights = torch.exp(-0.5 * (offsets / WINDOW) ** 2)
-    weights = (weights / weights.sum()).view(1, 1, -1, 1)
-    padded = F.pad(cells[:, None], (reach, reach, reach, reach), mode="replicate")
-    return F.conv2d(F.conv2d(padded, weights), weights.transpose(2, 3))[:, 0]
+    weights = (weights / weights.sum()).expand(size, -1)
+    places = (torch.arange(size, device=cells.device)[:, None] + offsets).clamp(0, size - 1)
+    window = torch.zeros(size, size, device=cells.device).scatter_add_(1, places, weights)
+    return window @ cells @ window.T
 
 
 def _resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:

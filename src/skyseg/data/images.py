@@ -62,7 +62,9 @@ def as_rgb(image: Image.Image, turned: bool, name: str) -> Photograph:
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return Photograph(np.asarray(image.convert("RGB")), tuple(flags))
+        if image.mode != "RGB":  # converting copies, whatever the mode
+            image = image.convert("RGB")
+        return Photograph(np.asarray(image), tuple(flags))
     except ValueError as error:  # LAB and other spaces Pillow does not convert
         raise UserError(f"{name}: {error}; save it as an RGB JPEG or PNG") from None
 
