@@ -118,13 +118,13 @@ class Results:
             self._rows[file] = row
 
     def close(self) -> None:
-        """Write the table anew, one row a file; also what another run has added to it meanwhile."""
+        """Write the table anew, one row a file, sorted; also what another run has added to it meanwhile."""
         with self._lock:
             rows = {row["file"]: row for row in _read(self._table)}
             text = io.StringIO()
             writer = csv.DictWriter(text, COLUMNS)
             writer.writeheader()
-            writer.writerows(rows.values())
+            writer.writerows(rows[file] for file in sorted(rows))
             write_text(self._table, text.getvalue())
 
     def _key(self, source: Source) -> str:

@@ -72,9 +72,9 @@ def test_an_alias_that_moves_is_followed(registered, photo):
 
 @pytest.mark.parametrize(("uri", "message"), [
     ("models:/skyseg@nobody", "has the versions 1, 2"), ("models:/skyseg/9", "not in the registry"),
-    ("models:/other@champion", "not in the registry"), ("/etc/passwd", "not a registered model"),
-    ("models/best.safetensors", "not a registered model"), ("x.pth", "not a registered model"),
-    ("models:/skyseg/1/../2", "not a registered model"), (None, "not a registered model")])
+    ("models:/other@champion", "not in the registry"), ("/etc/passwd", "write models:/NAME@ALIAS"),
+    ("models/best.safetensors", "write models:/NAME@ALIAS"), ("x.pth", "write models:/NAME@ALIAS"),
+    ("models:/skyseg/1/../2", "write models:/NAME@ALIAS"), (None, "write models:/NAME@ALIAS")])
 def test_a_model_that_is_none(registered, photo, uri, message):
     with pytest.raises(UserError, match=message):
         actions.find(photo, uri, registered, "en")
@@ -96,9 +96,10 @@ def test_what_is_no_photograph(tmp_path, data, message, language):
 def test_odd_sizes_have_every_output(registered, tmp_path, size):
     photo = Photo(save(tmp_path / "a.png", photograph(2, *size)), "a.png")
     found = actions.find(photo, CHAMPION, registered, "en")
-    paths = [*actions.before_and_after(found, tmp_path, "r"),
-             *actions.outputs_of(found, tmp_path, "r"),
-             actions.with_sky(found, photo, tmp_path, "r", "en")]
+    (mask, nothing), (again, cutout) = actions.outputs_of(found, tmp_path, "r")
+    assert (again, nothing) == (mask, None)  # the mask does not wait for the cut-out
+    paths = [actions.photo_of(found, tmp_path, "r"), actions.overlay_of(found, tmp_path, "r"),
+             mask, cutout, actions.with_sky(found, photo, tmp_path, "r", "en")]
     sizes = [Image.open(path).size for path in paths]
     assert sizes[2:] == [size] * 3
     assert max(sizes[0]) <= actions.SHOWN

@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 from skyseg.errors import UserError
@@ -36,10 +38,12 @@ def run(root: Path, model: str, port: int) -> None:
         except ImportError as error:
             raise UserError(f"the page needs Gradio ({error}): pip install 'skyseg[app]'") from None
         demo = page.build(root.resolve(), model, Path(files))
-        page.start(demo, HOST, port)
-        print("Ready. Ctrl-C ends it.", flush=True)
-        warm_up()  # while the user reaches for the browser
-        demo.block_thread()
+        with suppress(KeyboardInterrupt):
+            page.start(demo, HOST, port)
+            print("Ready. Ctrl-C ends it.", flush=True)
+            # While the user reaches for the browser; aside, as an import may swallow a Ctrl-C.
+            threading.Thread(target=warm_up).start()
+            demo.block_thread()
     finally:
         shutil.rmtree(files, ignore_errors=True)
 
