@@ -96,7 +96,7 @@ def open_model(name: str, root: Path = Path(), recipe: str = "skyseg") -> Opened
             registry does not answer.
     """
     if recipe not in RECIPES:
-        raise UserError(f"unknown preprocessing {recipe!r}; choose {' or '.join(RECIPES)}")
+        raise UserError(f"--preprocess: unknown {recipe!r}; choose {' or '.join(RECIPES)}")
     if not name.startswith("models:"):
         return _open_file(name, Path(name), recipe)
     if name == champion(root) and not _anything_registered(root, name):

@@ -118,7 +118,7 @@ class Results:
             self._rows[file] = row
 
     def close(self) -> None:
-        """Write the table anew, one row a file, sorted; also what another run has added to it meanwhile."""
+        """Write the table anew, sorted, one row a file; another run's rows too."""
         with self._lock:
             rows = {row["file"]: row for row in _read(self._table)}
             text = io.StringIO()
