@@ -47,11 +47,12 @@ def work(root: str, what: str, size: int) -> Callable[[], None]:
 
     def epoch() -> None:
         images, masks = open_split(folder / "prepared", "train")
-        train, hardware = TrainParams(epochs=1, batch_size=4), choose()
+        batch = 32 if size == SMALL else 2
+        train, hardware = TrainParams(epochs=1, batch_size=batch), choose()
         learner = engine.build_learner(build_model("u2netp"), train, len(images), hardware)
-        order = np.arange(len(images) // 4 * 4)
+        order = np.arange(len(images) // batch * batch)
         engine.train_one_epoch(
-            learner, engine.batches(images, masks, 4, hardware.device, order), train, hardware,
+            learner, engine.batches(images, masks, batch, hardware.device, order), train, hardware,
             [str(row) for row in order], lambda count, loss: None)
 
     def prediction() -> None:
