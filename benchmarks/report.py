@@ -66,13 +66,14 @@ def plot(rows: list[Row], file: Path) -> None:
         assert row.ratio is not None
         assert row.low is not None
         assert row.high is not None
+        target = float(row.target.split()[1]) if row.target else 1
         axes.barh(place, row.ratio - 1, left=1, height=0.55,
                   color={None: NONE, True: MET, False: MISSED}[row.met])
         axes.plot([row.low, row.high], [place, place], color="black", linewidth=1.5)
         if row.target:
-            axes.plot([float(row.target.split()[1])] * 2, [place - 0.38, place + 0.38],
+            axes.plot([target] * 2, [place - 0.38, place + 0.38],
                       color="black", linestyle=":", linewidth=1.5)
-        axes.annotate(f"{row.ratio:.2f}×", (max(row.ratio, row.high, 1), place), (6, 0),
+        axes.annotate(f"{row.ratio:.2f}×", (max(row.ratio, row.high, target, 1), place), (6, 0),
                       textcoords="offset points", va="center", fontsize=9)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
@@ -83,8 +84,8 @@ def plot(rows: list[Row], file: Path) -> None:
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(right=3 * max((row.high or 1 for row in rows), default=1))
-    axes.set_title("How many times as fast as the baseline (bar: median, line: quartiles, "
-                   "dots: target)", fontsize=10, loc="left")
+    figure.suptitle("How many times as fast as the baseline (bar: median, line: quartiles, "
+                    "dots: target)", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(file, dpi=120)
