@@ -26,6 +26,7 @@ from PIL import Image
 from skyseg import connection, registry
 from skyseg.data.formats import find_photographs
 from skyseg.data.images import read_image
+from skyseg.errors import UserError
 from skyseg.export import FORMATS, export
 from skyseg.models import champion, open_model
 from skyseg.onnx_model import OnnxPredictor
@@ -98,8 +99,12 @@ def main() -> None:
                 "REST": by_rest(asked.rest), "web page": page}
         for name in FORMATS:
             if FORMATS[name].size is None:  # another size is another result
-                export(weights, name, work / f"{name}.onnx", photographs[:1], photographs)
-                ways[f"ONNX `{name}`"] = of(OnnxPredictor(work / f"{name}.onnx"))
+                try:
+                    export(weights, name, work / f"{name}.onnx", photographs, photographs)
+                except UserError as error:
+                    print(error)
+                else:
+                    ways[f"ONNX `{name}`"] = of(OnnxPredictor(work / f"{name}.onnx"))
         reference = of(Predictor(weights, "cpu", "fp32"))
         expected = [reference(path) for path in photographs]
         print(f"{len(photographs)} photographs, {sum(mask.size for mask in expected):,} pixels\n\n"
