@@ -82,9 +82,9 @@ def main(out: Path) -> None:
                 write_photographs(Path(folder) / "data", count, 480 * scale, 360 * scale)
                 found[axis][value] = measure(Path(folder), size)
                 print(axis, value, found[axis][value], flush=True)
-        text = json.dumps({"machine": machine(), **found}, indent=2)
-        write_text(out / "growth.json", text + "\n")
-        plot(found, out / "growth.png")
+            text = json.dumps({"machine": machine(), **found}, indent=2)
+            write_text(out / "growth.json", text + "\n")
+            plot(found, out / "growth.png")
 
 
 def plot(found: dict[str, dict[int, dict[str, dict[str, float]]]], file: Path) -> None:
