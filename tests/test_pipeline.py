@@ -136,7 +136,7 @@ def test_an_edit_reruns_exactly_what_it_touches(repository, file, reruns):
 @pytest.mark.parametrize("temporary", [False, True])
 def test_experiments_lose_no_run(repository, temporary):
     before = {r.info.run_id for r in runs(repository)}
-    rate = 0.0005 if temporary else 0.0007
+    rate = 0.0003 if temporary else 0.0007
     run(repository, "dvc", "exp", "run", "-S", f"train.lr={rate}",
         *(["--temp"] if temporary else []))
     [new] = [r for r in runs(repository) if r.info.run_id not in before]

@@ -42,7 +42,7 @@ def run(root: Path, model: str, port: int) -> None:
             page.start(demo, HOST, port)
             print("Ready. Ctrl-C ends it.", flush=True)
             # While the user reaches for the browser; aside, as an import may swallow a Ctrl-C.
-            threading.Thread(target=warm_up).start()
+            threading.Thread(target=warm_up, daemon=True).start()
             demo.block_thread()
     finally:
         shutil.rmtree(files, ignore_errors=True)
