@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -149,14 +150,12 @@ class Results:
 def _read(table: Path) -> list[dict[str, str]]:
     if not table.exists():
         return []
-    try:
-        with table.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) == COLUMNS:
-                # The last line of a killed run may be cut off.
-                return [row for row in reader if None not in (*row, *row.values()) and _base(row)]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        pass
+    with (suppress(OSError, UnicodeDecodeError, csv.Error),
+          table.open(encoding="utf-8", newline="") as file):
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) == COLUMNS:
+            # The last line of a killed run may be cut off.
+            return [row for row in reader if None not in (*row, *row.values()) and _base(row)]
     raise UserError(f"{table}: not a table that skyseg predict wrote; name another --out, or move "
                     "it away")
 
