@@ -127,8 +127,11 @@ def test_lost_files_are_a_user_error(store: Path):
         registry.download_weights("models:/sky/1")
 
 
-def test_the_logged_model_holds_no_pickle_and_no_bytecode(store: Path):
+def test_the_logged_model_holds_no_pickle_and_no_bytecode(store: Path,
+                                                          monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # whatever the environment says
     register(store)
+    assert not sys.dont_write_bytecode
 
     files = [path for path in (store / "mlartifacts" / "models").rglob("*") if path.is_file()]
     suffixes = {path.suffix for path in files}

@@ -240,8 +240,10 @@ def _log_model(weights: Path, run_id: str, step: int) -> str:
     with tempfile.NamedTemporaryFile(suffix=".png") as file:
         example.save(file, "PNG")
         photograph = Path(file.name).read_bytes()
-    # MLflow tries the example on the logged copy, whose code it puts on the path for good.
-    path_before = list(sys.path)
+    # MLflow tries the example on the copy it is about to log: it puts that one's code on the path
+    # for good, and Python would leave bytecode in it.
+    before = list(sys.path), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     try:
         with mlflow.start_run(run_id=run_id, log_system_metrics=False):
             logged = mlflow.pyfunc.log_model(
@@ -254,7 +256,7 @@ def _log_model(weights: Path, run_id: str, step: int) -> str:
                                   for name in REQUIREMENTS],
                 step=step)
     finally:
-        sys.path[:] = path_before
+        sys.path[:], sys.dont_write_bytecode = before
     return logged.model_id
 
 

@@ -39,7 +39,9 @@ def address(registered: Path) -> Iterator[str]:
 def serve(root: Path) -> Iterator[str]:
     port = free_port()
     with (root / "app.log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "skyseg", "app", "--port", str(port)],
+        # As a shell starts it in the background: Ctrl-C ignored, until it asks for it again.
+        process = subprocess.Popen(["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable,
+                                    "-m", "skyseg", "app", "--port", str(port)],
                                    cwd=root, stdout=log, stderr=log, start_new_session=True,
                                    env=os.environ | {"OMP_NUM_THREADS": "1"})
     try:

@@ -26,7 +26,9 @@ def run(root: Path, model: str, port: int) -> None:
     Raises:
         UserError: Gradio is not installed.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: tidily
+    # Both end it tidily. A shell starts what it puts in the background with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     print(f"Starting; in some seconds on http://{HOST}:{port}", flush=True)
     files = tempfile.mkdtemp(prefix="skyseg-app-")
     # Read while Gradio is imported. The files are uploads and results, and end with the server.
