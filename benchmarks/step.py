@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.race import Contender, Row, compare, race, seconds
@@ -109,11 +112,48 @@ def product(side: int) -> Callable[[], dict[str, float]]:
     return run
 
 
+def copy(megabytes: int) -> Callable[[], dict[str, float]]:
+    """A copy from memory to memory: the most that moves in a second, read and written."""
+    device = choose().device
+    source = torch.ones(megabytes * 2**20, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+
+    def run() -> dict[str, float]:
+        start = time.perf_counter()
+        for _ in range(20):
+            target.copy_(source)
+        target[0].item()
+        return {"bytes": 20 * 2 * source.nbytes / (time.perf_counter() - start)}
+    return run
+
+
 def arithmetic(variant: str) -> float:
     """Floating-point operations of a training step, an image: forward, and twice that back."""
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         build_model(variant)(torch.empty(1, 3, SIZE, SIZE))
     return 3.0 * counter.get_total_flops()
+
+
+def traffic(model: Callable[[Tensor], Iterable[Tensor]], images: Tensor) -> float:
+    """Bytes that forward and backward move where every operator reads its inputs from memory and
+    writes its outputs there, once: what fusion and caches save is counted too."""
+    with _Traffic() as counter:
+        sum(out.sum() for out in model(images)).backward()
+    return counter.moved
+
+
+class _Traffic(TorchDispatchMode):
+    """Adds up the tensors that go in and out of the operators, views apart."""
+
+    moved = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        returns = func._schema.returns
+        if not any(one.alias_info and not one.alias_info.is_write for one in returns):
+            self.moved += sum(leaf.nbytes for leaf in tree_leaves((args, kwargs, out))
+                              if isinstance(leaf, Tensor))
+        return out
 
 
 def rows(work: Path) -> Iterator[Row]:
@@ -127,18 +167,28 @@ def rows(work: Path) -> Iterator[Row]:
             contenders = {kind: Contender(f"benchmarks.step:{kind}", given) for kind in kinds}
             contenders["product"] = Contender("benchmarks.step:product",
                                               {"side": 8192 if cuda else 2048})
+            contenders["copy"] = Contender("benchmarks.step:copy",
+                                           {"megabytes": 2048 if cuda else 256})
             found = race(contenders, rounds=4)
-            products = found.pop("product")
+            products, copies = found.pop("product"), found.pop("copy")
             times = {kind: seconds(answers, size * per_run / 1e3)
                      for kind, answers in found.items()}
             what = f"{variant}, {SIZE} px, batch {size}"
             target = "≥ 3" if not cuda else "≥ 5" if size == GPU_BATCHES[0] else "≥ 8"
             yield compare(f"training step, {what}", times["ours"], times["published"],
                           "ms an image", target, "beside U-2-Net's own training step")
-            shares = [100 * arithmetic(variant) / (1e-3 * taken) / answer["flops"]
-                      for taken, answer in zip(times["ours"], products, strict=True)]
-            yield Row(f"its arithmetic, {what}", float(np.median(shares)), None,
-                      "% of a matrix product's speed", None, None, None, "")
+            with torch.device("meta"):
+                moved = traffic(build_model(variant), torch.empty(1, 3, SIZE, SIZE))
+            moved *= choose().dtype.itemsize / torch.float32.itemsize
+            for name, amount, ceilings, unit in (
+                    ("arithmetic", arithmetic(variant), [one["flops"] for one in products],
+                     "% of a matrix product's speed"),
+                    ("traffic, nothing fused", moved, [one["bytes"] for one in copies],
+                     "% of a copy's speed")):
+                shares = [100 * amount / (1e-3 * taken) / ceiling
+                          for taken, ceiling in zip(times["ours"], ceilings, strict=True)]
+                yield Row(f"its {name}, {what}", float(np.median(shares)), None, unit, None, None,
+                          None, "")
             if "synthetic" in times:
                 yield compare(f"training with its data pipeline, {what}", times["ours"],
                               times["synthetic"], "ms an image", "≥ 0.9" if cuda else "≥ 0.95",

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from benchmarks import report
+import torch
+from benchmarks import report, step
 from benchmarks.race import Contender, Row, compare, race
 
 
@@ -61,3 +62,11 @@ def test_the_report_can_be_read_again(tmp_path):
     assert "| step (a note) | 1 | 3 | ms | 3.00 [3.00, 3.00] | ≥ 3 | met |" in table
     assert "| help | 0.3 |  | s |  | ≤ 0.4 | met |" in table
     assert (tmp_path / "results.png").stat().st_size > 1000
+
+
+def test_traffic_is_what_operators_read_and_write():
+    values = torch.ones(1000, requires_grad=True)
+
+    # Thousands of values: relu 2, the sum 1, the gradient's way back through relu 3.
+    moved = step.traffic(lambda x: [x.relu()], values)
+    assert moved == pytest.approx(4 * 6000, rel=0.01)
