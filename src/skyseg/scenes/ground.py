@@ -138,6 +138,12 @@ def land(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera,
         side = np.abs(x - bend) - uniform(rng, 0.4, 1.8) * size + 0.2 * patches[..., 0]
         path = between(rng, *SOILS["gravel"]) * (1 + 0.1 * grit)
         albedo = np.where((side < 0)[..., None], path, albedo)
+    if chance(rng, 0.1):  # a pond or a swimming pool
+        pool = ((np.abs(x - uniform(rng, -4, 4) * size) < uniform(rng, 1, 8) * size)
+                & (np.abs(z - uniform(rng, 3, 12) * size) < uniform(rng, 1, 5) * size))
+        water = between(rng, (0.20, 0.40, 0.50), (0.55, 0.85, 1.0), jitter=0.05)
+        ripple = lookup(canvas.pink, x * 20 / size, z * 30 / size)[..., None]
+        albedo = np.where(pool[..., None], water * (1 + uniform(rng, 0.03, 0.2) * ripple), albedo)
     lit = max(light.direction[1], 0.1) * (0.9 + 0.25 * patches)
     cover(canvas, np.ones(depth.shape[:1] + x.shape[1:]),
           shade(light, albedo, lit, depth[..., None]), rows)
@@ -181,7 +187,7 @@ def road(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera,
 def sea(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera) -> None:
     """Open water with waves, foam, and the sun's glitter."""
     rows, x, z, depth = camera.ground(canvas)
-    deep = between(rng, (0.02, 0.12, 0.22), (0.20, 0.45, 0.52)) * (light.ambient + 0.6 * light.key)
+    deep = between(rng, (0.02, 0.12, 0.22), (0.38, 0.58, 0.66)) * (light.ambient + 0.6 * light.key)
     size = uniform(rng, 0.5, 2.0) * camera.height
     swell = lookup(canvas.smooth, x * 4 / size, z * 14 / size)
     chop = lookup(canvas.pink, x * 10 / size, z * 34 / size)
@@ -189,11 +195,17 @@ def sea(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera) 
     wave = 0.5 * swell + 0.5 * chop * clear
     # Grazing water mirrors the low sky, steep water shows its depth (Fresnel, roughly).
     grazing = np.exp(-(canvas.y[rows] - camera.horizon) / uniform(rng, 0.08, 0.5))
-    mirrored = (grazing * uniform(rng, 0.35, 0.9) + 0.13 * wave).clip(0, 1)[..., None]
+    ripple = uniform(rng, 0.08, 0.3) * wave
+    mirrored = (grazing * uniform(rng, 0.35, 0.9) + ripple).clip(0, 1)[..., None]
     colour = deep + mirrored * (light.haze * 0.94 - deep)
     foam = smoothstep(wave + 0.4 * chop, *((1.2, 1.8) if chance(rng, 0.5) else (2.2, 2.6)))
     white = (light.ambient + 0.8 * light.key) * 0.95
     colour = colour + (foam * clear * 1.6).clip(0, 1)[..., None] * (white - colour)
+    if chance(rng, 0.3):  # breakers: white water in long rows
+        rows_of = lookup(canvas.smooth, x * 2 / size + 99, z * 9 / size)
+        broken = smoothstep(rows_of + 0.5 * chop, *sorted(rng.uniform(0.2, 1.6, 2).tolist()))
+        tone = (0.85 + 0.12 * chop)[..., None] * white
+        colour = colour + (broken * clear)[..., None] * (tone - colour)
     if light.sun is not None:
         spread = 0.03 + 0.35 * (canvas.y[rows] - camera.horizon)
         path = np.exp(-(((canvas.x - light.sun[0]) / spread) ** 2))

@@ -18,7 +18,7 @@ from skyseg.scenes.sky import Light
 
 
 class Kind(NamedTuple):
-    weight: float  # share of the scenes, in per cent
+    weight: float  # share of the scenes, to the sum of all
     compose: Callable[[Canvas, Pen, np.random.Generator], Light]
     sky: bool  # whether any can be in view
 
@@ -27,16 +27,16 @@ KINDS: dict[str, Kind] = {
     "street": Kind(32, towns.street, True),
     "mountains": Kind(8, country.mountains, True),
     "fields": Kind(10, country.fields, True),
-    "sea": Kind(9, country.sea, True),
+    "sea": Kind(12, country.sea, True),
     "lake": Kind(3, country.lake, True),
-    "skyline": Kind(5.5, towns.skyline, True),
+    "skyline": Kind(7, towns.skyline, True),
     "house": Kind(12, towns.house, True),
     "park": Kind(3, country.park, True),
     "upward": Kind(4, country.upward, True),
     "tower": Kind(2, towns.tower, True),
     "bridge": Kind(2, towns.bridge, True),
-    "indoor": Kind(6.5, indoor, False),
-    "forest": Kind(1, country.forest, False),
-    "facade": Kind(1.5, towns.facade, False),
-    "surface": Kind(0.5, country.surface, False),
+    "indoor": Kind(13, indoor, False),
+    "forest": Kind(1.5, country.forest, False),
+    "facade": Kind(2, towns.facade, False),
+    "surface": Kind(1, country.surface, False),
 }

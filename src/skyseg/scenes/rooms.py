@@ -27,15 +27,19 @@ def indoor(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     """A room seen from inside, with an all-zero mask even where a window shows the sky."""
     aspect = canvas.aspect
     warm = np.array([1.0, uniform(rng, 0.86, 1.0), uniform(rng, 0.68, 1.02)])
-    level = uniform(rng, 0.7, 1.1)
+    level = uniform(rng, 0.7, 1.5)
     light = Light(0.35 * level * warm, 0.62 * level * warm, np.full(3, 0.9), np.array([.4, .6, .9]),
                   np.array([uniform(rng, -0.7, 0.7), 0.6, uniform(rng, -0.7, 0.2)]), 1e5, False,
                   None)
     half, tall, deep = uniform(rng, 1.5, 4.0), uniform(rng, 2.3, 4.0), uniform(rng, 2.5, 8.0)
-    camera = Camera(aspect * uniform(rng, 0.25, 0.75), uniform(rng, 0.3, 0.6),
-                    uniform(rng, 0.55, 1.1), uniform(rng, 1.1, 1.7), rng.normal(0, 0.35))
+    horizon, turn = uniform(rng, 0.3, 0.6), rng.normal(0, 0.35)
+    if chance(rng, 0.5):  # close by and looking down: pale walls up to the edge, no ceiling
+        half, deep = uniform(rng, 1.0, 2.5), uniform(rng, 1.8, 4.0)
+        horizon, turn = uniform(rng, -0.1, 0.4), rng.normal(0, 0.5)
+    camera = Camera(aspect * uniform(rng, 0.25, 0.75), horizon, uniform(rng, 0.55, 1.1),
+                    uniform(rng, 1.1, 1.7), turn)
     walls = between(rng, (0.78, 0.76, 0.72), (1.0, 0.99, 0.97), 0.02)
-    if chance(rng, 0.5):
+    if chance(rng, 0.35):
         walls = between(rng, (0.40, 0.42, 0.40), (0.88, 0.82, 0.66), 0.09)
     ceiling = between(rng, (0.85,) * 3, (1.0,) * 3) if chance(rng, 0.8) else between(rng, *WOOD)
     floor = between(rng, *(WOOD if chance(rng, 0.6) else CLOTH))
@@ -83,7 +87,7 @@ def indoor(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     # Light falls off into the corners and pools where it comes in.
     pools = stretch(canvas.smooth, canvas.sky.shape, 40)
     corners_dark = 0.12 * smoothstep(np.abs(canvas.y - 0.5), 0.2, 0.7)
-    canvas.rgb *= (1 + 0.07 * pools - corners_dark)[..., None]
+    canvas.rgb *= (1 + uniform(rng, 0.03, 0.15) * pools - corners_dark)[..., None]
     return light
 
 
