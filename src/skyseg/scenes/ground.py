@@ -202,8 +202,8 @@ def sea(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera) 
     white = (light.ambient + 0.8 * light.key) * 0.95
     colour = colour + (foam * clear * 1.6).clip(0, 1)[..., None] * (white - colour)
     if chance(rng, 0.3):  # breakers: white water in long rows
-        rows_of = lookup(canvas.smooth, x * 2 / size + 99, z * 9 / size)
-        broken = smoothstep(rows_of + 0.5 * chop, *sorted(rng.uniform(0.2, 1.6, 2).tolist()))
+        crests = lookup(canvas.smooth, x * 2 / size + 99, z * 9 / size)
+        broken = smoothstep(crests + 0.5 * chop, *sorted(rng.uniform(0.2, 1.6, 2).tolist()))
         tone = (0.85 + 0.12 * chop)[..., None] * white
         colour = colour + (broken * clear)[..., None] * (tone - colour)
     if light.sun is not None:
