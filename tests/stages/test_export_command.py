@@ -58,7 +58,8 @@ def test_the_champion_is_exported_and_the_file_attached(registered: Path):
     assert version.tags["onnx/dynamic"] == "onnx/skyseg-1-dynamic.onnx"
     assert version.tags["onnx/dynamic.sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     fetched = mlflow.artifacts.download_artifacts(
-        run_id=version.run_id, artifact_path=version.tags["onnx/dynamic"])
+        run_id=version.run_id, artifact_path=version.tags["onnx/dynamic"],
+        dst_path=str(registered / "fetched"))
     assert Path(fetched).read_bytes() == out.read_bytes()
     torchs = Predictor(registered / "models" / "best.safetensors", "cpu", "fp32")
     image = photograph(9)
@@ -71,7 +72,8 @@ def test_attaching_again_replaces_the_file(registered: Path):
         (registered / "x.onnx").write_bytes(content)
         stored = registry.attach("skyseg", "1", registered / "x.onnx", "onnx/int8")
     version = MlflowClient().get_model_version("skyseg", "1")
-    fetched = mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path=stored)
+    fetched = mlflow.artifacts.download_artifacts(
+        run_id=version.run_id, artifact_path=stored, dst_path=str(registered / "fetched-again"))
     assert Path(fetched).read_bytes() == b"two"
     assert version.tags["onnx/int8.sha256"] == hashlib.sha256(b"two").hexdigest()
 
