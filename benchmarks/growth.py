@@ -2,7 +2,7 @@
 
     python -m benchmarks.growth [OUT]
 
-Not part of `make bench`: it takes half an hour on two cores. Each measurement is a process of its
+Not part of `make bench`: it takes three quarters of an hour on two cores. Each measurement is a process of its
 own, so that its peak of memory is its own.
 """
 
