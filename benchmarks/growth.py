@@ -2,8 +2,8 @@
 
     python -m benchmarks.growth [OUT]
 
-Not part of `make bench`: it takes three quarters of an hour on two cores. Each measurement is a process of its
-own, so that its peak of memory is its own.
+Not part of `make bench`: it takes three quarters of an hour on two cores. Each measurement is a
+process of its own, so that its peak of memory is its own.
 """
 
 from __future__ import annotations
