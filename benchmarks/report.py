@@ -32,7 +32,7 @@ def write(folder: Path, rows: dict[str, list[Row]]) -> None:
     entries = [{"benchmark": name, **asdict(row)} for name, some in rows.items() for row in some]
     write_text(folder / "results.json", json.dumps(entries, indent=2, ensure_ascii=False) + "\n")
     write_text(folder / "results.md", markdown(flat))
-    plot([row for row in flat if row.ratio is not None], folder / "results.png")
+    plot([row for row in flat if row.ratio is not None]).savefig(folder / "results.png", dpi=120)
 
 
 def line(row: Row) -> str:
@@ -57,7 +57,7 @@ def markdown(rows: list[Row]) -> str:
     return "\n".join(lines) + f"\n\nMeasured on: {machines}\n"
 
 
-def plot(rows: list[Row], file: Path) -> None:
+def plot(rows: list[Row]) -> Figure:
     """A bar a row, its quartiles and its target, on a logarithmic axis."""
     figure = Figure(figsize=(9, 1.2 + 0.42 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -66,7 +66,7 @@ def plot(rows: list[Row], file: Path) -> None:
         assert row.ratio is not None
         assert row.low is not None
         assert row.high is not None
-        target = float(row.target.split()[1]) if row.target else 1
+        target = _target(row)
         axes.barh(place, row.ratio - 1, left=1, height=0.55,
                   color={None: NONE, True: MET, False: MISSED}[row.met])
         axes.plot([row.low, row.high], [place, place], color="black", linewidth=1.5)
@@ -77,18 +77,22 @@ def plot(rows: list[Row], file: Path) -> None:
                       textcoords="offset points", va="center", fontsize=9)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
-    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100)
-             if tick <= 2 * max((row.high or 1 for row in rows), default=1)]
+    widest = max((max(row.high or 1, _target(row)) for row in rows), default=1)
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if tick <= 2 * widest]
     axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
     axes.minorticks_off()
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.invert_yaxis()
-    axes.set_xlim(right=3 * max((row.high or 1 for row in rows), default=1))
+    axes.set_xlim(right=3 * widest)
     figure.suptitle("How many times as fast as the baseline (bar: median, line: quartiles, "
                     "dots: target)", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.3)
-    figure.savefig(file, dpi=120)
+    return figure
+
+
+def _target(row: Row) -> float:
+    return float(row.target.split()[1]) if row.target else 1
 
 
 def _number(value: float | None) -> str:

@@ -64,6 +64,13 @@ def test_the_report_can_be_read_again(tmp_path):
     assert (tmp_path / "results.png").stat().st_size > 1000
 
 
+def test_the_plot_reaches_the_targets_that_are_missed():
+    rows = [compare("loader", [1, 1], [8, 8], "ms", "≥ 50")]
+
+    [axes] = report.plot(rows).axes
+    assert axes.get_xlim()[1] > 50
+
+
 def test_traffic_is_what_operators_read_and_write():
     values = torch.ones(1000, requires_grad=True)
 
