@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from PIL import Image
 
 from mlflow_tools import HISTORY, METRICS, free_port, make_model, mlflow_server
-from skyseg import connection, tracking
+from skyseg import connection, runs, tracking
 from skyseg.errors import UserError
 from skyseg.store import repository_root, store_uri
 
@@ -127,13 +127,13 @@ def test_the_experiment_opens_as_model_training(store: Path):
 def test_an_experiment_made_by_others_gets_its_kind_too(store: Path):
     MlflowClient().create_experiment("skies")
 
-    identifier = tracking.experiment_id("skies")
+    identifier = runs.experiment_id("skies")
 
-    assert MlflowClient().get_experiment(identifier).tags[tracking.KIND[0]] == tracking.KIND[1]
+    assert MlflowClient().get_experiment(identifier).tags[runs.KIND[0]] == runs.KIND[1]
 
 
 def test_a_deleted_experiment_is_a_user_error(store: Path):
-    identifier = tracking.experiment_id("skies")
+    identifier = runs.experiment_id("skies")
     MlflowClient().delete_experiment(identifier)
 
     with pytest.raises(UserError, match=f"restore -x {identifier}"):

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import sqlite3
 import sys
-from contextlib import closing, suppress
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Annotated, Any
@@ -224,10 +221,12 @@ def export(
     stage.run(name, format, out, images, Path())
 
 
-@app.command()
-def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000) -> None:
+@app.command(name="ui")
+def mlflow_pages(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000,
+) -> None:
     """Open MLflow on this workspace's runs and models."""
-    from skyseg.store import artifact_folder, store_uri
+    from skyseg.store import store_uri
 
     uri = store_uri(Path())
     if uri.startswith("http"):
@@ -236,21 +235,10 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")
     _refuse_busy(port, "ui")
     from skyseg.params import load_params
 
-    found = _experiment(uri, load_params().registry.experiment)
-    page = f"experiments/{found}/runs" if found else "experiments"
-    # MLflow 3.17 opens in its GenAI view, whatever the experiment's kind, unless the address says
-    # otherwise or the browser remembers another choice.
-    print(f"MLflow on {uri}, in some seconds at\n"
-          f"  http://127.0.0.1:{port}/#/{page}?workflowType=machine_learning\n"
-          "Choose 'Model training' at the top left once, and the browser keeps to it.\n"
-          "Ctrl-C ends it.", flush=True)
-    # The job runner's seven processes serve GenAI evaluations, which nobody runs here.
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                                "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
-    os.execve(sys.executable, [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", uri, "--workers", "1", "--uvicorn-opts", "--no-access-log",
-        "--artifacts-destination", str(artifact_folder(uri) or "mlartifacts")], environment)
+    experiment = load_params().registry.experiment
+    from skyseg import ui
+
+    ui.run(uri, experiment, port)
 
 
 @app.command(name="app")
@@ -331,15 +319,6 @@ def _refuse_place(option: str, folder: Path | None) -> None:
     for path in (folder, *folder.parents) if folder else ():
         if path.exists() and not path.is_dir():
             raise UserError(f"{option}: {path} is a file; name another place")
-
-
-def _experiment(uri: str, name: str) -> str | None:
-    """The id of an experiment in a sqlite store, None elsewhere; asking MLflow costs seconds."""
-    file = f"file:{uri.removeprefix('sqlite:///')}?mode=ro"
-    with suppress(sqlite3.Error), closing(sqlite3.connect(file, uri=True)) as db:
-        row = db.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()
-        return str(row[0]) if row else None
-    return None
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
