@@ -80,6 +80,48 @@ def test_the_page_is_for_this_machine_and_asks_no_other(address: str):
         assert requests.get(address + path, timeout=10).status_code in (403, 404)
 
 
+def ask(address: str, fn_index: int, data: list[Any]) -> requests.Response:
+    """A raw request for an event, as any program on this machine may send it."""
+    return requests.post(f"{address}/gradio_api/queue/join", timeout=10, json={
+        "fn_index": fn_index, "session_hash": "x", "data": data})
+
+
+def answered(address: str) -> str:
+    """Everything that the page answers to the events asked for before, until it closes."""
+    return requests.get(f"{address}/gradio_api/queue/data?session_hash=x", timeout=60).text
+
+
+def test_no_event_reads_a_file_that_was_not_uploaded(address: str, tmp_path: Path):
+    private = save(tmp_path / "private.png", photograph(1))
+    os.mkfifo(tmp_path / "pipe.png")
+    # Of those with a handler in Python.
+    events = [event for event in requests.get(f"{address}/config", timeout=10).json()[
+        "dependencies"] if event["backend_fn"] and event["inputs"]]
+    assert len(events) >= 5
+    for event in events:
+        for path in (private, tmp_path / "missing.png", tmp_path / "pipe.png"):
+            file = {"path": str(path)}  # no "meta", so Gradio itself does not look
+            drawing = {"id": None, "background": None, "layers": [file], "composite": file}
+            for payload in (file, drawing):
+                refused = ask(address, event["id"], [payload] * len(event["inputs"]))
+                assert refused.status_code == 403
+                assert refused.text == "only uploaded files can be used: upload it again"
+
+
+def test_the_same_raw_request_is_answered_for_an_upload(address: str, tmp_path: Path):
+    photo = save(tmp_path / "beach.png", photograph(1))
+    with photo.open("rb") as file:
+        [path] = requests.post(f"{address}/gradio_api/upload", files={"files": file}, timeout=10
+                               ).json()
+    config = requests.get(f"{address}/config", timeout=10).json()
+    [upload] = [one["id"] for one in config["components"]
+                if one["props"].get("elem_id") == "photo"]
+    [segment] = [event["id"] for event in config["dependencies"]
+                 if [upload, "change"] in event["targets"]]
+    assert ask(address, segment, [{"path": path}, None, None, "en"]).status_code == 200
+    assert "-overlay.jpg" in answered(address)
+
+
 def test_a_port_in_use_is_one_line(address: str, registered: Path):
     port = address.rsplit(":", 1)[1]
     done = subprocess.run([sys.executable, "-m", "skyseg", "app", "--port", port], cwd=registered,

@@ -1,6 +1,9 @@
 """What is refused before Gradio sees it."""
 
 import asyncio
+import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -20,12 +23,24 @@ async def echo(request: Request) -> PlainTextResponse:
     return PlainTextResponse(await request.body())
 
 
-client = TestClient(Guard(Starlette(routes=[Route("/{path:path}", echo,
-                                                  methods=["GET", "POST"])])))
+@pytest.fixture
+def uploads(tmp_path: Path) -> Path:
+    """Gradio's folder, with one uploaded file a.jpg, beside a private one."""
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "a.jpg").write_bytes(b"uploaded")
+    (tmp_path / "private.png").write_bytes(b"private")
+    return tmp_path / "uploads"
 
 
-def test_what_the_page_sends_passes_unchanged():
-    body = '{"data": [{"path": "/tmp/a.jpg", "url": null}, "https is a word", ["http"]]}'
+@pytest.fixture
+def client(uploads: Path) -> TestClient:
+    echoing = Starlette(routes=[Route("/{path:path}", echo, methods=["GET", "POST"])])
+    return TestClient(Guard(echoing, uploads))
+
+
+def test_what_the_page_sends_passes_unchanged(client, uploads):
+    body = json.dumps({"data": [{"path": f"{uploads}/a.jpg", "url": None}, {"path": None},
+                                "https is a word", ["http"]]})
     assert client.post("/gradio_api/queue/join", content=body).text == body
     assert client.post("/gradio_api/reset", content="").status_code == 200
     assert client.post("/x", content="no json").text == "no json"
@@ -34,34 +49,66 @@ def test_what_the_page_sends_passes_unchanged():
     assert "http://bytes" in form.text
 
 
-@pytest.mark.parametrize("file", [
-    {"path": "http://example.org/a"}, {"path": "https://example.org/a"},
-    {"path": " https://example.org/a"}, {"x": {"path": "https://example.org/a", "path2": 1}}])
-def test_a_body_that_names_an_address(file):
-    assert client.post("/gradio_api/queue/join", json={"data": [["a", file]]}).status_code == 403
+NO_UPLOADS = {
+    "an address": "http://example.org/a", "another address": " https://example.org/a",
+    "a private file": "../private.png", "a missing file": "../missing.png",
+    "a way out": "x/../../private.png", "a link": "link.png", "a loop of links": "loop",
+    "a pipe": "pipe", "a folder": ".", "no name": "", "a null byte": "a\0b",
+    "a long name": "a" * 5000}
+
+
+@pytest.mark.parametrize("path", NO_UPLOADS.values(), ids=NO_UPLOADS)
+@pytest.mark.parametrize("place", ["photo", "composite", "layers", "event data"])
+def test_a_path_that_is_no_upload(client, uploads, path, place):
+    (uploads / "link.png").symlink_to(uploads.parent / "private.png")
+    (uploads / "loop").symlink_to(uploads / "loop")
+    os.mkfifo(uploads / "pipe")
+    named = path if "http" in path else f"{uploads}/{path}"
+    body = {"photo": {"data": [{"path": named}, None, None, "en"]},
+            "composite": {"data": [{"background": None, "layers": [],
+                                    "composite": {"path": named, "meta": None}}]},
+            "layers": {"data": [{"id": None, "layers": [{"path": f"{uploads}/a.jpg"},
+                                                        {"path": named}]}]},
+            "event data": {"data": [], "event_data": {"_data": {"path": named}}}}[place]
+
+    answer = client.post("/gradio_api/queue/join", json=body)
+
+    assert answer.status_code == 403
+    assert answer.text == "only uploaded files can be used: upload it again"
+
+
+@pytest.mark.parametrize("path", [["/etc/passwd"], {"path": "/etc/passwd"}, 3, True])
+def test_a_path_that_is_no_text(client, path):
+    assert client.post("/gradio_api/queue/join", json={"path": path}).status_code == 403
+
+
+def test_a_body_called_a_form_is_looked_at_all_the_same(client):
+    answer = client.post("/gradio_api/queue/join", content='{"path": "/etc/passwd"}',
+                         headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("path", [
     "/gradio_api/file=http://example.org", "/gradio_api/file=%68ttps://example.org",
     "/gradio_api/file=HTTP://example.org", "/gradio_api/proxy=http://example.org",
     "/gradio_api/process_recording", "/monitoring/summary", "/gradio_api/vibe-edit"])
-def test_what_gradio_offers_and_the_page_does_without(path):
+def test_what_gradio_offers_and_the_page_does_without(client, path):
     assert client.get(path).status_code == 403
 
 
-def test_bodies_have_a_length_and_a_limit(monkeypatch):
+def test_bodies_have_a_length_and_a_limit(client, monkeypatch):
     assert client.post("/x", content=iter([b"{}"])).status_code == 411
     chunked = {"Content-Length": "2", "Transfer-Encoding": "chunked"}
     assert client.post("/x", content=b"{}", headers=chunked).status_code == 411
     monkeypatch.setattr(guard, "MAX_JSON", 100)
     monkeypatch.setattr(guard, "MAX_BODY", 1000)
     assert client.post("/x", content=b"1" * 101).status_code == 413
-    assert client.post("/x", files={"files": b"1" * 500}).status_code == 200
-    assert client.post("/x", files={"files": b"1" * 1000}).status_code == 413
+    assert client.post("/upload", files={"files": b"1" * 500}).status_code == 200
+    assert client.post("/upload", files={"files": b"1" * 1000}).status_code == 413
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://testserver.evil"])
-def test_other_pages_are_not_answered(origin):
+def test_other_pages_are_not_answered(client, origin):
     assert client.get("/", headers={"Origin": origin}).status_code == 403
     assert client.get("/", headers={"Origin": "http://testserver"}).status_code == 200
 
@@ -70,4 +117,4 @@ def test_who_hangs_up_is_no_error():
     async def gone(scope, receive, send):
         raise ClientDisconnect
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
-    asyncio.run(Guard(gone)(scope, None, None))
+    asyncio.run(Guard(gone, Path())(scope, None, None))

@@ -1,7 +1,7 @@
 """What a client sends, before anything is decoded: ``actions`` looks at the bytes before it unpacks
 them, and says in the user's language what is wrong. For events with ``preprocess=False``.
 
-Gradio has made sure by then that a path is one of its uploads.
+``guard`` has made sure by then that a path is an upload: Gradio itself does not.
 """
 
 from __future__ import annotations

@@ -1,13 +1,18 @@
-"""What stands between a client and Gradio: size limits, and no address that a client names."""
+"""What stands between a client and Gradio: size limits, and no file but an upload.
+
+Gradio trusts the paths in a request more than it should: it checks one only where the payload has a
+``meta`` key, and hands it to us as it came where an event has ``preprocess=False``. So every path in
+a request is checked here, before Gradio sees it.
+"""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from gradio_client.utils import is_http_url_like
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,10 +27,15 @@ CLOSED = ("/file=http:", "/file=https:", "/proxy=", "/process_recording", "/moni
 
 
 class Guard:
-    """ASGI middleware."""
+    """ASGI middleware.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        uploads: Gradio's folder of uploads, the only files that a client may name.
+    """
+
+    def __init__(self, app: ASGIApp, uploads: Path) -> None:
         self.app = app
+        self.uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,8 +53,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         body = await request.body()
-        if _names_an_address(body):
-            await PlainTextResponse("no addresses here: upload the file", 403)(
+        if not _names_uploads_only(body, self.uploads):
+            await PlainTextResponse("only uploaded files can be used: upload it again", 403)(
                 scope, receive, send)
             return
         sent = False
@@ -78,21 +88,37 @@ def _refusal(request: Request) -> tuple[str, int] | None:
 
 
 def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").startswith("multipart/form-data")
+    """Whether this is a file being uploaded: the only requests whose body is no JSON."""
+    return (request.url.path.rstrip("/").endswith(("/upload", "/component_server"))
+            and request.headers.get("content-type", "").startswith("multipart/form-data"))
 
 
-def _names_an_address(body: bytes) -> bool:
-    """Whether Gradio would fetch something for this body: it follows the ``path`` of any file."""
+def _names_uploads_only(body: bytes, uploads: Path) -> bool:
+    """Whether each ``path`` in a JSON body, however deep, is a regular file among the uploads.
+
+    Gradio opens, copies or fetches what ``path`` names, an address too. The answer is the same for
+    a file that exists elsewhere and for one that does not exist at all.
+    """
     try:
         waiting = [json.loads(body)] if body else []
     except ValueError:
-        return False  # Gradio refuses it as well
+        return True  # Gradio refuses it as well
     while waiting:
         value: Any = waiting.pop()
         if isinstance(value, dict):
-            if is_http_url_like(str(value.get("path", "")).strip()):
-                return True
+            if value.get("path") is not None and not _is_upload(value["path"], uploads):
+                return False
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-    return False
+    return True
+
+
+def _is_upload(path: object, uploads: Path) -> bool:
+    if not isinstance(path, str):
+        return False
+    try:
+        place = Path(path).resolve()  # follows links and ..
+        return place.is_relative_to(uploads.resolve()) and place.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a null byte, a loop of links
+        return False

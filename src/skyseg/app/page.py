@@ -87,8 +87,8 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
     return demo
 
 
-def start(demo: gr.Blocks, host: str, port: int) -> None:
-    """Answer, in the background."""
+def start(demo: gr.Blocks, files: Path, host: str, port: int) -> None:
+    """Answer, in the background. ``files``: as ``build`` was given it."""
     for noisy in ("httpx", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     demo.launch(
@@ -100,7 +100,7 @@ def start(demo: gr.Blocks, host: str, port: int) -> None:
         head_paths=HERE / "page.head.html",
         app_kwargs={"middleware": [
             Middleware(TrustedHostMiddleware, allowed_hosts=[host, "localhost"]),
-            Middleware(Guard)], "docs_url": None, "redoc_url": None, "openapi_url": None})
+            Middleware(Guard, uploads=files)], "docs_url": None, "redoc_url": None, "openapi_url": None})
 
 
 PAINTING = 2  # index of the tab with the canvas

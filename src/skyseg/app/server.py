@@ -41,7 +41,7 @@ def run(root: Path, model: str, port: int) -> None:
             raise UserError(f"the page needs Gradio ({error}): pip install 'skyseg[app]'") from None
         demo = page.build(root.resolve(), model, Path(files))
         with suppress(KeyboardInterrupt):
-            page.start(demo, HOST, port)
+            page.start(demo, Path(files), HOST, port)
             print("Ready. Ctrl-C ends it.", flush=True)
             # While the user reaches for the browser; aside, as an import may swallow a Ctrl-C.
             threading.Thread(target=warm_up, daemon=True).start()
