@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -23,6 +24,8 @@ class Contender:
     setup: str
     """Such as ``benchmarks.step:published``; see ``benchmarks.worker``."""
     arguments: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables that its process starts with."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def _start(contender: Contender) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.worker", contender.setup,
                json.dumps(contender.arguments)]
     return subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE)
+                            stdout=subprocess.PIPE, env=os.environ | contender.environment)
 
 
 def _answer(name: str, worker: subprocess.Popen[str]) -> dict[str, float]:

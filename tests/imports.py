@@ -22,7 +22,7 @@ def _files(module: str) -> list[Path]:
     """The file of a module with the page it fills in, if it has one, and the __init__ of each
     package around it, where it says anything."""
     parts = module.split(".")
-    inits = [SRC.joinpath(*parts[:k], "__init__.py") for k in range(1, len(parts) + 1)]
+    inits = [SRC.joinpath(*parts[:k], "__init__.py") for k in range(2, len(parts) + 1)]
     own = SRC.joinpath(*parts).with_suffix(".py")
     return [path for path in (*inits, own, own.with_suffix(".html"))
             if path.is_file() and _does_something(path)]

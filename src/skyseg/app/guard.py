@@ -1,8 +1,8 @@
 """What stands between a client and Gradio: size limits, and no file but an upload.
 
-Gradio trusts the paths in a request more than it should: it checks one only where the payload has a
-``meta`` key, and hands it to us as it came where an event has ``preprocess=False``. So every path in
-a request is checked here, before Gradio sees it.
+Gradio trusts the paths in a request more than it should: it checks one only where the payload has
+a ``meta`` key, and hands it to us as it came where an event has ``preprocess=False``. So every path
+in a request is checked here, before Gradio sees it.
 """
 
 from __future__ import annotations

@@ -100,7 +100,8 @@ def start(demo: gr.Blocks, files: Path, host: str, port: int) -> None:
         head_paths=HERE / "page.head.html",
         app_kwargs={"middleware": [
             Middleware(TrustedHostMiddleware, allowed_hosts=[host, "localhost"]),
-            Middleware(Guard, uploads=files)], "docs_url": None, "redoc_url": None, "openapi_url": None})
+            Middleware(Guard, uploads=files)],
+            "docs_url": None, "redoc_url": None, "openapi_url": None})
 
 
 PAINTING = 2  # index of the tab with the canvas

@@ -1,0 +1,48 @@
+"""How PyTorch's threads wait is settled before PyTorch is imported, wherever our code starts."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Stops at the import of torch, and says what OpenMP would be told.
+PROBE = """
+import os, runpy, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"),
+                  file=sys.stderr, flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Finder())
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+STARTS = {
+    "a stage": ["skyseg.stages.train"], "the served model": ["skyseg.served_model"],
+    "a command": ["skyseg", "benchmark", "a.pth", "--data", "."],
+    "a benchmark": ["benchmarks"], "a contender": ["benchmarks.worker", "benchmarks.step:x", "{}"]}
+
+
+def told(command: list[str], **environment: str) -> str:
+    kept = {key: value for key, value in os.environ.items()
+            if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    return subprocess.run([sys.executable, "-c", PROBE, *command], env=kept | environment,
+                          capture_output=True, text=True, timeout=120, check=False).stderr.strip()
+
+
+@pytest.mark.parametrize("command", STARTS.values(), ids=STARTS)
+def test_threads_spin_shortly(command):
+    assert told(command) == "None 3000"
+
+
+def test_the_tests_do_so_too():
+    assert os.environ.get("OMP_WAIT_POLICY") or os.environ.get("GOMP_SPINCOUNT")
+
+
+@pytest.mark.parametrize(("given", "expected"), [
+    ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"), ({"GOMP_SPINCOUNT": "7"}, "None 7")])
+def test_what_the_user_has_set_stays(given, expected):
+    assert told(["skyseg.stages.train"], **given) == expected
