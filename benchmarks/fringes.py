@@ -18,7 +18,7 @@ import numpy as np
 
 from skyseg.data.formats import find_photographs
 from skyseg.data.images import read_image
-from skyseg.unmixing import unmix
+from skyseg.inference.unmixing import unmix
 
 COMPOSITES, WIDTH, HEIGHT = 12, 640, 480
 NEAR = np.ones((9, 9), np.uint8)  # pixels around soft ones that inpainting fills as well

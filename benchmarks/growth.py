@@ -20,16 +20,16 @@ from matplotlib.figure import Figure
 
 from benchmarks.photographs import write_photographs
 from benchmarks.race import Contender, machine, race
-from skyseg import engine
-from skyseg.checkpoint import Card, save_checkpoint
+from skyseg.commands.predict import predict
 from skyseg.data.arrays import open_split
-from skyseg.device import choose
 from skyseg.files import write_text
-from skyseg.models import open_model
+from skyseg.inference.loading import open_model
+from skyseg.model.checkpoint import Card, save_checkpoint
+from skyseg.model.device import choose
+from skyseg.model.u2net import build_model
 from skyseg.params import Params, TrainParams
-from skyseg.stages.predict import predict
-from skyseg.stages.prepare import prepare
-from skyseg.u2net import build_model
+from skyseg.pipeline.prepare import prepare
+from skyseg.training import engine
 
 COUNTS = (100, 300, 1000, 3000, 10_000, 30_000)  # images, of 480 x 360
 SMALL = 32  # pixels: the network's input while the number of images grows

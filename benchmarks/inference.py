@@ -14,14 +14,14 @@ import numpy as np
 
 from benchmarks.photographs import write_photographs
 from benchmarks.race import Contender, Row, compare, race, seconds
-from skyseg.checkpoint import Card, load_into, read_weights, save_checkpoint
+from skyseg.commands.predict import predict
 from skyseg.data.images import read_image
-from skyseg.export import export
-from skyseg.foreign import SIZE, ForeignPredictor
-from skyseg.models import open_model
-from skyseg.predictor import Predictor
-from skyseg.stages.predict import predict
-from skyseg.u2net import build_model
+from skyseg.inference.export import export
+from skyseg.inference.loading import open_model
+from skyseg.inference.predictor import Predictor
+from skyseg.inference.published import SIZE, ForeignPredictor
+from skyseg.model.checkpoint import Card, load_into, read_weights, save_checkpoint
+from skyseg.model.u2net import build_model
 
 PHOTOGRAPHS, WIDTH, HEIGHT = 10, 1152, 864  # 1 MP
 RUNS = 4  # forward passes a run

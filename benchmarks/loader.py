@@ -12,12 +12,12 @@ from skimage import io, transform
 
 from benchmarks.race import Contender, Row, compare, race, seconds
 from benchmarks.step import SIZE
-from skyseg import engine
 from skyseg.data.arrays import open_split, write_split
 from skyseg.data.mask_meaning import decide
 from skyseg.data.mask_stats import measure
 from skyseg.data.transforms import augment
 from skyseg.params import AugmentParams, DataParams
+from skyseg.training import engine
 
 IMAGES = 24
 

@@ -23,15 +23,15 @@ import numpy as np
 import requests
 from PIL import Image
 
-from skyseg import connection, registry
+from skyseg.commands.predict import predict
 from skyseg.data.formats import find_photographs
 from skyseg.data.images import read_image
 from skyseg.errors import UserError
-from skyseg.export import FORMATS, export
-from skyseg.models import champion, open_model
-from skyseg.onnx_model import OnnxPredictor
-from skyseg.predictor import CardPredictor, Predictor
-from skyseg.stages.predict import predict
+from skyseg.inference.export import FORMATS, export
+from skyseg.inference.loading import champion, open_model
+from skyseg.inference.onnx import OnnxPredictor
+from skyseg.inference.predictor import CardPredictor, Predictor
+from skyseg.tracking import connection, registry
 
 Mask = np.ndarray  # bool [H, W]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.photographs import write_photographs
 from benchmarks.race import Contender, Row, compare, race, seconds
 from skyseg.params import Params
-from skyseg.stages.prepare import prepare
+from skyseg.pipeline.prepare import prepare
 
 IMAGES, WIDTH, HEIGHT = 800, 1152, 864  # 1 MP
 TRAINING_SIZE = 320

@@ -27,16 +27,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skyseg import metrics, refine
-from skyseg.boundaries import boundary_iou, edge_precision_recall, thin_structures
 from skyseg.data.formats import find_samples
 from skyseg.data.images import read_image, resize_image
 from skyseg.data.mask_meaning import decide
 from skyseg.data.mask_stats import measure
 from skyseg.data.masks import read_mask
+from skyseg.inference import refine
+from skyseg.inference.predictor import Predictor
+from skyseg.inference.refine import resize
+from skyseg.metrics import suite as metrics
+from skyseg.metrics.boundaries import boundary_iou, edge_precision_recall, thin_structures
 from skyseg.params import DataParams
-from skyseg.predictor import Predictor
-from skyseg.refine import resize
 
 Method = Callable[[Tensor, NDArray[np.uint8]], Tensor]
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from skyseg.data.formats import find_photographs
 from skyseg.data.images import read_image
-from skyseg.onnx_model import OnnxPredictor
+from skyseg.inference.onnx import OnnxPredictor
 
 # Runs in rembg's environment: model, folder of PNGs, folder of results.
 THERE = '''

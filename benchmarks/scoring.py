@@ -15,7 +15,8 @@ import numpy as np
 import py_sod_metrics
 
 from benchmarks.race import Contender, Row, compare, race, seconds
-from skyseg import metrics, saliency
+from skyseg.metrics import saliency
+from skyseg.metrics import suite as metrics
 from skyseg.scenes import render
 
 IMAGES, ROUNDS = 6, 15

@@ -14,12 +14,15 @@ from ruamel.yaml import YAML
 
 from benchmarks.photographs import write_photographs
 from benchmarks.race import ROOT, Contender, Row, race, seconds
-from skyseg import connection, engine, report, tracking
-from skyseg.device import choose
+from skyseg.model.device import choose
+from skyseg.model.u2net import build_model
 from skyseg.params import flatten, load_params
-from skyseg.u2net import build_model
+from skyseg.reports import report
+from skyseg.tracking import connection
+from skyseg.tracking import training as tracking
+from skyseg.training import engine
 
-SHEET = 8  # validation pictures logged at each epoch: skyseg.stages.train
+SHEET = 8  # validation pictures logged at each epoch: skyseg.pipeline.train
 SMALL = {"model": {"size": 32}, "train": {"epochs": 1}, "evaluate": {"gallery": 3}}
 SAMPLE = 140  # training images of the sample data set
 PART = 5  # of an epoch, a fifth is timed

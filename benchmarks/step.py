@@ -16,12 +16,12 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.race import Contender, Row, compare, race, seconds
-from skyseg import engine
-from skyseg.data.tensors import normalise
-from skyseg.device import choose
-from skyseg.losses import deep_supervision
+from skyseg.model.device import choose
+from skyseg.model.inputs import normalise
+from skyseg.model.losses import deep_supervision
+from skyseg.model.u2net import build_model
 from skyseg.params import TrainParams
-from skyseg.u2net import build_model
+from skyseg.training import engine
 
 SIZE = 288  # pixels: the published random crop
 CPU_BATCH = {"u2netp": 4, "u2net_half": 4, "u2net": 2}

@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 
 from mlflow_tools import make_model
-from skyseg import connection
+from skyseg.tracking import connection
 
 
 @pytest.fixture(scope="session")

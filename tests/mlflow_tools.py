@@ -15,8 +15,8 @@ from pathlib import Path
 import requests
 import torch
 
-from skyseg.checkpoint import Card, save_checkpoint
-from skyseg.u2net import build_model
+from skyseg.model.checkpoint import Card, save_checkpoint
+from skyseg.model.u2net import build_model
 
 HISTORY = [{"epoch": epoch, "lr": 0.001, "train/loss": 3.0 / epoch, "val/iou": 0.5 + epoch / 10}
            for epoch in (1, 2, 3)]

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import py_sod_metrics
 
-from skyseg import metrics
 from skyseg.data.formats import find_samples
 from skyseg.data.masks import Encoding, read_mask
+from skyseg.metrics import suite as metrics
 from skyseg.scenes import render
 
 REAL = Path(os.environ.get("SKYSEG_REAL_DATA", "../shared/data")) / "camvid"

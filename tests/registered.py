@@ -12,8 +12,8 @@ import mlflow
 import pytest
 
 from mlflow_tools import METRICS, make_model
-from skyseg import connection, registry
 from skyseg.app import actions
+from skyseg.tracking import connection, registry
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,9 +5,9 @@ import pytest
 
 from skyseg.data.formats import FORMATS
 from skyseg.errors import UserError
+from skyseg.inference.refine import REFINEMENTS
+from skyseg.model.u2net import VARIANTS
 from skyseg.params import Format, Params, Refine, TrainParams, Variant, flatten, load_params
-from skyseg.refine import REFINEMENTS
-from skyseg.u2net import VARIANTS
 
 ROOT = Path(__file__).parents[1]
 

@@ -118,8 +118,8 @@ def test_a_second_repro_does_nothing(repository):
 @pytest.mark.parametrize(("file", "reruns"), [
     ("src/skyseg/scenes/sky.py", set()),
     ("src/skyseg/cli.py", set()),
-    ("src/skyseg/losses.py", {"train"}),
-    ("src/skyseg/metrics.py", {"train", "evaluate"}),
+    ("src/skyseg/model/losses.py", {"train"}),
+    ("src/skyseg/metrics/suite.py", {"train", "evaluate"}),
     ("src/skyseg/data/split.py", {"prepare", "train", "evaluate"})])
 def test_an_edit_reruns_exactly_what_it_touches(repository, file, reruns):
     before = (repository / file).read_text()

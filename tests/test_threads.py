@@ -21,7 +21,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
 STARTS = {
-    "a stage": ["skyseg.stages.train"], "the served model": ["skyseg.served_model"],
+    "a stage": ["skyseg.pipeline.train"], "the served model": ["skyseg.inference.served_model"],
     "a command": ["skyseg", "benchmark", "a.pth", "--data", "."],
     "a benchmark": ["benchmarks"], "a contender": ["benchmarks.worker", "benchmarks.step:x", "{}"]}
 
@@ -45,4 +45,4 @@ def test_the_tests_do_so_too():
 @pytest.mark.parametrize(("given", "expected"), [
     ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"), ({"GOMP_SPINCOUNT": "7"}, "None 7")])
 def test_what_the_user_has_set_stays(given, expected):
-    assert told(["skyseg.stages.train"], **given) == expected
+    assert told(["skyseg.pipeline.train"], **given) == expected

@@ -63,7 +63,7 @@ def promote(
     from skyseg.params import load_params
 
     params = load_params()  # before the seconds of imports: its errors come at once
-    from skyseg.stages import promote as stage
+    from skyseg.commands import promote as stage
 
     stage.promote(params, Path(), registry, force)
 
@@ -74,7 +74,7 @@ def rollback(registry: RegistryOption = None) -> None:
     from skyseg.params import load_params
 
     params = load_params()
-    from skyseg.stages import promote as stage
+    from skyseg.commands import promote as stage
 
     stage.rollback(params, Path(), registry)
 
@@ -88,8 +88,8 @@ def models(
     from skyseg.params import load_params
 
     name = load_params().registry.model
-    from skyseg import connection
-    from skyseg import registry as registered
+    from skyseg.tracking import connection
+    from skyseg.tracking import registry as registered
 
     store = connection.connect(Path(), registry)
     with connection.store_errors():
@@ -137,8 +137,8 @@ def benchmark(
         problem = error.errors()[0]
         raise UserError(f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
                         f"{problem['msg'].removeprefix('Value error, ')}") from None
+    from skyseg.commands import benchmark as stage
     from skyseg.files import write_text
-    from skyseg.stages import benchmark as stage
 
     _refuse_place("--json", json_file and json_file.parent)
     _refuse_place("--maps", maps)
@@ -177,9 +177,9 @@ def predict(
     if str(out) == "-" and (inputs != ["-"] or len(kinds) > 1):
         raise UserError("--out -: one photograph from standard input, - , and one --output; name a "
                         "folder for more")
-    from skyseg.models import champion, open_model
-    from skyseg.outputs import OUTPUTS
-    from skyseg.stages import predict as stage
+    from skyseg.commands import predict as stage
+    from skyseg.inference.loading import champion, open_model
+    from skyseg.inference.outputs import OUTPUTS
 
     for kind in kinds:
         if kind not in OUTPUTS:
@@ -208,10 +208,10 @@ def export(
     if out.suffix != ".onnx" or out.is_dir():
         raise UserError(f"--out: {out}: name a file that ends in .onnx")
     _refuse_place("--out", out.parent)
-    from skyseg import connection
-    from skyseg.export import FORMATS
-    from skyseg.models import champion
-    from skyseg.stages import export as stage
+    from skyseg.commands import export as stage
+    from skyseg.inference.export import FORMATS
+    from skyseg.inference.loading import champion
+    from skyseg.tracking import connection
 
     if format not in FORMATS:
         raise UserError(f"--format: unknown {format!r}; choose {', '.join(FORMATS)}")
@@ -226,7 +226,7 @@ def mlflow_pages(
     port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000,
 ) -> None:
     """Open MLflow on this workspace's runs and models."""
-    from skyseg.store import store_uri
+    from skyseg.tracking.store import store_uri
 
     uri = store_uri(Path())
     if uri.startswith("http"):
@@ -236,7 +236,7 @@ def mlflow_pages(
     from skyseg.params import load_params
 
     experiment = load_params().registry.experiment
-    from skyseg import ui
+    from skyseg.commands import ui
 
     ui.run(uri, experiment, port)
 
@@ -262,7 +262,7 @@ app.add_typer(inbox_commands, name="inbox", help="Masks corrected on the web pag
 @inbox_commands.command(name="list")
 def list_inbox() -> None:
     """List the corrected masks that wait for being accepted."""
-    from skyseg import inbox
+    from skyseg.app import inbox
 
     waiting = inbox.entries(Path())
     if not waiting:
@@ -285,7 +285,7 @@ def accept_inbox(
     from skyseg.params import load_params
 
     settings = load_params().data
-    from skyseg import inbox
+    from skyseg.app import inbox
 
     chosen = names or [entry.name for entry in inbox.entries(Path())]
     if not chosen:

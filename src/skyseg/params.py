@@ -102,7 +102,8 @@ class ModelParams(Section):
     """Side, in pixels, of the square the photograph is resized to before the network."""
     refine: Refine = "none"
     """How the network's map becomes one of the photograph's size; a row of
-    `skyseg.refine.REFINEMENTS`. none: bilinear. colour: edges follow the photograph's colours."""
+    `skyseg.inference.refine.REFINEMENTS`. none: bilinear. colour: edges follow the photograph's
+    colours."""
     init: str | None = None
     """Weights to start from: a .safetensors or published .pth file, or models:/NAME/VERSION or
     @ALIAS. DVC watches models/start.safetensors alone: after another file or alias changed,

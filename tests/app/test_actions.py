@@ -8,13 +8,12 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from skyseg import inbox
-from skyseg.app import actions
+from skyseg.app import actions, inbox
 from skyseg.app.actions import Photo
-from skyseg.checkpoint import card_path
 from skyseg.errors import UserError
-from skyseg.predictor import Predictor
-from skyseg.registry import download_weights
+from skyseg.inference.predictor import Predictor
+from skyseg.model.checkpoint import card_path
+from skyseg.tracking.registry import download_weights
 from tiny import photograph, save
 
 pytest_plugins = ["mlflow_store", "registered"]
@@ -51,7 +50,7 @@ def test_a_result_is_what_the_predictor_finds(registered, photo):
 
 def test_models_are_loaded_once_and_few_are_kept(registered, photo, monkeypatch):
     opened = []
-    from skyseg import models
+    from skyseg.inference import loading as models
     real = models.open_model
     monkeypatch.setattr(models, "open_model", lambda name, root: (opened.append(name),
                                                                   real(name, root))[1])

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from skyseg import connection
 from skyseg.app import catalogue
 from skyseg.errors import UserError
+from skyseg.tracking import connection
 
 pytest_plugins = ["mlflow_store", "registered"]
 CHAMPION, SECOND = "models:/skyseg@champion", "models:/skyseg/2"

@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from skyseg.data.images import (
-    ORIENTATION,
-    decode_image,
-    read_image,
-    resize_image,
-    upright_size,
-)
+from skyseg.data.images import ORIENTATION, decode_image, read_image, resize_image, upright_size
 from skyseg.errors import UserError
 from tiny import photograph, save
 

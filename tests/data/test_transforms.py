@@ -4,10 +4,10 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from skyseg.data.tensors import normalise
 from skyseg.data.transforms import augment, random_boxes, random_colours, sampling_grid
+from skyseg.model.inputs import normalise
+from skyseg.model.u2net import IMAGENET_MEAN, IMAGENET_STD
 from skyseg.params import AugmentParams
-from skyseg.u2net import IMAGENET_MEAN, IMAGENET_STD
 
 
 def test_normalise_by_hand():

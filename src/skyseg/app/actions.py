@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from skyseg import inbox
+from skyseg.app import inbox
 from skyseg.app.catalogue import resolve, score_table
 from skyseg.app.texts import say
 from skyseg.data.images import frame_count, open_image
+from skyseg.data.uploads import decode_upload
 from skyseg.errors import UserError
-from skyseg.uploads import decode_upload
 
 if TYPE_CHECKING:
-    from skyseg.models import Opened
+    from skyseg.inference.loading import Opened
 
 LOADED = 3  # models kept in memory
 SHOWN = 1600  # longest side of a picture that is only looked at; pixels
@@ -61,7 +61,7 @@ class Found(NamedTuple):
     @property
     def mask(self) -> Picture:
         """uint8 [H, W], 0 or 255."""
-        from skyseg import outputs
+        from skyseg.inference import outputs
 
         return outputs.mask(self.probability, self.model.threshold)
 
@@ -84,7 +84,7 @@ def animated(photo: Photo) -> bool:
 @lru_cache(maxsize=LOADED)
 def _opened(uri: str, root: Path) -> Opened:
     """A version's model; the weights of a version never change."""
-    from skyseg.models import open_model
+    from skyseg.inference.loading import open_model
 
     return open_model(uri, root)
 
@@ -118,7 +118,7 @@ def photo_of(found: Found, folder: Path, name: str) -> Path:
 
 def overlay_of(found: Found, folder: Path, name: str) -> Path:
     """Its overlay, of the same size."""
-    from skyseg import outputs
+    from skyseg.inference import outputs
 
     image, probability = _shrunk(found, SHOWN)
     overlay = outputs.overlay(image, probability, found.model.threshold)
@@ -127,7 +127,7 @@ def overlay_of(found: Found, folder: Path, name: str) -> Path:
 
 def to_paint_on(found: Found, folder: Path, name: str) -> Path:
     """The photograph with the found sky tinted, at most EDITED pixels long."""
-    from skyseg import pictures
+    from skyseg.inference import overlays as pictures
 
     image, probability = _shrunk(found, EDITED)
     tinted = pictures.overlay(image, probability >= found.model.threshold, SKY_BRUSH)
@@ -144,7 +144,7 @@ def write(picture: Picture, folder: Path, name: str) -> Path:
 
 def outputs_of(found: Found, folder: Path, name: str) -> Iterator[tuple[Path, Path | None]]:
     """Mask and cut-out at the photograph's own size: the mask, then both."""
-    from skyseg import outputs
+    from skyseg.inference import outputs
 
     mask = write(found.mask, folder, f"{name}-mask.png")
     yield mask, None
@@ -154,7 +154,7 @@ def outputs_of(found: Found, folder: Path, name: str) -> Iterator[tuple[Path, Pa
 
 def with_sky(found: Found, sky: Photo, folder: Path, name: str, language: str) -> Path:
     """The photograph under another sky, at its own size."""
-    from skyseg import outputs
+    from skyseg.inference import outputs
 
     replaced = outputs.replace(found.image, found.probability, read(sky, language),
                                found.model.threshold)
@@ -221,7 +221,7 @@ def save(photo: Photo, uri: str, layers: list[bytes], root: Path, language: str,
     Returns:
         The entry's name, and the mask, uint8 [H, W], 0 or 255.
     """
-    from skyseg import registry
+    from skyseg.tracking import registry
 
     found = find(photo, uri, root, language)
     mask = corrected(found.mask, layers)

@@ -24,7 +24,7 @@ class Choice(NamedTuple):
 
 def choices(root: Path, model: str) -> list[Choice]:
     """Aliases first, champion before all; then every version, newest first."""
-    from skyseg import connection, registry
+    from skyseg.tracking import connection, registry
 
     connection.connect(root)
     with connection.store_errors():
@@ -41,7 +41,7 @@ def choices(root: Path, model: str) -> list[Choice]:
 
 def resolve(uri: str, root: Path) -> tuple[str, str]:
     """As ``registry.resolve``, which refuses what is no registered model: clients name anything."""
-    from skyseg import connection, registry
+    from skyseg.tracking import connection, registry
 
     connection.connect(root)
     return registry.resolve(str(uri))
@@ -49,8 +49,8 @@ def resolve(uri: str, root: Path) -> tuple[str, str]:
 
 def score_table(resolved: Sequence[tuple[str, str]], language: str) -> str:
     """The registered scores of two versions as Markdown, the better of each in bold."""
-    from skyseg import connection, registry
-    from skyseg.metrics import METRICS
+    from skyseg.metrics.suite import METRICS
+    from skyseg.tracking import connection, registry
 
     with connection.store_errors():
         tags = [registry.tags(name, version) for name, version in resolved]
@@ -73,7 +73,7 @@ def score_table(resolved: Sequence[tuple[str, str]], language: str) -> str:
 
 def registry_table(root: Path, model: str, language: str) -> str:
     """Versions, aliases and scores as Markdown; what to do where there is none."""
-    from skyseg import connection, registry
+    from skyseg.tracking import connection, registry
 
     connection.connect(root)
     with connection.store_errors():

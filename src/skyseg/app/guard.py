@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from skyseg.uploads import MAX_BYTES
+from skyseg.data.uploads import MAX_BYTES
 
 MAX_BODY = MAX_BYTES + 2**20  # an upload and what surrounds it in a form
 MAX_JSON = 2**20  # what the page itself sends is a few kilobytes

@@ -15,14 +15,13 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from skyseg import inbox
-from skyseg.app import actions, catalogue
+from skyseg.app import actions, catalogue, inbox
 from skyseg.app.components import Newest, layers, uploaded
 from skyseg.app.guard import Guard
 from skyseg.app.texts import LANGUAGES, TEXTS, say
+from skyseg.data.uploads import MAX_BYTES
 from skyseg.errors import UserError
-from skyseg.memory import release_memory
-from skyseg.uploads import MAX_BYTES
+from skyseg.model.memory import release_memory
 
 T = TypeVar("T")
 File = dict[str, Any] | None  # as a client sends it

@@ -52,4 +52,4 @@ def run(root: Path, model: str, port: int) -> None:
 
 def warm_up() -> None:
     """Import what the first photograph needs."""
-    from skyseg import models, outputs, pictures  # noqa: F401
+    from skyseg.inference import loading as models  # noqa: F401

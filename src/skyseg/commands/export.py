@@ -1,0 +1,75 @@
+"""export: a model as an ONNX file, checked on photographs, and attached to its version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skyseg.data.formats import find_photographs
+from skyseg.data.manifest import read_manifest
+from skyseg.errors import UserError, disk_is_full
+from skyseg.inference.export import FORMATS, export
+from skyseg.model.checkpoint import load_card
+from skyseg.tracking import registry
+
+CHECKED, CALIBRATED = 16, 32  # photographs, at most
+
+
+def run(name: str, format: str, out: Path, images: Path | None, root: Path) -> None:
+    """Write a model as an ONNX file; attach it to the version, if it is a registered one.
+
+    Args:
+        name: a checkpoint (.safetensors, its card beside it), ``models:/NAME@ALIAS`` or
+            ``models:/NAME/VERSION``; for these ``connection.connect`` chose the registry.
+        format: a row of ``FORMATS``.
+        out: the file to write.
+        images: a folder of photographs to check it on; None: the test photographs of ``root``.
+        root: the workspace.
+
+    Raises:
+        UserError: another kind of model; what ``registry.resolve``, ``find_photographs`` and
+            ``skyseg.inference.export.export`` refuse; or ``out`` cannot be written.
+    """
+    registered = registry.resolve(name) if name.startswith("models:") else None
+    weights = (registry.download_weights("models:/{}/{}".format(*registered)) if registered
+               else Path(name))  # by version: an alias may move meanwhile
+    if weights.suffix != ".safetensors":
+        raise UserError(f"{name}: only checkpoints with their card (.safetensors) and registered "
+                        "models (models:/skyseg@champion) are exported")
+    size, fixed = load_card(weights).size, FORMATS[format].size
+    if fixed and fixed != size:
+        print(f"{name} was trained at {size} px and is made to see {fixed}: check its scores with "
+              f"'skyseg benchmark {out}'")
+    checked, calibration = _photographs(images, root)
+    try:
+        parity = export(weights, format, out, checked, calibration)
+    except OSError as error:
+        if disk_is_full(error):
+            raise
+        raise UserError(f"{out}: cannot be written ({error.strerror}); name another place with "
+                        "--out") from None
+    print(f"{out}: {format}, {out.stat().st_size / 1e6:.1f} MB; against PyTorch: {parity}")
+    if registered:
+        stored = registry.attach(*registered, out, f"onnx/{format}")
+        print(f"attached to {registered[0]} version {registered[1]}: {stored} in its run")
+
+
+def _photographs(images: Path | None, root: Path) -> tuple[list[Path], list[Path]]:
+    """Photographs to check a file on, and others to calibrate it on; each spread evenly."""
+    if images is None and (root / "prepared" / "manifest.csv").is_file():
+        rows = read_manifest(root / "prepared")
+        test, val = ([root / image for image in rows.loc[rows["split"] == split, "image"]]
+                     for split in ("test", "val"))
+        if test and val:
+            return _spread(test, CHECKED), _spread(val, CALIBRATED)
+    if images is not None and not images.is_dir():
+        raise UserError(f"--images: {images} is no folder; name one of photographs")
+    found = list(find_photographs(images or root / "data").values())
+    checked = _spread(found, min(CHECKED, -(-len(found) // 2)))
+    others = [path for path in found if path not in checked]
+    return checked, _spread(others or checked, CALIBRATED)
+
+
+def _spread(paths: list[Path], count: int) -> list[Path]:
+    """At most ``count`` of them, evenly spaced."""
+    count = min(count, len(paths))
+    return [paths[number * len(paths) // count] for number in range(count)]

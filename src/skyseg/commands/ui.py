@@ -1,0 +1,45 @@
+"""MLflow's own pages on a store: runs and models in the browser. No mlflow is imported here."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from contextlib import closing, suppress
+from typing import NoReturn
+
+from skyseg.tracking.store import artifact_folder
+
+
+def run(uri: str, experiment: str, port: int) -> NoReturn:
+    """Become MLflow's server, on 127.0.0.1 alone; Ctrl-C ends it.
+
+    Args:
+        uri: the store, which is no server itself.
+        experiment: name of the one that the printed address opens.
+        port: on 127.0.0.1.
+    """
+    found = _experiment(uri, experiment)
+    page = f"experiments/{found}/runs" if found else "experiments"
+    # MLflow 3.17 opens in its GenAI view, whatever the experiment's kind, unless the address says
+    # otherwise or the browser remembers another choice.
+    print(f"MLflow on {uri}, in some seconds at\n"
+          f"  http://127.0.0.1:{port}/#/{page}?workflowType=machine_learning\n"
+          "Choose 'Model training' at the top left once, and the browser keeps to it.\n"
+          "Ctrl-C ends it.", flush=True)
+    # The job runner's seven processes serve GenAI evaluations, which nobody runs here.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                                "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
+    os.execve(sys.executable, [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", uri, "--workers", "1", "--uvicorn-opts", "--no-access-log",
+        "--artifacts-destination", str(artifact_folder(uri) or "mlartifacts")], environment)
+
+
+def _experiment(uri: str, name: str) -> str | None:
+    """The id of an experiment in a sqlite store, None elsewhere; asking MLflow costs seconds."""
+    file = f"file:{uri.removeprefix('sqlite:///')}?mode=ro"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(file, uri=True)) as db:
+        row = db.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else None
+    return None

@@ -1,0 +1,72 @@
+"""The registered model: a photograph's bytes in, a mask's bytes out.
+
+MLflow copies this file into the logged model beside the weights and the package (models-from-code),
+and runs it wherever the model is loaded: ``mlflow models serve``, ``spark_udf``, a plain
+``mlflow.pyfunc.load_model``. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc import PythonModel
+from PIL import Image
+
+from skyseg.data.uploads import decode_upload
+from skyseg.errors import UserError
+from skyseg.inference.predictor import Predictor
+from skyseg.model.memory import release_memory
+
+
+class SegmentationModel(PythonModel):
+    """Column ``image`` (bytes of a JPEG, PNG, ...) to columns ``mask`` (PNG bytes, 8-bit grey, 0 or
+    255, at the photograph's own upright size) and ``foreground`` (share of the pixels, 0..1)."""
+
+    def load_context(self, context: Any) -> None:
+        self.predictor = Predictor(Path(context.artifacts["weights"]))
+
+    def predict(self, context: Any, model_input: pd.DataFrame,
+                params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Segment each row.
+
+        Raises:
+            MlflowException: INVALID_PARAMETER_VALUE, with the row's number, for what is no
+                photograph or too large a one. No row is answered then.
+        """
+        if "image" not in model_input.columns:
+            raise _refused("the input needs a column named image, with the bytes of a photograph")
+        try:
+            rows = [self._segment(number, data) for number, data in enumerate(model_input["image"])]
+        finally:
+            release_memory()
+        return pd.DataFrame(rows, columns=["mask", "foreground"])
+
+    def _segment(self, number: int, data: object) -> tuple[bytes, float]:
+        foreground = (self.predictor.probability(_decode(f"row {number}", data))
+                      >= self.predictor.card.threshold)
+        png = io.BytesIO()
+        Image.fromarray(foreground).convert("L").save(png, "PNG")
+        return png.getvalue(), float(foreground.mean())
+
+
+def _decode(name: str, data: object) -> Any:
+    """uint8 [H, W, 3] from what a row holds."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise _refused(f"{name}: expected bytes (base64 in JSON), not {type(data).__name__}")
+    try:
+        return decode_upload(bytes(data), name)
+    except UserError as error:
+        raise _refused(str(error)) from None
+
+
+def _refused(message: str) -> MlflowException:
+    return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
+
+
+set_model(SegmentationModel())

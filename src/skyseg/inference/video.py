@@ -1,0 +1,224 @@
+"""Videos, frame by frame, with PyAV: sizes, times, turn and sound as they were."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from skyseg.data.images import resize_image
+from skyseg.data.parallel import overlapped
+from skyseg.errors import UserError, disk_is_full
+from skyseg.inference.loading import Opened, one_thread
+from skyseg.inference.outputs import OUTPUTS, Job, Pixels
+from skyseg.metrics import presence
+
+BUDGET = 32_000_000  # pixels of frames under way
+CUT = 30.0  # levels: mean difference of two frames, 32 pixels wide, that another scene begins at
+# ITU-T H.273, tables 2 to 4: how colours are coded. What does not say is meant so by its lines.
+BT709, UNSAID, BT601 = 1, 2, 5
+HD = 720  # lines from which that is BT.709
+LIMITED = 1  # FFmpeg's AVCOL_RANGE_MPEG: 16 to 235
+
+# H.264 for all players; ProRes 4444 is what editors take with transparency.
+SUFFIXES = {kind: f"-{kind}.{'mov' if kind == 'cutout' else 'mp4'}" for kind in OUTPUTS}
+
+
+class Frame(NamedTuple):
+    image: Pixels
+    """uint8 [H, W, 3], upright."""
+    pts: int
+    """When it is shown, in the stream's time base."""
+
+
+class Shrunk(NamedTuple):
+    frame: Frame
+    input: Any
+    """What the network takes."""
+    thumbnail: NDArray[np.float32]
+    """[32, 32, 3], to tell another scene by."""
+
+
+class Segmented(NamedTuple):
+    pts: int
+    pictures: dict[str, Pixels]
+    foreground: float
+    confidence: float
+
+
+def segment(path: Path, places: dict[str, Path], model: Opened, sky: Pixels | None, smooth: float
+            ) -> tuple[dict[str, float], list[str]]:
+    """Make videos out of a video.
+
+    Args:
+        path: the video.
+        places: files to write, by kind of output.
+        model: what segments each frame.
+        sky: uint8 [h, w, 3], for ``replace``.
+        smooth: weight, 0 to 1, of the maps of the frames before, in an exponential moving average
+            of the network's logits. It starts anew at a cut.
+
+    Returns:
+        Width and height; means over the frames of the foreground's share and of the confidence.
+        And what the user should know is not kept.
+
+    Raises:
+        UserError: PyAV is not installed; no video that it reads, or one that breaks off.
+    """
+    av = _av()
+    notes: list[str] = []
+    try:
+        with av.open(str(path)) as container, av.open(str(path)) as for_sound:
+            if not container.streams.video:
+                raise UserError(f"{path}: holds no video")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            frames = tqdm(_decode(container, stream), total=stream.frames or None, leave=False,
+                          desc=path.name, unit="frame", disable=None)
+            smoothed = _smoothed(model, smooth)
+            return _write(overlapped(
+                frames, lambda frame: frame.image[..., 0].size, BUDGET,
+                lambda frame: Shrunk(frame, model.steps.shrink(frame.image),
+                                     resize_image(frame.image, 32).astype(np.float32)),
+                lambda frames: list(map(smoothed, frames)),
+                lambda done: _finish(*done, model, list(places), sky), one_thread,
+            ), places, stream, for_sound, notes), notes
+    except av.error.FFmpegError as error:
+        if disk_is_full(error):
+            raise OSError(error.errno, error.strerror) from None
+        raise UserError(f"{path}: truncated, damaged or no video ({error.strerror}); replace or "
+                        "remove it") from None
+
+
+def _decode(container: Any, stream: Any) -> Iterator[Frame]:
+    space = stream.codec_context.colorspace
+    meant = space if space != UNSAID else BT709 if stream.height >= HD else BT601
+    for frame in container.decode(stream):
+        rgb = frame.reformat(format="rgb24", src_colorspace=meant).to_ndarray()
+        yield Frame(np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90)), frame.pts)
+
+
+def _smoothed(model: Opened, smooth: float) -> Callable[[Shrunk], tuple[Tensor, Frame]]:
+    """The network's step, which remembers the frames before."""
+    before: list[tuple[Tensor, NDArray[np.float32]]] = []
+
+    def run(shrunk: Shrunk) -> tuple[Tensor, Frame]:
+        logits = model.steps.logits([shrunk.input])[0]
+        if before:
+            past, thumbnail = before.pop()
+            if np.abs(shrunk.thumbnail - thumbnail).mean() < CUT:
+                logits = smooth * past + (1 - smooth) * logits
+        before.append((logits, shrunk.thumbnail))
+        return logits, shrunk.frame
+    return run
+
+
+def _finish(logits: Tensor, frame: Frame, model: Opened, kinds: list[str], sky: Pixels | None
+            ) -> Segmented:
+    probability = model.steps.finish(logits, frame.image)
+    job = Job(frame.image, probability, model.threshold, sky)
+    return Segmented(frame.pts, {kind: OUTPUTS[kind].make(job) for kind in kinds},
+                     float((probability >= model.threshold).mean()),
+                     presence.confidence(logits.sigmoid().cpu().numpy()))
+
+
+def _write(done: Iterator[Segmented], places: dict[str, Path], stream: Any, for_sound: Any,
+           notes: list[str]) -> dict[str, float]:
+    first = next(done, None)
+    if first is None:
+        raise UserError(f"{stream.container.name}: holds no frame")
+    height, width = next(iter(first.pictures.values())).shape[:2]
+    shares, confidences = [], []
+    with ExitStack() as files:
+        writers = {kind: _Writer(files, place, kind, stream, (width, height))
+                   for kind, place in places.items()}
+        sound = _Sound(for_sound, [writer.file for kind, writer in writers.items()
+                                   if not OUTPUTS[kind].data], notes)
+        for segmented in chain([first], done):
+            shares.append(segmented.foreground)
+            confidences.append(segmented.confidence)
+            sound.copy_until(float(segmented.pts * stream.time_base))
+            for kind, picture in segmented.pictures.items():
+                writers[kind].write(picture, segmented.pts)
+        sound.copy_until(math.inf)
+        for writer in writers.values():
+            writer.finish()
+    return {"width": width, "height": height, "foreground": float(np.mean(shares)),
+            "confidence": float(np.mean(confidences))}
+
+
+class _Writer:
+    """A video being written, its frames shown when those of ``like`` are."""
+
+    def __init__(self, files: ExitStack, place: Path, kind: str, like: Any, size: tuple[int, int]
+                 ) -> None:
+        even = not any(side % 2 for side in size)  # 4:2:0 halves both
+        codec, options, self._pixels = (
+            ("prores_ks", {"profile": "4444"}, "yuva444p10le") if kind == "cutout" else
+            ("libx264", {"crf": "18"}, "yuv420p" if even else "yuv444p"))
+        suffix = SUFFIXES[kind][-3:]
+        self.file = files.enter_context(_av().open(str(place), "w", format=suffix))
+        rate = like.average_rate or like.guessed_rate
+        self._stream = self.file.add_stream(codec, rate=rate, options=options)
+        self._stream.width, self._stream.height = size
+        self._stream.pix_fmt = self._pixels
+        self._time_base = like.time_base
+        context = self._stream.codec_context
+        context.time_base = like.time_base
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = LIMITED
+
+    def write(self, picture: Pixels, pts: int) -> None:
+        frame = _av().VideoFrame.from_ndarray(
+            picture, {1: "gray", 3: "rgb24", 4: "rgba"}[picture[0, 0].size])
+        frame = frame.reformat(format=self._pixels, dst_colorspace=BT709)
+        frame.pts, frame.time_base = pts, self._time_base
+        self.file.mux(self._stream.encode(frame))
+
+    def finish(self) -> None:
+        self.file.mux(self._stream.encode())
+
+
+class _Sound:
+    """The sound of a video, copied as it is into others."""
+
+    def __init__(self, source: Any, targets: list[Any], notes: list[str]) -> None:
+        self._copies, self._packets, self._next = [], iter(()), None
+        if not source.streams.audio or not targets:
+            return
+        stream = source.streams.audio[0]
+        try:
+            self._copies = [(file, file.add_stream_from_template(stream)) for file in targets]
+        except (ValueError, _av().error.FFmpegError):
+            notes.append(f"its sound ({stream.codec_context.name}) does not go into this kind of "
+                         "file and is left out")
+            return
+        self._packets = (packet for packet in source.demux(stream) if packet.pts is not None)
+        self._next = next(self._packets, None)
+
+    def copy_until(self, seconds: float) -> None:
+        while self._next is not None and self._next.pts * self._next.time_base <= seconds:
+            packet = self._next
+            # Each file counts its time in units of its own, and writes that into the packet.
+            times = packet.pts, packet.dts, packet.duration, packet.time_base
+            for file, stream in self._copies:
+                packet.stream = stream
+                packet.pts, packet.dts, packet.duration, packet.time_base = times
+                file.mux(packet)
+            self._next = next(self._packets, None)
+
+
+def _av() -> Any:
+    try:
+        import av
+    except ImportError:
+        raise UserError("videos need the package av: pip install 'skyseg[video]'") from None
+    return av

@@ -1,0 +1,1 @@
+"""Scores: from probability maps and masks to numbers."""

@@ -1,0 +1,200 @@
+"""A checkpoint: weights in safetensors beside a JSON card with everything inference needs.
+
+``best.safetensors`` and ``best.json`` belong together: the card carries the SHA-256 of the weights.
+The state a killed training goes on from is one safetensors file. No pickle is written; published
+``.pth`` files are read with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from skyseg.errors import UserError
+from skyseg.files import sha256, write_text, written_aside
+from skyseg.model.u2net import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, build_model
+
+
+class Card(BaseModel):
+    """What a checkpoint is and where it comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    variant: str
+    """A row of ``VARIANTS``."""
+    size: int
+    """Side, in pixels, of the square the network sees."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Subtracted from the RGB channels, which lie in 0..1."""
+    std: tuple[float, float, float] = IMAGENET_STD
+    """Divides the RGB channels after the subtraction."""
+    threshold: float = 0.5
+    """Foreground is a probability at or above this; chosen on the validation split."""
+    presence: float = 0.0
+    """Confidence below which a photograph has no foreground at all; chosen on the validation split.
+    """
+    refine: str = "none"
+    """How the map becomes one of the photograph's size; a row of ``REFINEMENTS``."""
+    fingerprint: str = ""
+    """SHA-256 of the weights file."""
+    epoch: int | None = None
+    """Epoch the weights are from, counted from 1."""
+    val: dict[str, float] = {}
+    """Validation figures of that epoch, at training size."""
+    data: dict[str, Any] = {}
+    """The data set: fingerprint, DVC's md5, images a split."""
+    params: dict[str, Any] = {}
+    """The run's settings under DVC's names."""
+    start: str | None = None
+    """SHA-256 of the weights the training started from; null for random ones."""
+    git_commit: str | None = None
+    """Commit of the code; ends in -dirty where the working tree differed from it."""
+    run: str | None = None
+    """MLflow run of the training; null where it was not tracked."""
+    created: str | None = None
+    """When the weights were saved, ISO 8601, UTC."""
+
+
+def card_path(weights: Path) -> Path:
+    """The card that belongs to a weights file."""
+    return weights.with_suffix(".json")
+
+
+def save_checkpoint(weights: Path, state: dict[str, Tensor], card: Card) -> Card:
+    """Write weights and card; an earlier pair stays until the new weights are complete.
+
+    Returns:
+        The card with the fingerprint of the weights filled in.
+    """
+    with written_aside(weights) as aside:
+        _write(aside, state)
+        card = card.model_copy(update={"fingerprint": sha256(aside)})
+    write_text(card_path(weights), card.model_dump_json(indent=2) + "\n")
+    return card
+
+
+def load_card(weights: Path) -> Card:
+    """Read the card beside a weights file, and check that the two belong together.
+
+    Raises:
+        UserError: no weights, no card, a card that does not validate, or weights of another card.
+    """
+    path = card_path(weights)
+    for needed in (weights, path):
+        if not needed.is_file():
+            raise UserError(f"{needed}: no such file; train a model with 'dvc repro', or fetch one "
+                            "with 'dvc pull'")
+    try:
+        card = Card.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a model card: {' '.join(str(error).split())}") from None
+    if sha256(weights) != card.fingerprint:
+        raise UserError(f"{weights}: not the weights that {path} describes (SHA-256 differs); "
+                        "restore both with 'dvc checkout'")
+    return card
+
+
+def load_model(weights: Path) -> tuple[Card, nn.Module]:
+    """The card and the network with its weights, in evaluation mode, on the CPU.
+
+    Raises:
+        UserError: see ``load_card`` and ``load_into``.
+    """
+    card = load_card(weights)
+    if card.variant not in VARIANTS:
+        raise UserError(f"{card_path(weights)}: unknown variant {card.variant!r}; "
+                        f"known: {', '.join(VARIANTS)}")
+    model = build_model(card.variant)
+    load_into(model, read_weights(weights), str(weights))
+    return card, model.eval()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from a ``.safetensors`` file or a published ``.pth`` file.
+
+    Raises:
+        UserError: no such file, another suffix, or not a readable state dict.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a .safetensors or .pth file")
+    if path.suffix not in (".safetensors", ".pth", ".pt"):
+        raise UserError(f"{path}: unknown kind of file; name a .safetensors or .pth file, or "
+                        "for benchmarks .onnx")
+    try:
+        state = (load_file(path) if path.suffix == ".safetensors"
+                 else torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # both readers raise nearly anything on broken bytes
+        raise UserError(f"{path}: not a readable weights file: "
+                        f"{str(error).splitlines()[0]}") from None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{path}: holds {type(state).__name__}, not a state dict of tensors")
+    return state
+
+
+def load_into(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load a state dict whose names and shapes must all fit.
+
+    Raises:
+        UserError: it does not fit; names the variant that it would fit, if there is one.
+    """
+    problem = _misfit(model, state)
+    if problem is None:
+        model.load_state_dict(state)
+        return
+    variant = variant_of(state)
+    fix = (f"these are weights of {variant}: set model.variant to it, or name others" if variant
+           else problem)
+    raise UserError(f"{source}: weights of another network; {fix}")
+
+
+def variant_of(state: dict[str, Tensor]) -> str | None:
+    """The row of ``VARIANTS`` that a state dict fits, told by names and shapes."""
+    with torch.device("meta"):  # shapes only, no memory
+        return next((name for name in VARIANTS if _misfit(build_model(name), state) is None), None)
+
+
+def save_state(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
+    """Write the state training goes on from: tensors, and JSON-able notes in the file's header."""
+    with written_aside(path) as aside:
+        _write(aside, tensors, {"notes": json.dumps(notes)})
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What ``save_state`` wrote, or None if there is no such file or it is not readable as one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = json.loads(file.metadata()["notes"])
+            return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
+    except (FileNotFoundError, SafetensorError, KeyError, TypeError, json.JSONDecodeError):
+        return None
+
+
+def _write(path: Path, tensors: dict[str, Tensor], notes: dict[str, str] | None = None) -> None:
+    """Write a safetensors file; a full disk is an OSError, as everywhere else."""
+    try:
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()},
+                  path, notes)
+    except SafetensorError as error:
+        if "os error 28" in str(error):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path)) from None
+        raise
+
+
+def _misfit(model: nn.Module, state: dict[str, Tensor]) -> str | None:
+    """The first difference in names or shapes between a network and a state dict."""
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name, shape in expected.items():
+        if name not in state:
+            return f"{name} is missing"
+        if tuple(state[name].shape) != shape:
+            return f"{name} is {tuple(state[name].shape)}, expected {shape}"
+    extra = state.keys() - expected.keys()
+    return f"{min(extra)} is not part of the network" if extra else None

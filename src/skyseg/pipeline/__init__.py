@@ -1,0 +1,1 @@
+"""The stages that DVC runs: prepare, train, evaluate."""

@@ -1,1 +1,0 @@
-"""What one command does, top to bottom: one module a stage."""

@@ -1,0 +1,1 @@
+"""Runs and models in MLflow. Only this package and the served model know MLflow."""

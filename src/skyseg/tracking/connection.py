@@ -1,0 +1,103 @@
+"""Reaching the MLflow store: which one, whether it answers, and what to say when it does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read while mlflow is imported
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from requests import RequestException
+
+from skyseg.errors import UserError
+from skyseg.tracking.store import store_uri
+
+
+def connect(root: Path, uri: str | None = None) -> str:
+    """Choose the store for tracking and registry, and make sure that it answers.
+
+    Args:
+        root: the workspace.
+        uri: another store than the workspace's own (see ``skyseg.tracking.store.store_uri``).
+
+    Returns:
+        Its URI.
+
+    Raises:
+        UserError: it does not answer within about ten seconds, or is none that MLflow knows.
+    """
+    uri = store_uri(root, uri)
+    # MLflow waits for minutes by default. These are for the whole process, but not over the user's.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    with _environment_kept("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        mlflow.set_tracking_uri(uri)  # both also write the environment, where the next call to
+        mlflow.set_registry_uri(uri)  # connect would take this URI for the user's own wish
+    try:
+        with impatience():
+            MlflowClient().search_experiments(max_results=1)
+    except (MlflowException, RequestException, OSError) as error:
+        raise _unreachable(uri, error) from None
+    return uri
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn a store that stops answering into one line; MLflow's other errors pass."""
+    try:
+        yield
+    except RequestException as error:
+        raise _unreachable(mlflow.get_tracking_uri(), error) from None
+    except MlflowException as error:
+        if "API request to" in str(error) or error.error_code == "TEMPORARILY_UNAVAILABLE":
+            raise _unreachable(mlflow.get_tracking_uri(), error) from None
+        raise
+
+
+@contextmanager
+def impatience(wanted: bool = True) -> Iterator[None]:
+    """Within the block, ask a server once and wait for 8 seconds."""
+    names = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
+    with _environment_kept(*names):
+        if wanted:
+            os.environ |= dict(zip(names, ("0", "8"), strict=True))
+        yield
+
+
+@contextmanager
+def _environment_kept(*names: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _unreachable(uri: str, error: Exception) -> UserError:
+    fix = ("start that server, or unset MLFLOW_TRACKING_URI to use the store in this repository"
+           if uri.startswith("http") else "check MLFLOW_TRACKING_URI")
+    return UserError(f"MLflow at {uri} does not answer ({reason(error)}): {fix}, and run the same "
+                     "command again. Nothing is lost: what was trained stays in models/")
+
+
+def reason(error: Exception) -> str:
+    """The core of an error that may carry a whole chain of causes in its text."""
+    text = " ".join(str(error).split())
+    for known in ("Connection refused", "timed out", "Name or service not known",
+                  "Temporary failure in name resolution", "unable to open database file",
+                  "database is locked", "attempt to write a readonly database"):
+        if known.lower() in text.lower():
+            return known
+    return text[:160]

@@ -1,0 +1,318 @@
+"""Model versions in MLflow's registry: register, list, name by alias, fetch.
+
+Functions work on the store that ``connection.connect`` was last called for. A version is found by
+the fingerprint of its weights, which is one of its tags.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import re
+import shutil
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+import skyseg
+from skyseg.errors import UserError
+from skyseg.files import sha256
+from skyseg.model.checkpoint import Card, card_path
+from skyseg.tracking import connection
+
+# After connection, which sets the environment that mlflow reads while it is imported.
+import mlflow  # isort: skip
+from mlflow import MlflowClient  # isort: skip
+from mlflow.entities.model_registry import ModelVersion  # isort: skip
+from mlflow.exceptions import MlflowException  # isort: skip
+from mlflow.models import ModelSignature  # isort: skip
+from mlflow.types import ColSpec, DataType, Schema  # isort: skip
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS  # isort: skip
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+
+# What `served_model` and the modules it imports need; a test keeps it so.
+REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "pillow", "pydantic")
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.binary, "image")]),
+    outputs=Schema([ColSpec(DataType.binary, "mask"), ColSpec(DataType.double, "foreground")]))
+
+DESCRIPTION = ("U²-Net segmentation. Input: column `image`, the bytes of a photograph (base64 in "
+               "JSON). Output: `mask`, a PNG of 0 and 255 at the photograph's own size, and "
+               "`foreground`, its share of the pixels. `champion` is the model to use, "
+               "`challenger` the last one evaluated, `previous` the champion before.")
+
+
+def register(weights: Path, card: Card, metrics: dict[str, dict[str, float]], run_id: str,
+             model: str) -> str:
+    """Make a checkpoint the next version of a registered model, with alias ``challenger``.
+
+    The same weights give the same version: if the registry has them already, only the evidence and
+    the alias are renewed. The reigning champion does not become its own challenger.
+
+    Args:
+        weights: a checkpoint with its card beside it.
+        card: that card.
+        metrics: content of ``reports/metrics.json``: figures by split.
+        run_id: the run the version belongs to, as ``tracking.log_evaluation`` returns it.
+        model: name of the registered model.
+
+    Returns:
+        The version.
+
+    Raises:
+        UserError: the store does not answer.
+    """
+    client = MlflowClient()
+    evidence = _evidence_tags(card, metrics, run_id)
+    with connection.store_errors():
+        found = find(model, card.fingerprint)
+        if found is None:
+            version = _create_version(model, _log_model(weights, run_id, card.epoch or 0), run_id,
+                                      evidence, _describe(card, metrics))
+        else:
+            version = str(found.version)
+            set_tags(model, version, {key: value for key, value in evidence.items()
+                                      if found.tags.get(key) != value})
+            client.update_model_version(model, version, _describe(card, metrics))
+        if aliases(model).get(CHAMPION) != version:
+            client.set_registered_model_alias(model, CHALLENGER, version)
+    return version
+
+
+def find(model: str, fingerprint: str) -> ModelVersion | None:
+    """The version that holds the weights with this fingerprint."""
+    found = MlflowClient().search_model_versions(
+        f"name = '{model}' and tags.fingerprint = '{fingerprint}'", max_results=1)
+    return found[0] if found else None
+
+
+def versions(model: str) -> list[dict[str, Any]]:
+    """Versions of a model, newest first: version, aliases, scores, variant, created, git commit."""
+    names: dict[str, list[str]] = {}
+    for alias, version in aliases(model).items():
+        names.setdefault(version, []).append(alias)
+    found = MlflowClient().search_model_versions(f"name = '{model}'", max_results=1000)
+    rows = []
+    for entry in sorted(found, key=lambda entry: int(entry.version), reverse=True):
+        figures = scores(entry.tags)
+        created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
+        rows.append({"version": str(entry.version),
+                     "aliases": sorted(names.get(str(entry.version), [])),
+                     "split": entry.tags.get("split"),
+                     **{name: figures.get(name) for name in ("iou", "iou_image", "f_max")},
+                     "variant": entry.tags.get("variant"),
+                     "created": created.isoformat(timespec="seconds"),
+                     "git_commit": entry.tags.get("git.commit")})
+    return rows
+
+
+def aliases(model: str) -> dict[str, str]:
+    """Version by alias; empty for a model that does not exist."""
+    try:
+        found = MlflowClient().get_registered_model(model).aliases
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+    return {alias: str(version) for alias, version in found.items()}
+
+
+def tags(model: str, version: str) -> dict[str, str]:
+    """What is recorded with a version."""
+    return dict(MlflowClient().get_model_version(model, version).tags)
+
+
+def set_tags(model: str, version: str, values: dict[str, str | None]) -> None:
+    """Record with a version; None removes what was recorded."""
+    client, before = MlflowClient(), tags(model, version)
+    for key, value in values.items():
+        if value is not None:
+            client.set_model_version_tag(model, version, key, value)
+        elif key in before:
+            client.delete_model_version_tag(model, version, key)
+
+
+def crown(model: str, version: str) -> None:
+    """Move alias ``champion`` to a version; the champion before becomes ``previous``.
+
+    ``champion`` comes last of the two: an interrupted promotion can just be tried again.
+    """
+    client, before = MlflowClient(), aliases(model)
+    if CHAMPION in before:
+        client.set_registered_model_alias(model, PREVIOUS, before[CHAMPION])
+    client.set_registered_model_alias(model, CHAMPION, version)
+    if before.get(CHALLENGER) == version:
+        client.delete_registered_model_alias(model, CHALLENGER)
+
+
+def resolve(uri: str) -> tuple[str, str]:
+    """The model and the version that a URI means.
+
+    Args:
+        uri: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+
+    Raises:
+        UserError: another kind of URI; no such model, alias or version (says which there are); the
+            store does not answer.
+    """
+    form = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
+    if form is None:
+        raise UserError(f"{uri}: write models:/NAME@ALIAS or models:/NAME/VERSION")
+    model, alias, version = form.groups()
+    with connection.store_errors():
+        known = aliases(model)
+        version = known.get(alias) if alias else version
+        numbers = [row["version"] for row in versions(model)]
+        if version not in numbers:
+            raise UserError(f"{uri}: not in the registry at {mlflow.get_registry_uri()}; "
+                            + _what_there_is(model, numbers, known))
+    return model, str(version)
+
+
+def download_weights(uri: str) -> Path:
+    """Fetch the weights of a registered model, with their card beside them.
+
+    Args:
+        uri: as for ``resolve``.
+
+    Returns:
+        The weights file: the store's own if it is on this machine, else a copy that lasts as long
+        as the process.
+
+    Raises:
+        UserError: see ``resolve``; or the store has lost the files.
+    """
+    model, version = resolve(uri)
+    with connection.store_errors():
+        folder = tempfile.mkdtemp(prefix="skyseg-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            fetched = mlflow.artifacts.download_artifacts(
+                artifact_uri=f"models:/{model}/{version}/artifacts", dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise UserError(f"{uri}: the registry knows version {version}, but its files cannot be "
+                            f"read ({str(error).splitlines()[0]}); if the repository was moved, "
+                            "move it back, or delete that version and register it anew with "
+                            "'make promote'") from None
+    return next(Path(fetched).glob("*.safetensors"))
+
+
+def attach(model: str, version: str, path: Path, key: str) -> str:
+    """Log a file beside a version, in the version's run, and record where: tag ``key`` becomes
+    its path among the run's artifacts, tag ``key.sha256`` its hash. Twice replaces the first.
+
+    Args:
+        key: folder and name, such as ``onnx/fixed``.
+
+    Returns:
+        That path.
+
+    Raises:
+        UserError: the store does not answer, or the version's run is gone.
+    """
+    folder, name = key.split("/")
+    stored = f"{folder}/{model}-{version}-{name}{path.suffix}"  # a run may have several versions
+    client = MlflowClient()
+    with connection.store_errors(), tempfile.TemporaryDirectory() as place:
+        copy = shutil.copy(path, Path(place) / Path(stored).name)
+        run_id = client.get_model_version(model, version).run_id
+        try:
+            client.log_artifact(run_id, str(copy), folder)
+        except (MlflowException, OSError) as error:
+            raise UserError(f"{path}: written, but not attached to {model} version {version}: its "
+                            f"run {run_id} takes no files ({connection.reason(error)})") from None
+        set_tags(model, version, {key: stored, f"{key}.sha256": sha256(path)})
+    return stored
+
+
+def _log_model(weights: Path, run_id: str, step: int) -> str:
+    """Log the servable model to a run; returns its id."""
+    package = Path(skyseg.__file__).parent
+    example = Image.fromarray(np.full((24, 32, 3), 128, np.uint8))
+    with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        example.save(file, "PNG")
+        photograph = Path(file.name).read_bytes()
+    # MLflow tries the example on the copy it is about to log: it puts that one's code on the path
+    # for good, and Python would leave bytecode in it.
+    before = list(sys.path), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+            logged = mlflow.pyfunc.log_model(
+                name="model", python_model=package / "inference" / "served_model.py",
+                artifacts={"weights": str(weights), "card": str(card_path(weights))},
+                code_paths=[str(package)], signature=SIGNATURE,
+                input_example=pd.DataFrame({"image": [photograph]}),
+                # A local build's suffix (+cpu) is in no package index.
+                pip_requirements=[f"{name}=={installed(name).split('+')[0]}"
+                                  for name in REQUIREMENTS],
+                step=step)
+    finally:
+        sys.path[:], sys.dont_write_bytecode = before
+    return logged.model_id
+
+
+def _create_version(model: str, model_id: str, run_id: str, tags: dict[str, str],
+                    description: str) -> str:
+    """Register a logged model, tags and all in one transaction: ``find`` depends on them."""
+    client = MlflowClient()
+    try:
+        client.create_registered_model(model, description=DESCRIPTION)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    created = client.create_model_version(model, f"models:/{model_id}", run_id, tags,
+                                          description=description, model_id=model_id)
+    # The logged model's page links to its versions by this tag, which `register_model` sets too.
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(
+        [{"name": model, "version": created.version}])})
+    return str(created.version)
+
+
+def _evidence_tags(card: Card, metrics: dict[str, dict[str, float]], run_id: str) -> dict[str, str]:
+    split, figures = next(iter(metrics.items()))
+    evidence = {"fingerprint": card.fingerprint, "variant": card.variant, "size": card.size,
+            "threshold": card.threshold, "run": run_id, "split": split,
+            "git.commit": card.git_commit, "data.fingerprint": card.data.get("fingerprint"),
+            "data.dvc_md5": card.data.get("dvc_md5"),
+            "test_data": data_tag(card, split),
+            **{f"{split}.{name}": value for name, value in figures.items()}}
+    return {key: str(value) for key, value in evidence.items() if value is not None}
+
+
+def data_tag(card: Card, split: str) -> str:
+    """What figures are measured on; those of two models compare only where this is the same."""
+    return f"{split} {card.data['splits'][split]['fingerprint']}"
+
+
+def scores(recorded: dict[str, str]) -> dict[str, float]:
+    """The figures among a version's tags, by name as in ``reports/metrics.json``."""
+    prefix = recorded.get("split", "test") + "."
+    return {key.removeprefix(prefix): float(value) for key, value in recorded.items()
+            if key.startswith(prefix)}
+
+
+def _describe(card: Card, metrics: dict[str, dict[str, float]]) -> str:
+    split, figures = next(iter(metrics.items()))
+    data = card.data.get("dvc_md5") or card.data.get("fingerprint") or "unknown"
+    return (f"{card.variant} at {card.size} px, epoch {card.epoch}: {split} IoU "
+            f"{figures['iou']:.4f} pooled, {figures['iou_image']:.4f} mean, on "
+            f"{figures['images']:.0f} images at threshold {card.threshold:.3f}. "
+            f"Data {data[:8]}, code {(card.git_commit or 'unknown')[:8]}.")
+
+
+def _what_there_is(model: str, numbers: list[str], known: dict[str, str]) -> str:
+    if numbers:
+        names = "".join(f", {alias} = {version}" for alias, version in sorted(known.items()))
+        return f"{model} has the versions {', '.join(reversed(numbers))}{names}"
+    others = [entry.name for entry in MlflowClient().search_registered_models()]
+    return f"registered there: {', '.join(others) or 'nothing yet'}"

@@ -1,0 +1,156 @@
+"""A run in MLflow: made, found again, and what is logged to it.
+
+Functions work on the store that ``connection.connect`` was last called for, and raise what MLflow
+raises: see ``connection.store_errors``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import skyseg.tracking.connection  # noqa: F401 (sets the environment that mlflow reads when imported)
+from skyseg.errors import UserError
+from skyseg.model.checkpoint import Card
+from skyseg.tracking.store import artifact_folder
+
+import mlflow  # isort: skip
+from mlflow import MlflowClient  # isort: skip
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run  # isort: skip
+from mlflow.exceptions import MlflowException  # isort: skip
+
+# Marks an experiment as model training. MLflow 3.17 does not open by it: see ``commands.ui``.
+KIND = ("mlflow.experimentKind", "custom_model_development")
+METRICS_A_BATCH = 1000  # MLflow's limit
+
+
+def experiment_id(name: str) -> str:
+    """The experiment of that name, made if there is none.
+
+    Raises:
+        UserError: it was deleted in the UI.
+    """
+    client = MlflowClient()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        folder = artifact_folder(mlflow.get_tracking_uri())
+        try:
+            return client.create_experiment(name, str(folder) if folder else None, dict([KIND]))
+        except MlflowException as error:  # another process was faster
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return experiment_id(name)
+    if found.lifecycle_stage != "active":
+        raise UserError(f"MLflow experiment {name!r} was deleted; bring it back with 'mlflow "
+                        f"experiments restore -x {found.experiment_id}', or name another under "
+                        "registry.experiment in params.yaml")
+    if KIND[0] not in found.tags:
+        client.set_experiment_tag(found.experiment_id, *KIND)
+    return found.experiment_id
+
+
+def create(experiment: str, name: str, description: str, params: dict[str, Any],
+           tags: dict[str, str], commit: str | None) -> Run:
+    """A run with its params, and the tags MLflow itself sets for its own ``start_run``.
+
+    Raises:
+        UserError: see ``experiment_id``.
+    """
+    client = MlflowClient()
+    source = {"mlflow.source.name": "dvc repro", "mlflow.source.type": "PROJECT",
+              "mlflow.note.content": description,
+              "mlflow.user": os.environ.get("USER", "unknown")}
+    if commit:
+        source["mlflow.source.git.commit"] = commit.removesuffix("-dirty")
+        source["git_dirty"] = str(commit.endswith("-dirty")).lower()
+    run = client.create_run(experiment_id(experiment), run_name=name, tags=source | tags)
+    # MLflow takes a hundred a request; the settings are fewer.
+    client.log_batch(run.info.run_id,
+                     params=[Param(key, str(value)) for key, value in params.items()])
+    return run
+
+
+def find(run_id: str | None) -> Run | None:
+    """A run that this store has and nobody deleted."""
+    if not run_id:
+        return None
+    try:
+        run = MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    return run if run.info.lifecycle_stage == "active" else None
+
+
+def find_restored(card: Card, experiment: str) -> Run | None:
+    """The run that an earlier ``tracking.log_evaluation`` of the same weights made."""
+    found = MlflowClient().search_runs([experiment_id(experiment)],
+                                       f"tags.fingerprint = '{card.fingerprint}'", max_results=1)
+    return found[0] if found else None
+
+
+def epochs(run: Run) -> set[int]:
+    """Epochs a run has numbers of. An epoch is logged in one transaction: one name tells for all.
+    """
+    name = next((name for name in sorted(run.data.metrics) if name.startswith("train/")), None)
+    if name is None:
+        return set()
+    return {metric.step for metric in MlflowClient().get_metric_history(run.info.run_id, name)}
+
+
+def log_inputs(run_id: str, dataset: dict[str, Any], contexts: tuple[str, ...]) -> None:
+    """Name the data a run works on, a split at a time, under DVC's hash where there is one.
+
+    MLflow tells inputs apart by name and digest, so the name says which split.
+    """
+    digest = dataset.get("dvc_md5") or str(dataset.get("fingerprint", ""))[:32]
+    if not digest:
+        return
+    inputs = []
+    for split in contexts:
+        entry = dataset.get("splits", {}).get(split)
+        if entry is None:  # a split without images is left out
+            continue
+        data = Dataset(f"data/{split}", digest, source_type="local",
+                       source=json.dumps({"uri": "data"}),
+                       profile=json.dumps({"num_rows": entry["images"]}))
+        inputs.append(DatasetInput(data, [InputTag("mlflow.data.context", split)]))
+    MlflowClient().log_inputs(run_id, inputs)
+
+
+def log_path(run_id: str, path: Path, folder: str | None) -> None:
+    """Log a file, or a folder with all in it, into ``folder`` among the run's artifacts."""
+    client = MlflowClient()
+    if path.is_dir():
+        client.log_artifacts(run_id, str(path), folder)
+    else:
+        client.log_artifact(run_id, str(path), folder)
+
+
+def missing(rows: Iterable[dict[str, float]], known: set[int]) -> list[Metric]:
+    """Metrics of those rows of a history whose epoch is not among ``known``, and now is."""
+    found = []
+    for row in rows:
+        epoch = int(row["epoch"])
+        if epoch not in known:
+            known.add(epoch)
+            found += as_metrics({key: value for key, value in row.items() if key != "epoch"}, epoch)
+    return found
+
+
+def log_metrics(run_id: str, metrics: list[Metric]) -> None:
+    """Log in as few requests as MLflow allows; what is logged leaves the list."""
+    while metrics:
+        MlflowClient().log_batch(run_id, metrics[:METRICS_A_BATCH])
+        del metrics[:METRICS_A_BATCH]
+
+
+def as_metrics(stats: dict[str, float], step: int) -> list[Metric]:
+    """The same numbers as MLflow takes them, measured now."""
+    now = int(time.time() * 1000)
+    return [Metric(name, float(value), now, step) for name, value in stats.items()]

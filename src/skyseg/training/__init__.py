@@ -1,0 +1,1 @@
+"""Training: tensors in, numbers out."""

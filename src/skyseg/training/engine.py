@@ -1,0 +1,255 @@
+"""Training and validation loops: tensors in, numbers out. No files, no MLflow."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+
+from skyseg.data.transforms import augment
+from skyseg.errors import UserError
+from skyseg.metrics import presence
+from skyseg.metrics import suite as metrics
+from skyseg.model.device import Hardware
+from skyseg.model.inputs import normalise
+from skyseg.model.losses import deep_supervision
+from skyseg.model.u2net import OUTPUTS
+from skyseg.params import LossParams, TrainParams
+
+WINDOW = 50  # steps between two looks at the losses on a GPU: each look waits for it
+RESIDENT = 0.5  # share of a GPU's free memory that the training data may take
+AHEAD = 2  # batches read while the network works
+
+
+Pixels = NDArray[np.uint8] | Tensor
+"""uint8 images or masks: memory-mapped, or resident on the GPU."""
+
+
+@dataclass
+class Learner:
+    """Everything a training step changes."""
+
+    model: nn.Module
+    forward: Callable[[Tensor], tuple[Tensor, ...]]
+    """The model, compiled where that pays."""
+    average: AveragedModel
+    """Exponential moving average of the model: what is validated and kept."""
+    optimizer: torch.optim.Optimizer
+    scheduler: LambdaLR
+
+
+@dataclass(frozen=True)
+class Batch:
+    images: Tensor
+    """uint8 [B, 3, H, W]"""
+    masks: Tensor
+    """uint8 [B, H, W]; 0, 1 and 255 for ignore"""
+    rows: NDArray[np.int64]
+    """Which rows of the arrays these are."""
+
+
+def build_learner(model: nn.Module, train: TrainParams, total_steps: int, hardware: Hardware
+                  ) -> Learner:
+    """Optimizer, learning-rate schedule and weight average for a freshly built model."""
+    model = model.to(hardware.device).to(memory_format=hardware.memory_format)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[train.optimizer]
+    optimizer = kind(model.parameters(), lr=train.lr, weight_decay=train.weight_decay, fused=True)
+    warmup = round(train.warmup * total_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = (step - warmup) / max(total_steps - warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+    scheduler = LambdaLR(optimizer, factor)
+    average = AveragedModel(model, multi_avg_fn=_ema(train.ema, scheduler), use_buffers=True)
+    compiled = hardware.device.type == "cuda" and train.compile == "auto"
+    # Batches have one size, so CUDA graphs can replay the thousand small kernels of a step.
+    forward = torch.compile(model, mode="reduce-overhead", dynamic=False) if compiled else model
+    return Learner(model, forward, average, optimizer, scheduler)
+
+
+def resident(pixels: NDArray[np.uint8], device: torch.device) -> Pixels:
+    """An array on the GPU, where it fits and there is one; else as it is."""
+    if device.type != "cuda" or pixels.nbytes > RESIDENT * torch.cuda.mem_get_info(device)[0]:
+        return pixels
+    return torch.from_numpy(np.array(pixels)).to(device)
+
+
+def batches(images: Pixels, masks: Pixels, batch_size: int, device: torch.device,
+            order: NDArray[np.int64]) -> Iterator[Batch]:
+    """Cut arrays [N, H, W, 3] and [N, H, W] into batches on a device, in an order.
+
+    What is not on the device already is read by a thread while the network works.
+    """
+    def load(start: int) -> Batch:
+        rows = order[start:start + batch_size]
+        return Batch(_take(images, rows, device).permute(0, 3, 1, 2), _take(masks, rows, device),
+                     rows)
+
+    with ThreadPoolExecutor(1) as reader:
+        begun: deque[Future[Batch]] = deque()
+        for start in range(0, len(order), batch_size):
+            begun.append(reader.submit(load, start))
+            if len(begun) > AHEAD:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+
+
+def train_one_epoch(learner: Learner, data: Iterable[Batch], train: TrainParams,
+                    hardware: Hardware, names: Sequence[str],
+                    on_step: Callable[[int, float], None]) -> dict[str, float]:
+    """One pass over the training data.
+
+    Args:
+        names: of the samples by row, for the error message.
+        on_step: called after each step with the images in it and its loss.
+
+    Returns:
+        ``{"loss": total, "loss/fused": ..., ..., "loss/side6": ...}``, means over samples.
+
+    Raises:
+        UserError: the loss or the gradient is not finite; names the samples of the batch.
+    """
+    learner.model.train()
+    window = WINDOW if hardware.device.type == "cuda" else 1
+    sums, seen = np.zeros(len(OUTPUTS)), 0
+    waiting: list[tuple[Batch, Tensor]] = []
+
+    def look() -> None:
+        nonlocal seen
+        figures = torch.stack([figure for _, figure in waiting]).tolist()
+        for (batch, _), (*losses, norm) in zip(waiting, figures, strict=True):
+            for what, value in (("loss", sum(losses)), ("gradient", norm)):
+                if not math.isfinite(value):
+                    raise _not_finite(what, value, batch, names)
+            sums[:] += np.multiply(losses, len(batch.rows))
+            seen += len(batch.rows)
+            on_step(len(batch.rows), sum(losses))
+        waiting.clear()
+
+    for batch in data:
+        waiting.append((batch, _step(learner, batch, train, hardware)))
+        if len(waiting) == window:
+            look()
+    if waiting:
+        look()
+    return _loss_means(sums, seen)
+
+
+def _step(learner: Learner, batch: Batch, train: TrainParams, hardware: Hardware) -> Tensor:
+    """One update of the weights; never waits for a GPU.
+
+    Returns:
+        float32 [8], still on the device: the seven losses, and the gradient's norm (0 unclipped).
+    """
+    learner.optimizer.zero_grad(set_to_none=True)
+    images, masks = augment(batch.images, batch.masks, train.augment)
+    logits = _logits(learner.forward, images, hardware)
+    losses = torch.stack(list(deep_supervision(logits, masks, train.loss).values()))
+    losses.sum().backward()
+    norm = (nn.utils.clip_grad_norm_(learner.model.parameters(), train.clip_norm)
+            if train.clip_norm else losses.new_zeros(()))
+    learner.optimizer.step()
+    learner.scheduler.step()
+    learner.average.update_parameters(learner.model)
+    return torch.cat([losses.detach(), norm[None]])
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, data: Iterable[Batch], loss: LossParams, hardware: Hardware
+             ) -> dict[str, float]:
+    """Losses and scores of a model at training size.
+
+    Returns:
+        The losses as ``train_one_epoch`` names them; ``iou``, ``f_max``, ``f_mean`` and ``mae``;
+        and the operating point: ``threshold`` with the best pooled IoU, at which the IoU is given,
+        and ``presence`` (see ``skyseg.metrics.presence.choose``).
+    """
+    model.eval()
+    sums, seen = np.zeros(len(OUTPUTS)), 0
+    stats: list[metrics.ImageStats] = []
+    confidences: list[float] = []
+    for batch in data:
+        logits = _logits(model, batch.images, hardware)
+        losses = torch.stack(list(deep_supervision(logits, batch.masks, loss).values()))
+        sums += losses.cpu().numpy().astype(np.float64) * len(batch.rows)
+        seen += len(batch.rows)
+        probability = logits[0].float().sigmoid()[:, 0].cpu().numpy()
+        stats += map(metrics.measure, probability, batch.masks.cpu().numpy())
+        confidences += map(presence.confidence, probability)
+    histograms = np.stack([s.histogram for s in stats])
+    threshold = metrics.best_threshold(histograms.sum(0))
+    scores = metrics.summarise(stats, threshold)
+    kept = ("iou", "f_max", "f_mean", "mae", "threshold")
+    refusal = presence.choose(np.array(confidences), metrics.iou(metrics.at(histograms, threshold)),
+                              histograms[:, 1].sum(axis=-1) > 0)
+    return (_loss_means(sums, seen) | {name: scores[name] for name in kept}
+            | {"presence": refusal})
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, data: Iterable[Batch], hardware: Hardware) -> NDArray[np.float32]:
+    """Foreground probabilities at training size, float32 [N, H, W]."""
+    model.eval()
+    maps = []
+    for batch in data:
+        logits = _logits(model, batch.images, hardware)
+        maps.append(logits[0].float().sigmoid()[:, 0].cpu().numpy())
+    return np.concatenate(maps)
+
+
+def _logits(forward: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, hardware: Hardware
+            ) -> tuple[Tensor, ...]:
+    """Normalised images through the network, in the hardware's layout and arithmetic."""
+    layout = hardware.memory_format if torch.is_grad_enabled() else torch.channels_last
+    x = normalise(images).contiguous(memory_format=layout)
+    with hardware.autocast():
+        return forward(x)
+
+
+def _take(pixels: Pixels, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    if isinstance(pixels, Tensor):
+        return pixels[torch.from_numpy(rows).to(pixels.device, non_blocking=True)]
+    taken = torch.from_numpy(pixels[rows])
+    # From pinned memory the copy to a GPU goes on beside its work.
+    return taken.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else taken
+
+
+def _loss_means(sums: NDArray[np.float64], count: int) -> dict[str, float]:
+    means = {f"loss/{name}": float(value) / count
+             for name, value in zip(OUTPUTS, sums, strict=True)}
+    return {"loss": sum(means.values()), **means}
+
+
+def _ema(decay: float, scheduler: LambdaLR
+         ) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """Moving average whose decay rises to its value, so that early steps are soon forgotten.
+
+    The ramp (1 + t) / (10 + t) is TensorFlow's ExponentialMovingAverage(num_updates=...).
+    """
+    def update(averages: Sequence[Tensor], current: Sequence[Tensor], _: Tensor | int) -> None:
+        t = scheduler.last_epoch - 1  # PyTorch's own count lies on the device
+        weight = 1 - min(decay, (1 + t) / (10 + t))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(list(averages), list(current), weight)
+        else:  # batch norm's count of batches
+            torch._foreach_copy_(list(averages), list(current))
+    return update
+
+
+def _not_finite(what: str, value: float, batch: Batch, names: Sequence[str]) -> UserError:
+    samples = ", ".join(names[row] for row in batch.rows)
+    return UserError(f"the {what} became {value} on the batch of {samples}; look at these samples, "
+                     "or lower train.lr (checkpoints of earlier epochs are kept)")

@@ -1,0 +1,250 @@
+"""The page: it builds, is served safely and at once, and works in a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+pytest.importorskip("gradio")
+
+from mlflow_tools import free_port
+from skyseg.app import inbox, page
+from skyseg.app.texts import TEXTS
+from tiny import photograph, save
+
+pytest_plugins = ["mlflow_store", "registered"]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def address(registered: Path) -> Iterator[str]:
+    """``skyseg app`` on the registered workspace."""
+    yield from serve(registered)
+
+
+def serve(root: Path) -> Iterator[str]:
+    port = free_port()
+    with (root / "app.log").open("w") as log:
+        # As a shell starts it in the background: Ctrl-C ignored, until it asks for it again.
+        process = subprocess.Popen(["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable,
+                                    "-m", "skyseg", "app", "--port", str(port)],
+                                   cwd=root, stdout=log, stderr=log, start_new_session=True,
+                                   env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert process.poll() is None, (root / "app.log").read_text()
+            assert time.monotonic() < deadline
+            try:
+                requests.get(f"http://127.0.0.1:{port}/", timeout=5).raise_for_status()
+                break
+            except requests.RequestException:
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGINT)
+        ended = process.wait(timeout=30)
+    log_text = (root / "app.log").read_text()
+    assert ended == 0, log_text
+    assert "Traceback" not in log_text
+
+
+def test_the_page_builds_with_private_events_only(tmp_path: Path):
+    demo = page.build(tmp_path, "skyseg", tmp_path)
+    events = demo.get_config_file()["dependencies"]
+    assert {event["api_visibility"] for event in events} == {"private"}
+    assert demo.get_api_info()["named_endpoints"] == {}
+    assert demo.analytics_enabled is False
+
+
+def test_the_page_is_for_this_machine_and_asks_no_other(address: str):
+    html = requests.get(address, timeout=10).text
+    assert "fonts.googleapis" not in html
+    assert requests.get(address, headers={"Host": "evil.example"}, timeout=10).status_code == 400
+    for path in ("/gradio_api/file=/etc/passwd", "/gradio_api/file=params.yaml",
+                 "/gradio_api/file=http://example.org/", "/docs", "/monitoring"):
+        assert requests.get(address + path, timeout=10).status_code in (403, 404)
+
+
+def ask(address: str, fn_index: int, data: list[Any]) -> requests.Response:
+    """A raw request for an event, as any program on this machine may send it."""
+    return requests.post(f"{address}/gradio_api/queue/join", timeout=10, json={
+        "fn_index": fn_index, "session_hash": "x", "data": data})
+
+
+def answered(address: str) -> str:
+    """Everything that the page answers to the events asked for before, until it closes."""
+    return requests.get(f"{address}/gradio_api/queue/data?session_hash=x", timeout=60).text
+
+
+def test_no_event_reads_a_file_that_was_not_uploaded(address: str, tmp_path: Path):
+    private = save(tmp_path / "private.png", photograph(1))
+    os.mkfifo(tmp_path / "pipe.png")
+    # Of those with a handler in Python.
+    events = [event for event in requests.get(f"{address}/config", timeout=10).json()[
+        "dependencies"] if event["backend_fn"] and event["inputs"]]
+    assert len(events) >= 5
+    for event in events:
+        for path in (private, tmp_path / "missing.png", tmp_path / "pipe.png"):
+            file = {"path": str(path)}  # no "meta", so Gradio itself does not look
+            drawing = {"id": None, "background": None, "layers": [file], "composite": file}
+            for payload in (file, drawing):
+                refused = ask(address, event["id"], [payload] * len(event["inputs"]))
+                assert refused.status_code == 403
+                assert refused.text == "only uploaded files can be used: upload it again"
+
+
+def test_the_same_raw_request_is_answered_for_an_upload(address: str, tmp_path: Path):
+    photo = save(tmp_path / "beach.png", photograph(1))
+    with photo.open("rb") as file:
+        [path] = requests.post(f"{address}/gradio_api/upload", files={"files": file}, timeout=10
+                               ).json()
+    config = requests.get(f"{address}/config", timeout=10).json()
+    [upload] = [one["id"] for one in config["components"]
+                if one["props"].get("elem_id") == "photo"]
+    [segment] = [event["id"] for event in config["dependencies"]
+                 if [upload, "change"] in event["targets"]]
+    assert ask(address, segment, [{"path": path}, None, None, "en"]).status_code == 200
+    assert "-overlay.jpg" in answered(address)
+
+
+def test_a_port_in_use_is_one_line(address: str, registered: Path):
+    port = address.rsplit(":", 1)[1]
+    done = subprocess.run([sys.executable, "-m", "skyseg", "app", "--port", port], cwd=registered,
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: port {port} cannot be used")
+    assert f"skyseg app --port {int(port) + 1}" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        # Without --disable-gpu: the canvas needs WebGL, which Chromium then does in software.
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[
+            "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync"])
+        yield chromium
+        chromium.close()
+
+
+def opened(browser: Any, address: str, **options: Any) -> Any:
+    tab = browser.new_context(**({"locale": "en-US"} | options)).new_page()
+    tab.set_default_timeout(90_000)
+    tab.asked = []
+    tab.on("request", lambda request: tab.asked.append(request.url))
+    tab.goto(address)
+    tab.wait_for_selector("#photo")
+    return tab
+
+
+@pytest.mark.browser
+def test_upload_compare_correct_and_save(browser: Any, address: str, registered: Path,
+                                         tmp_path: Path):
+    photo = save(tmp_path / "beach.png", photograph(1, 300, 200))
+    tab = opened(browser, address)
+    tabs = tab.locator("#tabs > .tab-wrapper button[role=tab]")
+    tab.wait_for_function("document.querySelector('#model input')?.value")
+    assert tab.input_value("#model input") == "champion (version 1)"
+
+    tab.set_input_files("#photo input[type=file]", photo)
+    tab.wait_for_selector("#line strong")
+    assert "Version 1 · 300 × 200" in tab.inner_text("#line")
+    tab.wait_for_selector("#overlay img")
+
+    tabs.nth(1).click()
+    tab.click("#do-compare")
+    tab.wait_for_selector("#versus table")
+    assert "0.900" in tab.inner_text("#versus")
+    assert tab.locator(".compared img").count() == 2
+
+    tabs.nth(2).click()
+    tab.wait_for_timeout(3000)  # the canvas draws itself
+    box = tab.locator("#canvas canvas").first.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    tab.mouse.move(middle[0] - 40, middle[1])
+    tab.mouse.down()
+    tab.mouse.move(middle[0] + 40, middle[1], steps=8)
+    tab.mouse.up()
+    tab.wait_for_timeout(1000)
+    tab.click("#save")
+    tab.wait_for_selector("#saved strong")
+
+    [entry] = inbox.entries(registered)
+    mask = np.asarray(Image.open(entry.mask))
+    assert entry.photo.read_bytes() == photo.read_bytes()
+    assert mask.shape == (200, 300)
+    assert (mask[98:102, 140:160] == 255).all()  # painted as sky
+    assert entry.provenance["version"] == "1"
+    assert entry.name in tab.inner_text("#saved")
+
+    tabs.nth(3).click()
+    assert "challenger" in tab.inner_text("#registry")
+    assert [url for url in tab.asked if not url.startswith((address, "data:", "blob:"))] == []
+    tab.context.close()
+
+
+@pytest.mark.browser
+def test_what_is_no_photograph_is_said_on_the_page(browser: Any, address: str, tmp_path: Path):
+    (tmp_path / "notes.jpg").write_bytes(b"not a picture")
+    tab = opened(browser, address)
+    tab.set_input_files("#photo input[type=file]", tmp_path / "notes.jpg")
+    toast = tab.wait_for_selector(".toast-body")
+    assert "notes.jpg: not an image" in toast.inner_text()
+    tab.context.close()
+
+
+@pytest.mark.browser
+def test_the_language_is_the_browsers_until_another_is_chosen(browser: Any, address: str):
+    tab = opened(browser, address, locale="zh-CN")
+    label = "#model"
+    tab.wait_for_function("t => document.querySelector('#model').innerText.includes(t)",
+                          arg=TEXTS["model"].zh)
+    tab.locator("#language label").first.click()
+    tab.wait_for_function("t => document.querySelector('#model').innerText.includes(t)",
+                          arg=TEXTS["model"].en)
+    tab.reload()
+    tab.wait_for_function("t => document.querySelector('#model')?.innerText.includes(t)",
+                          arg=TEXTS["model"].en)
+    assert tab.is_checked("#language label:first-child input"), label
+    tab.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits_its_window(browser: Any, address: str, width: int):
+    tab = opened(browser, address, viewport={"width": width, "height": 844})
+    tabs = tab.locator("#tabs > .tab-wrapper button[role=tab]")
+    tab.wait_for_function("document.querySelector('#model input')?.value")
+    for number in range(4):
+        tabs.nth(number).click()
+        tab.wait_for_timeout(300)
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+    tab.context.close()
+
+
+@pytest.mark.browser
+def test_nothing_registered_is_said_on_the_page(browser: Any, store: Path):
+    shutil.copy(ROOT / "params.yaml", store)
+    for address in serve(store):
+        tab = opened(browser, address)
+        tab.wait_for_selector("#notice")
+        assert "No model is registered yet" in tab.inner_text("#notice")
+        tab.context.close()

@@ -1,0 +1,157 @@
+"""benchmark: any model on any data set, through the command line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from skyseg.cli import app
+from skyseg.commands.benchmark import _folder_names, benchmark, markdown
+from skyseg.data.images import read_image
+from skyseg.errors import UserError
+from skyseg.inference.predictor import Predictor
+from skyseg.metrics.suite import METRICS
+from skyseg.model.checkpoint import Card, save_checkpoint
+from skyseg.model.u2net import build_model
+from skyseg.params import DataParams
+from tiny import make_pairs
+
+
+def make_model(path, seed):
+    torch.manual_seed(seed)
+    save_checkpoint(path, build_model("u2netp").state_dict(), Card(variant="u2netp", size=32))
+    return str(path)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return make_model(tmp_path / "m.safetensors", 0)
+
+
+@pytest.fixture
+def data(tmp_path):
+    make_pairs(tmp_path / "data", 5)
+    return tmp_path / "data"
+
+
+def test_figures_are_paired_with_the_first_models(model, data, tmp_path):
+    other, twin = make_model(tmp_path / "other.safetensors", 1), str(tmp_path / "twin.safetensors")
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(tmp_path / f"m{suffix}", tmp_path / f"twin{suffix}")
+    rows = benchmark([model, other, twin], data, DataParams())
+
+    assert [row["images"] for row in rows] == [5, 5, 5]
+    for row in rows:
+        low, high = row["intervals"]["iou_image"]
+        assert low <= row["iou_image"] <= high
+    assert rows[1]["differences"]["iou"][0] == pytest.approx(rows[1]["iou"] - rows[0]["iou"])
+    assert set(rows[2]["differences"]["mae"]) == {0.0}  # the same weights: not a hair in any draw
+    assert "differences" not in rows[0]
+
+    lines = markdown(rows).splitlines()
+    assert lines[2].startswith(f"| {model} | {rows[0]['iou']:.4f} [")
+    assert f"| {other} - {model} |" in markdown(rows)
+
+
+def test_command_writes_json_and_maps(model, data, tmp_path):
+    result = CliRunner().invoke(app, [
+        "benchmark", model, "--data", str(data), "--json", str(tmp_path / "out.json"),
+        "--maps", str(tmp_path / "maps")])
+    assert result.exit_code == 0, result.output
+    [row] = json.loads((tmp_path / "out.json").read_text())
+    assert row["model"] == model
+    assert row["images"] == 5
+    assert row["parameters"] == 1_131_181
+    assert row["latency_ms"] > 0
+    assert row.keys() >= METRICS.keys() - {"thin_recall"}
+
+    photograph = read_image(data / "images" / "03.png")
+    kept = np.asarray(Image.open(tmp_path / "maps" / "m" / "03.png"))
+    expected = Predictor(tmp_path / "m.safetensors").probability(photograph)
+    assert kept.dtype == np.uint8
+    assert kept == pytest.approx(np.round(expected * 255), abs=1)
+
+
+def test_photographs_without_masks_get_maps_and_latency(model, data, tmp_path, capsys):
+    shutil.rmtree(data / "masks")
+    published = tmp_path / "published.pth"
+    torch.save(build_model("u2netp").state_dict(), published)
+    rows = benchmark([model, str(published)], data, DataParams(), recipe="published",
+                     maps=tmp_path / "maps")
+    assert "no masks" in capsys.readouterr().out
+    assert all(row["latency_ms"] > 0 and "iou" not in row for row in rows)
+    assert len(list((tmp_path / "maps" / "published").iterdir())) == 5
+    stretched = np.asarray(Image.open(tmp_path / "maps" / "published" / "00.png"))
+    assert stretched.max() - stretched.min() > 200
+    assert "latency_ms" in markdown(rows)
+
+
+def test_models_of_one_name_keep_their_maps_apart(data, tmp_path):
+    models = []
+    for run in ("a", "b"):
+        (tmp_path / run).mkdir()
+        models.append(make_model(tmp_path / run / "best.safetensors", 0))
+    benchmark(models, data, DataParams(), maps=tmp_path / "maps")
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {
+        "a-best.safetensors", "b-best.safetensors"}
+    with pytest.raises(UserError, match="named twice"):
+        benchmark([models[0], models[0]], data, DataParams())
+
+
+def test_one_network_in_two_formats_keeps_its_maps_apart():
+    assert list(_folder_names(["u2netp.pth", "u2netp.onnx"]).values()) == [
+        "u2netp.pth", "u2netp.onnx"]
+    assert list(_folder_names(["models:/skyseg@champion", "models:/skyseg/3"]).values()) == [
+        "skyseg-champion", "3"]
+
+
+def test_a_score_that_only_some_draws_have_has_no_interval(model, data, tmp_path):
+    other = make_model(tmp_path / "other.safetensors", 1)
+    wire = np.zeros((40, 48), np.uint8)
+    wire[:, 20] = 255
+    Image.fromarray(wire).save(data / "masks" / "02.png")  # the only thin structure
+    rows = benchmark([model, other], data, DataParams())
+    assert "thin_recall" in rows[1]
+    assert "thin_recall" not in rows[1]["intervals"]
+    assert markdown(rows).splitlines()[-1].count(" - ") == 2  # the pair's name, and the missing one
+
+
+def test_a_checkpoint_without_its_card_is_said_loudly(model, data, tmp_path, capsys):
+    (tmp_path / "m.json").unlink()
+    benchmark([model], data, DataParams())
+    assert "no card beside it" in capsys.readouterr().err
+
+
+def test_another_layout_is_not_taken_for_photographs_without_masks(model, data, tmp_path):
+    (data / "masks").rename(data / "trainannot")
+    (data / "images").rename(data / "train")
+    names = sorted(path.name for path in (data / "train").iterdir())
+    (data / "train.txt").write_text("".join(f"train/{n} trainannot/{n}\n" for n in names))
+    with pytest.raises(UserError, match="laid out as camvid; add --format camvid"):
+        benchmark([model], data, DataParams())
+
+
+@pytest.mark.parametrize(("option", "name"), [("--json", "file/x.json"), ("--json", "data"),
+                                              ("--maps", "file/maps")])
+def test_results_without_a_place_are_said_before_the_work(model, data, tmp_path, option, name):
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(app, ["benchmark", model, "--data", str(data), option,
+                                      str(tmp_path / name)])
+    assert isinstance(result.exception, UserError)
+    assert option in str(result.exception)
+
+
+def test_a_split_that_is_not_there(model, data):
+    with pytest.raises(UserError, match="no sample is in the split 'test'"):
+        benchmark([model], data, DataParams(), split="test")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--format", "coco"), ("--preprocess", "other")])
+def test_a_misspelt_choice_is_one_line(model, data, option, value):
+    result = CliRunner().invoke(app, ["benchmark", model, "--data", str(data), option, value])
+    assert isinstance(result.exception, UserError)
+    assert option in str(result.exception)

@@ -1,0 +1,144 @@
+"""export: through the command line and a real registry; what cannot be exported is one line."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from typer.testing import CliRunner
+
+from mlflow_tools import METRICS, make_model
+from skyseg.cli import app
+from skyseg.commands import export as stage
+from skyseg.errors import UserError
+from skyseg.inference.onnx import OnnxPredictor
+from skyseg.inference.predictor import Predictor
+from skyseg.model.checkpoint import Card, load_card, save_checkpoint
+from skyseg.model.u2net import build_model
+from skyseg.tracking import connection, registry
+from skyseg.tracking import training as tracking
+from tiny import make_pairs, photograph
+
+pytest_plugins = ["mlflow_store"]
+
+
+def export(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["export", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture
+def registered(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with a champion and photographs, and the current folder."""
+    monkeypatch.chdir(trained)
+    weights = trained / "models" / "best.safetensors"
+    run = tracking.log_evaluation(trained, load_card(weights), METRICS, "skies")
+    registry.crown("skyseg", registry.register(weights, load_card(weights), METRICS, run, "skyseg"))
+    make_pairs(trained / "data", 4)
+    return trained
+
+
+@pytest.fixture
+def checkpoint(workspace: Path) -> str:
+    save_checkpoint(workspace / "m.safetensors", build_model("u2netp").state_dict(),
+                    Card(variant="u2netp", size=32))
+    return "m.safetensors"
+
+
+def test_the_champion_is_exported_and_the_file_attached(registered: Path):
+    said = export("--out", "new/sky.onnx")
+
+    out = registered / "new" / "sky.onnx"
+    assert "new/sky.onnx: dynamic, 4." in said
+    assert "mask IoU 1.00000 on 2 photographs" in said
+    version = MlflowClient().get_model_version("skyseg", "1")
+    assert version.tags["onnx/dynamic"] == "onnx/skyseg-1-dynamic.onnx"
+    assert version.tags["onnx/dynamic.sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    fetched = mlflow.artifacts.download_artifacts(
+        run_id=version.run_id, artifact_path=version.tags["onnx/dynamic"],
+        dst_path=str(registered / "fetched"))
+    assert Path(fetched).read_bytes() == out.read_bytes()
+    torchs = Predictor(registered / "models" / "best.safetensors", "cpu", "fp32")
+    image = photograph(9)
+    np.testing.assert_allclose(OnnxPredictor(out).probability(image), torchs.probability(image),
+                               atol=1e-4)
+
+
+def test_attaching_again_replaces_the_file(registered: Path):
+    for content in (b"one", b"two"):
+        (registered / "x.onnx").write_bytes(content)
+        stored = registry.attach("skyseg", "1", registered / "x.onnx", "onnx/int8")
+    version = MlflowClient().get_model_version("skyseg", "1")
+    fetched = mlflow.artifacts.download_artifacts(
+        run_id=version.run_id, artifact_path=stored, dst_path=str(registered / "fetched-again"))
+    assert Path(fetched).read_bytes() == b"two"
+    assert version.tags["onnx/int8.sha256"] == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_version_whose_run_takes_no_file(registered: Path):
+    run = MlflowClient().get_run(MlflowClient().get_model_version("skyseg", "1").run_id)
+    (Path(run.info.artifact_uri.removeprefix("file://")) / "onnx").write_text("in the way")
+    (registered / "x.onnx").write_bytes(b"one")
+    with pytest.raises(UserError, match=r"x\.onnx: written, but not attached to skyseg version 1"):
+        registry.attach("skyseg", "1", registered / "x.onnx", "onnx/fixed")
+    assert "onnx/fixed" not in registry.tags("skyseg", "1")
+
+
+def test_the_fixed_size_is_said(checkpoint: str, workspace: Path, capsys, monkeypatch):
+    make_pairs(workspace / "data", 2)
+    monkeypatch.setattr(stage, "export", lambda *_: Path("fixed.onnx").write_bytes(b"x"))
+    stage.run(checkpoint, "fixed", Path("fixed.onnx"), None, workspace)
+    assert "was trained at 32 px and is made to see 320" in capsys.readouterr().out
+
+
+def test_photographs_to_check_and_to_calibrate_on_differ(workspace: Path):
+    make_pairs(workspace / "data", 100)
+    checked, calibration = stage._photographs(None, workspace)
+    assert (len(checked), len(calibration)) == (stage.CHECKED, stage.CALIBRATED)
+    assert not set(checked) & set(calibration)
+    shutil.rmtree(workspace / "data" / "images")
+    make_pairs(workspace / "data", 1)
+    assert [list(map(len, stage._photographs(None, workspace)))] == [[1, 1]]
+
+
+def test_the_test_split_is_what_a_file_is_checked_on(workspace: Path):
+    (workspace / "prepared").mkdir()
+    (workspace / "prepared" / "manifest.csv").write_text(
+        "id,image,split\na,data/images/a.png,train\nb,data/images/b.png,val\n"
+        "c,data/images/c.png,test\n")
+    assert stage._photographs(None, workspace) == (
+        [workspace / "data/images/c.png"], [workspace / "data/images/b.png"])
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["m.safetensors", "--out", "a.onnx", "--format", "int4"], "--format: unknown 'int4'; choose"),
+    (["m.safetensors", "--out", "a.pb"], "--out: a.pb: name a file that ends in .onnx"),
+    (["m.safetensors", "--out", "m.json/a.onnx"], "--out: m.json is a file"),
+    (["gone.safetensors", "--out", "a.onnx"], "gone.safetensors: no such file"),
+    (["a.onnx", "--out", "b.onnx"], "a.onnx: only checkpoints with their card"),
+    (["u2netp.pth", "--out", "b.onnx"], "u2netp.pth: only checkpoints with their card"),
+    (["m.safetensors", "--out", "a.onnx", "--images", "gone"], "--images: gone is no folder"),
+    (["m.safetensors", "--out", "a.onnx", "--images", "empty"], "empty/: holds no image"),
+    (["m.safetensors", "--out", "/proc/1/a/a.onnx", "--images", "data"],
+     "/proc/1/a/a.onnx: cannot be written"),
+])
+def test_what_cannot_be_exported_is_one_line(checkpoint: str, workspace: Path,
+                                             arguments: list[str], says: str):
+    make_pairs(workspace / "data", 2)
+    (workspace / "empty").mkdir()
+    with pytest.raises(UserError) as caught:
+        export(*arguments)
+    assert says in str(caught.value)
+    assert not list(workspace.glob("**/*.onnx"))
+
+
+def test_an_alias_that_points_nowhere(store: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(store)
+    make_model(store)
+    connection.connect(store)
+    with pytest.raises(UserError, match="models:/skyseg@champion: not in the registry"):
+        export("--out", "a.onnx")

@@ -1,0 +1,65 @@
+"""What a command line names."""
+
+from pathlib import Path
+
+import pytest
+
+from skyseg.commands.inputs import find
+
+
+@pytest.fixture
+def tree(workspace: Path) -> Path:
+    for name in ("photos/b.jpg", "photos/a.PNG", "photos/sub/a.png", "photos/sub/clip.mp4",
+                 "photos/notes.txt", "photos/.hidden.jpg", "photos/.cache/a.jpg", "alone.webp"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"x")
+    return workspace
+
+
+def names(inputs: list[str], without: set[Path] | None = None) -> list[tuple[str, str]]:
+    found, problems = find(inputs, without or set())
+    assert problems == []
+    return [(source.name, source.place.as_posix()) for source in found]
+
+
+def test_a_folder_is_all_photographs_and_videos_below_it(tree: Path):
+    assert names(["photos"]) == [("photos/a.PNG", "a.PNG"), ("photos/b.jpg", "b.jpg"),
+                                 ("photos/sub/a.png", "sub/a.png"),
+                                 ("photos/sub/clip.mp4", "sub/clip.mp4")]
+    assert [source.is_video for source in find(["photos"], set())[0]] == [False] * 3 + [True]
+
+
+def test_patterns_and_files(tree: Path):
+    assert names(["photos/*.jpg", "alone.webp"]) == [("photos/b.jpg", "b.jpg"),
+                                                     ("alone.webp", "alone.webp")]
+    assert names(["photos/**/*.png"]) == [("photos/sub/a.png", "sub/a.png")]
+    assert names([str(tree / "photos" / "?.jpg")]) == [(str(tree / "photos" / "b.jpg"), "b.jpg")]
+
+
+def test_a_name_with_brackets_is_first_of_all_a_name(tree: Path):
+    Path("a[1].jpg").write_bytes(b"x")
+    assert names(["a[1].jpg"]) == [("a[1].jpg", "a[1].jpg")]
+
+
+def test_each_file_once_however_often_it_is_named(tree: Path):
+    assert len(names(["photos", "photos/b.jpg", "photos/*.jpg", str(tree / "photos")])) == 4
+
+
+def test_standard_input(tree: Path):
+    [source] = find(["-"], set())[0]
+    assert source.path is None
+    assert source.name == "standard input"
+
+
+def test_earlier_results_are_no_input_unless_named(tree: Path):
+    made = {Path("photos/b.jpg").resolve()}
+    assert "photos/b.jpg" not in dict(names(["photos"], made))
+    assert names(["photos/b.jpg"], made) == [("photos/b.jpg", "b.jpg")]
+
+
+def test_what_names_nothing_is_said_and_the_rest_goes_on(tree: Path):
+    Path("empty").mkdir()
+    found, problems = find(["gone", "empty", "*.bmp", "alone.webp"], set())
+    assert [source.name for source in found] == ["alone.webp"]
+    assert problems == ["gone: no such file or folder", "empty: holds no photograph and no video",
+                        "*.bmp: matches no file"]

@@ -1,0 +1,240 @@
+"""Promote and roll back on real stores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from mlflow_tools import METRICS, free_port, make_model, mlflow_server
+from skyseg.commands.promote import promote, rollback
+from skyseg.errors import UserError
+from skyseg.pipeline import evaluate
+from skyseg.tracking import connection, registry
+from skyseg.tracking import training as tracking
+from tiny import make_params
+
+pytest_plugins = ["mlflow_store"]
+
+PARAMS = make_params(registry={"model": "sky", "experiment": "skies"})
+
+
+def tags(version: str) -> dict[str, str]:
+    return MlflowClient().get_model_version("sky", version).tags
+
+
+def new_model(root: Path, seed: int, iou: float, **changes: Any) -> None:
+    """As after another 'dvc repro'."""
+    make_model(root, seed, iou=iou, **changes)
+
+
+def test_the_first_model_is_registered_and_promoted(trained: Path,
+                                                    capsys: pytest.CaptureFixture[str]):
+    assert promote(PARAMS, trained) == "1"
+
+    assert registry.aliases("sky") == {"champion": "1"}
+    assert "no champion yet" in tags("1")["promotion.reason"]
+    assert tags("1")["promoted_at"].endswith("+00:00")
+    said = capsys.readouterr().out
+    assert "registered sky version 1" in said
+    assert "sky version 1 is the champion now" in said
+
+
+def test_an_evaluated_version_is_found_by_its_weights(trained: Path):
+    card = make_model(trained)
+    run = tracking.log_evaluation(trained, card, METRICS, "skies")
+    registry.register(trained / "models" / "best.safetensors", card, METRICS, run, "sky")
+    shutil.rmtree(trained / "reports")  # not needed then
+
+    assert promote(PARAMS, trained) == "1"
+    assert len(registry.versions("sky")) == 1
+    assert registry.aliases("sky") == {"champion": "1"}
+
+
+def test_a_better_model_replaces_the_champion_and_back(trained: Path,
+                                                       capsys: pytest.CaptureFixture[str]):
+    promote(PARAMS, trained)
+    new_model(trained, seed=1, iou=0.95)
+
+    assert promote(PARAMS, trained) == "2"
+    assert registry.aliases("sky") == {"champion": "2", "previous": "1"}
+    assert "0.9500 against the champion's 0.9000 (version 1)" in tags("2")["promotion.reason"]
+
+    assert rollback(PARAMS, trained) == "1"
+    assert registry.aliases("sky") == {"champion": "1", "previous": "2"}
+    assert tags("1")["promotion.reason"] == "rolled back from version 2"
+    assert "version 1 is the champion again" in capsys.readouterr().out
+
+    assert rollback(PARAMS, trained) == "2"
+
+
+def test_a_worse_model_is_refused_and_nothing_moves(trained: Path):
+    promote(PARAMS, trained)
+    new_model(trained, seed=1, iou=0.85)
+
+    with pytest.raises(UserError, match="version 2 is not promoted") as caught:
+        promote(PARAMS, trained)
+
+    assert "0.8500" in str(caught.value)
+    assert "0.9000" in str(caught.value)
+    assert registry.aliases("sky") == {"champion": "1", "challenger": "2"}
+    assert "promoted_at" not in tags("2")
+
+
+def test_force_promotes_and_the_reason_is_kept(trained: Path, capsys: pytest.CaptureFixture[str]):
+    promote(PARAMS, trained)
+    new_model(trained, seed=1, iou=0.85)
+
+    assert promote(PARAMS, trained, force="the old one fails at night") == "2"
+
+    assert registry.aliases("sky") == {"champion": "2", "previous": "1"}
+    assert tags("2")["promotion.forced"] == "the old one fails at night"
+    assert "0.8500" in tags("2")["promotion.reason"]
+    assert "forced: the old one fails at night" in capsys.readouterr().out
+
+
+def test_a_forced_version_that_passes_later_is_no_longer_forced(trained: Path):
+    promote(PARAMS, trained)
+    new_model(trained, seed=1, iou=0.85)
+    promote(PARAMS, trained, force="why not")
+    rollback(PARAMS, trained)
+    lenient = make_params(registry={"model": "sky", "experiment": "skies"},
+                          promote={"min_gain": -0.1})
+
+    promote(lenient, trained)
+
+    assert registry.aliases("sky")["champion"] == "2"
+    assert "promotion.forced" not in tags("2")
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_force_without_a_reason_is_an_error(trained: Path, reason: str):
+    with pytest.raises(UserError, match="--force needs a reason"):
+        promote(PARAMS, trained, force=reason)
+    assert registry.aliases("sky") == {}
+
+
+def test_promoting_the_champion_changes_nothing(trained: Path, capsys: pytest.CaptureFixture[str]):
+    promote(PARAMS, trained)
+    before = tags("1")
+
+    assert promote(PARAMS, trained, force="again") == "1"
+
+    assert "version 1 is the champion already" in capsys.readouterr().out
+    assert registry.aliases("sky") == {"champion": "1"}
+    assert tags("1") == before
+
+
+def write_dataset(root: Path, test_fingerprint: str) -> None:
+    part = {"images": 6, "foreground": 0.5, "fingerprint": test_fingerprint}
+    (root / "prepared").mkdir()
+    (root / "prepared" / "dataset.json").write_text(json.dumps({
+        "format": "pairs", "encoding": {"kind": "0/255"}, "decided": "", "size": 32,
+        "fingerprint": "f", "splits": {"test": part}, "dvc_md5": None}))
+
+
+@pytest.mark.parametrize(("measured", "champion"), [(0.8, "2"), (0.97, "1")])
+def test_a_champion_measured_on_other_data_is_measured_anew(
+        trained: Path, monkeypatch: pytest.MonkeyPatch, measured: float, champion: str):
+    first = (trained / "models" / "best.safetensors").read_bytes()
+    promote(PARAMS, trained)
+    new_model(trained, seed=1, iou=0.95, test_fingerprint="u" * 64)
+    write_dataset(trained, "u" * 64)
+    scored = []
+
+    def score(weights: Path, *_: Any) -> dict[str, float]:
+        scored.append(weights.read_bytes())
+        return {"iou": measured}
+    monkeypatch.setattr(evaluate, "score", score)
+
+    if champion == "2":
+        promote(PARAMS, trained)
+        assert f"0.9500 against the champion's {measured:.4f}" in tags("2")["promotion.reason"]
+    else:
+        with pytest.raises(UserError, match=rf"0\.9500 against the champion's {measured:.4f}"):
+            promote(PARAMS, trained)
+
+    assert scored == [first]
+    assert registry.aliases("sky")["champion"] == champion
+
+
+@pytest.mark.parametrize("prepared", [None, "v" * 64])
+def test_without_the_data_there_is_no_comparison(trained: Path, prepared: str | None):
+    promote(PARAMS, trained)
+    new_model(trained, seed=1, iou=0.95, test_fingerprint="u" * 64)
+    if prepared:
+        write_dataset(trained, prepared)
+
+    with pytest.raises(UserError, match="dvc pull"):
+        promote(PARAMS, trained)
+    assert registry.aliases("sky")["champion"] == "1"
+
+    assert promote(PARAMS, trained, force="other data now") == "2"
+    assert "different data" in tags("2")["promotion.reason"]
+
+
+def test_rolling_back_needs_a_previous_champion(trained: Path):
+    with pytest.raises(UserError, match="nothing to roll back to"):
+        rollback(PARAMS, trained)
+    promote(PARAMS, trained)
+    with pytest.raises(UserError, match="nothing to roll back to"):
+        rollback(PARAMS, trained)
+
+
+def test_no_model_is_a_user_error(store: Path):
+    with pytest.raises(UserError, match=r"best\.safetensors: no such file"):
+        promote(PARAMS, store)
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_a_model_without_figures_is_not_registered(trained: Path, content: str | None):
+    path = trained / "reports" / "metrics.json"
+    path.unlink() if content is None else path.write_text(content)
+
+    with pytest.raises(UserError, match=r"metrics\.json"):
+        promote(PARAMS, trained)
+    assert registry.versions("sky") == []
+
+
+def test_another_store_gets_the_model_and_this_one_is_left_alone(
+        trained: Path, tmp_path: Path, template_database: Path):
+    (tmp_path / "shared").mkdir()
+    shutil.copy(template_database, tmp_path / "shared" / "mlflow.db")
+    uri = f"sqlite:///{tmp_path}/shared/mlflow.db"
+
+    assert promote(PARAMS, trained, uri) == "1"
+
+    weights = registry.download_weights("models:/sky@champion")
+    assert weights.read_bytes() == (trained / "models" / "best.safetensors").read_bytes()
+    assert (tmp_path / "shared" / "mlartifacts").is_dir()
+    connection.connect(trained)
+    assert registry.versions("sky") == []
+
+
+@pytest.mark.pipeline
+def test_a_tracking_server_gets_the_model(trained: Path, tmp_path: Path):
+    (tmp_path / "server").mkdir()
+    with mlflow_server(tmp_path / "server", free_port()) as uri:
+        assert promote(PARAMS, trained, uri) == "1"
+        assert registry.aliases("sky") == {"champion": "1"}
+        weights = registry.download_weights("models:/sky@champion")
+        assert weights.read_bytes() == (trained / "models" / "best.safetensors").read_bytes()
+        [row] = registry.versions("sky")
+        assert row["iou"] == 0.9
+    assert list((tmp_path / "server" / "files").rglob("best.safetensors"))
+
+
+def test_figures_of_earlier_weights_are_not_taken_for_these(trained: Path):
+    promote(PARAMS, trained)
+    reports = {path: path.read_text() for path in (trained / "reports").glob("*.*")}
+    new_model(trained, seed=1, iou=0.95)
+    for path, text in reports.items():  # trained anew, and stopped before it was evaluated
+        path.write_text(text)
+
+    with pytest.raises(UserError, match="figures of other weights"):
+        promote(PARAMS, trained)
+    assert registry.aliases("sky") == {"champion": "1"}

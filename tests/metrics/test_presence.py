@@ -1,0 +1,44 @@
+"""The answer "no foreground here": where it is given, and that nothing is lost by it."""
+
+import numpy as np
+import pytest
+
+from skyseg.metrics import presence
+from skyseg.metrics import suite as metrics
+
+
+def test_confidence_is_that_of_the_surest_hundredth():
+    p = np.full((20, 20), 0.1, np.float32)
+    p[0, :4] = 0.9
+    assert presence.confidence(p) == pytest.approx(0.9)
+    p[0, 2:4] = 0.1
+    assert presence.confidence(p) == pytest.approx(0.5)
+    assert presence.confidence(np.full((2, 2), 0.25, np.float32)) == pytest.approx(0.25)
+
+
+def test_halfway_between_those_with_and_those_without():
+    found = presence.choose(np.array([0.9, 0.4, 0.8, 0.2]), np.array([0.9, 0.0, 0.8, 0.0]),
+                            np.array([True, False, True, False]))
+    assert found == pytest.approx(0.6)
+
+
+def test_masks_that_are_well_found_outweigh_a_false_alarm():
+    # Refusing the empty photograph at 0.7 as well would lose both masks at 0.6.
+    found = presence.choose(np.array([0.9, 0.6, 0.6, 0.7, 0.5]), np.array([0.9, 0.95, 0.95, 0, 0]),
+                            np.array([True, True, True, False, False]))
+    assert found == pytest.approx(0.55)
+
+
+def test_nothing_is_refused_where_every_image_has_foreground():
+    assert presence.choose(np.array([0.1, 0.9]), np.array([0.0, 0.9]), np.array([True] * 2)) == 0.0
+
+
+@pytest.mark.parametrize("threshold", [1 / 256, 0.5, 255 / 256])
+def test_nothing_reaches_the_threshold_any_more(threshold):
+    p = np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)
+    capped = presence.without_foreground(p, threshold)
+    assert not (capped >= threshold).any()
+    counts = metrics.at(metrics.measure(capped, np.zeros((20, 20), np.uint8)).histogram, threshold)
+    assert counts.fp == 0
+    low = p < threshold - 1 / 256
+    assert np.array_equal(capped[low], p[low])

@@ -1,0 +1,150 @@
+"""Weights and card travel together; nothing is a pickle; what does not fit is said."""
+
+import json
+import pickletools
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from skyseg.errors import UserError, exit_code
+from skyseg.files import sha256
+from skyseg.model import checkpoint
+from skyseg.model.checkpoint import (
+    Card,
+    card_path,
+    load_into,
+    load_model,
+    load_state,
+    read_weights,
+    save_checkpoint,
+    save_state,
+)
+from skyseg.model.u2net import build_model
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return build_model("u2netp").eval()
+
+
+@pytest.fixture
+def weights(tmp_path, network):
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, network.state_dict(), Card(variant="u2netp", size=64, threshold=0.4))
+    return path
+
+
+@torch.inference_mode()
+def test_round_trip_gives_the_same_network(weights, network):
+    card, loaded = load_model(weights)
+    x = torch.randn(1, 3, 40, 40)
+    assert torch.equal(loaded(x)[0], network(x)[0])
+    assert (card.threshold, card.fingerprint) == (0.4, sha256(weights))
+    assert not loaded.training
+
+
+def test_the_same_weights_have_the_same_fingerprint(weights, tmp_path, network):
+    again = save_checkpoint(tmp_path / "b.safetensors", network.state_dict(),
+                            Card(variant="u2netp", size=320))
+    assert again.fingerprint == sha256(weights)
+
+
+def test_files_are_safetensors_and_json(weights):
+    json.loads(card_path(weights).read_text())
+    with pytest.raises(ValueError, match="opcode"):
+        list(pickletools.genops(weights.read_bytes()))
+
+
+def test_swapped_weights_are_noticed(weights, network):
+    with weights.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    with pytest.raises(UserError, match=r"best\.safetensors: not the weights"):
+        load_model(weights)
+
+
+@pytest.mark.parametrize("missing", ["weights", "card"])
+def test_a_missing_half_is_named(weights, missing):
+    gone = weights if missing == "weights" else card_path(weights)
+    gone.unlink()
+    with pytest.raises(UserError, match=gone.name):
+        load_model(weights)
+
+
+def test_a_damaged_card_is_named(weights):
+    card_path(weights).write_text('{"variant": "u2netp"}')
+    with pytest.raises(UserError, match=r"best\.json: not a model card"):
+        load_model(weights)
+
+
+def test_weights_of_another_variant_name_the_fix(network):
+    with torch.device("meta"):
+        other = build_model("u2net")
+    with pytest.raises(UserError, match=r"weights of u2netp: set model\.variant"):
+        load_into(other, network.state_dict(), "x.pth")
+
+
+def test_weights_of_no_variant_name_the_difference(network):
+    state = dict(network.state_dict())
+    del state["outconv.bias"]
+    with pytest.raises(UserError, match=r"outconv\.bias is missing"):
+        load_into(build_model("u2netp"), state, "x.pth")
+
+
+def test_published_pth_loads_strictly(tmp_path, network):
+    torch.save(network.state_dict(), tmp_path / "u2netp.pth")
+    load_into(build_model("u2netp"), read_weights(tmp_path / "u2netp.pth"), "u2netp.pth")
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return print, ("executed",)
+    torch.save({"x": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(UserError, match=r"evil\.pth: not a readable weights file"):
+        read_weights(tmp_path / "evil.pth")
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("cut.safetensors", b"\x10\x00", "not a readable weights file"),
+    ("cut.pth", b"junk", "not a readable weights file"),
+    ("model.bin", b"x", "unknown kind of file"),
+    ("none.pth", None, "no such file")])
+def test_unreadable_weights(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: {message}"):
+        read_weights(tmp_path / name)
+
+
+def test_state_round_trip_and_damage(tmp_path):
+    path = tmp_path / "resume.safetensors"
+    assert load_state(path) is None
+    save_state(path, {"a/b": torch.arange(3)}, {"run": None, "history": [{"epoch": 1}]})
+    tensors, notes = load_state(path)
+    assert tensors["a/b"].tolist() == [0, 1, 2]
+    assert notes == {"run": None, "history": [{"epoch": 1}]}
+    path.write_bytes(path.read_bytes()[:40])
+    assert load_state(path) is None
+
+
+def test_a_failed_save_keeps_the_earlier_checkpoint(weights, network):
+    before = weights.read_bytes(), card_path(weights).read_bytes()
+    with pytest.raises(AttributeError):
+        save_checkpoint(weights, {"x": "not a tensor"}, Card(variant="u2netp", size=64))
+    assert (weights.read_bytes(), card_path(weights).read_bytes()) == before
+    assert sorted(p.name for p in weights.parent.iterdir()) == ["best.json", "best.safetensors"]
+
+
+def test_a_full_disk_is_one_line(weights, monkeypatch, capsys):
+    def full(*_):  # what safetensors 0.8 raises on a full tmpfs
+        raise SafetensorError("Error while serializing: I/O error: No space left on device "
+                              "(os error 28)")
+    before = weights.read_bytes()
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    card = Card(variant="u2netp", size=64)
+    assert exit_code(lambda: save_checkpoint(weights, {"x": torch.ones(9)}, card)) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    assert weights.read_bytes() == before

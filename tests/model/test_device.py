@@ -1,0 +1,45 @@
+"""Hardware is chosen by what there is, and a fall-back is said."""
+
+import pytest
+import torch
+
+from skyseg.errors import UserError
+from skyseg.model import device
+
+
+@pytest.fixture
+def without_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def test_falling_back_to_the_cpu_is_said_loudly(without_cuda, capsys):
+    assert device.choose("auto").device.type == "cpu"
+    assert "WARNING: no CUDA" in capsys.readouterr().err
+
+
+def test_a_wish_for_the_cpu_is_no_fall_back(without_cuda, capsys):
+    device.choose("cpu")
+    assert capsys.readouterr().err == ""
+
+
+def test_cuda_where_there_is_none(without_cuda):
+    with pytest.raises(UserError, match=r"train\.device: cuda asked for"):
+        device.choose("cuda")
+
+
+@pytest.mark.parametrize(("precision", "native", "dtype"), [
+    ("auto", True, torch.bfloat16), ("auto", False, torch.float32),
+    ("fp32", True, torch.float32), ("bf16", False, torch.bfloat16)])
+def test_precision(monkeypatch, precision, native, dtype):
+    monkeypatch.setattr(device, "_cpu_multiplies_bfloat16", lambda: native)
+    hardware = device.choose("cpu", precision)
+    assert hardware.dtype == dtype
+    with hardware.autocast():
+        result = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert result.dtype == dtype
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_is_taken_where_there_is_one():
+    assert device.choose("auto").device.type == "cuda"

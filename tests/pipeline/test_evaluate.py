@@ -1,0 +1,117 @@
+"""evaluate: scores at the photographs' own resolution, reports, one registered version."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from skyseg.commands.promote import promote
+from skyseg.data.images import read_image
+from skyseg.errors import UserError
+from skyseg.inference.predictor import Predictor
+from skyseg.metrics import suite as metrics
+from skyseg.pipeline.evaluate import evaluate, score
+from skyseg.pipeline.prepare import prepare
+from skyseg.pipeline.train import train
+from tiny import make_pairs, make_params
+
+pytest_plugins = ["mlflow_store"]
+
+PARAMS = make_params(train={"epochs": 1, "batch_size": 4, "device": "cpu"},
+                     evaluate={"gallery": 3, "batch_size": 2})
+
+
+@pytest.fixture
+def trained_workspace(store, monkeypatch):
+    monkeypatch.chdir(store)
+    make_pairs(store / "data", 14)
+    prepare(PARAMS, store)
+    train(PARAMS, store)
+    return store
+
+
+def test_everything_evaluate_leaves(trained_workspace):
+    root = trained_workspace
+    evaluate(PARAMS, root)
+    scores = json.loads((root / "reports" / "metrics.json").read_text())["test"]
+    assert set(scores) | {"false_alarms", "thin_recall"} == {*metrics.METRICS, "threshold",
+                                                             "images"}
+
+    # The same by hand, from files alone.
+    manifest = pd.read_csv(root / "prepared" / "manifest.csv", dtype={"id": str})
+    test = manifest[manifest["split"] == "test"]
+    predictor = Predictor(root / "models" / "best.safetensors", "cpu")
+    tp = union = 0
+    for row in test.itertuples():
+        found = predictor.probability(read_image(root / row.image)) >= predictor.card.threshold
+        truth = np.asarray(Image.open(root / row.mask)) > 0
+        assert found.shape == truth.shape  # the photograph's own size
+        tp, union = tp + (found & truth).sum(), union + (found | truth).sum()
+    assert scores["images"] == len(test) == 2
+    assert scores["iou"] == pytest.approx(tp / union, abs=1e-5)
+    assert scores["threshold"] == pytest.approx(predictor.card.threshold, abs=1e-6)
+
+    table = pd.read_csv(root / "reports" / "evaluate" / "per_image.csv", dtype={"id": str})
+    assert table["id"].tolist() == test["id"].tolist()
+    assert table["iou"].mean() == pytest.approx(scores["iou_image"], abs=1e-5)
+    assert len(pd.read_csv(root / "reports" / "evaluate" / "thresholds.csv")) == metrics.BINS
+    for picture in ("curves.png", "gallery.png"):
+        assert min(Image.open(root / "reports" / "evaluate" / picture).size) > 100
+    page = (root / "reports" / "report.html").read_text()
+    assert f"{scores['boundary_f']:.4f}" in page
+    assert "There is no champion yet" in page
+    card = (root / "reports" / "model_card.md").read_text()
+    assert predictor.card.fingerprint in card
+    assert f"| iou | {scores['iou']:.4f} |" in card
+
+    version = MlflowClient().get_model_version_by_alias("skyseg", "challenger")
+    assert str(version.version) == "1"
+    assert version.tags["fingerprint"] == predictor.card.fingerprint
+    run = MlflowClient().get_run(predictor.card.run)
+    assert run.data.metrics["test/iou"] == pytest.approx(scores["iou"], abs=1e-5)
+
+
+def test_the_page_compares_with_the_champion(trained_workspace):
+    evaluate(PARAMS, trained_workspace)
+    promote(PARAMS, trained_workspace)
+    longer = make_params(train={"epochs": 2, "batch_size": 4, "device": "cpu"},
+                         evaluate={"gallery": 3, "batch_size": 2})
+    train(longer, trained_workspace)
+    evaluate(longer, trained_workspace)
+    page = (trained_workspace / "reports" / "report.html").read_text()
+    assert "Version 1, on the same photographs" in page
+
+
+def test_twice_gives_one_version(trained_workspace):
+    evaluate(PARAMS, trained_workspace)
+    evaluate(PARAMS, trained_workspace)
+    assert len(MlflowClient().search_model_versions("name = 'skyseg'")) == 1
+
+
+def test_score_of_any_checkpoint_is_what_evaluate_reports(trained_workspace):
+    evaluate(PARAMS, trained_workspace)
+    reported = json.loads((trained_workspace / "reports" / "metrics.json").read_text())["test"]
+    again = score(trained_workspace / "models" / "best.safetensors", PARAMS, trained_workspace)
+    assert again == pytest.approx(reported, abs=1e-5)
+
+
+def test_a_store_that_is_down_keeps_the_reports(trained_workspace, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="does not answer"):
+        evaluate(PARAMS, trained_workspace)
+    assert (trained_workspace / "reports" / "metrics.json").is_file()
+    assert (trained_workspace / "reports" / "model_card.md").is_file()
+
+
+def test_no_checkpoint_and_no_test_split(trained_workspace):
+    manifest = trained_workspace / "prepared" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",test,", ",train,"))
+    with pytest.raises(UserError, match=r"evaluate\.split: no sample is in the split 'test'"):
+        evaluate(PARAMS, trained_workspace)
+    (trained_workspace / "models" / "best.json").unlink()
+    with pytest.raises(UserError, match=r"best\.json"):
+        score(trained_workspace / "models" / "best.safetensors",
+              make_params(evaluate={"split": "val"}), trained_workspace)

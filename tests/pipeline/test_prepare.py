@@ -1,0 +1,228 @@
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from skyseg.data.arrays import open_split
+from skyseg.data.images import ORIENTATION, read_image, resize_image
+from skyseg.data.manifest import COLUMNS, read_dataset, read_manifest
+from skyseg.data.masks import read_mask, resize_mask
+from skyseg.errors import UserError
+from skyseg.pipeline.prepare import prepare
+from tiny import make_pairs, make_params, photograph, save, sky
+
+PREPARED = Path("prepared")
+REPORT = Path("reports/prepare")
+
+
+def refusal(**sections: dict[str, object]) -> str:
+    with pytest.raises(UserError) as caught:
+        prepare(make_params(**sections))
+    assert "\n" not in str(caught.value)
+    assert not list(Path().glob(".prepared*"))
+    return str(caught.value)
+
+
+def test_the_whole_stage(pairs: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    pairs(40)
+    prepare(make_params(split={"val": 0.2, "test": 0.1}))
+    said = capsys.readouterr().out
+    assert "masks: 0/255, foreground 255; 0 of 76,800 pixels changed" in said
+    assert "train 28, val 8, test 4" in said
+
+    manifest, dataset = read_manifest(PREPARED), read_dataset(PREPARED)
+    assert tuple(manifest.columns) == COLUMNS
+    assert manifest["id"].is_unique
+    assert dataset.decided in said
+    assert (dataset.format, dataset.size, dataset.dvc_md5) == ("pairs", 32, None)
+    assert {name: part.images for name, part in dataset.splits.items()} == {
+        "train": 28, "val": 8, "test": 4}
+    assert not (PREPARED / "images_test.npy").exists()
+    for row in manifest.itertuples():
+        assert row.image_sha256 == hashlib.sha256(Path(row.image).read_bytes()).hexdigest()
+        assert row.mask_sha256 == hashlib.sha256(Path(row.mask).read_bytes()).hexdigest()
+        mask = read_mask(Path(row.mask), dataset.encoding)
+        assert row.foreground == pytest.approx((mask == 1).mean(), abs=1e-6)
+        assert (row.width, row.height) == (48, 40)
+    for split in ("train", "val"):
+        images, masks = open_split(PREPARED, split)
+        rows = manifest[manifest["split"] == split].reset_index()
+        assert len(images) == len(masks) == len(rows)
+        for number, row in rows.iterrows():
+            np.testing.assert_array_equal(
+                images[number], resize_image(read_image(Path(row["image"])), 32))
+            np.testing.assert_array_equal(
+                masks[number], resize_mask(read_mask(Path(row["mask"]), dataset.encoding), 32))
+
+    summary = json.loads((REPORT / "summary.json").read_text())
+    assert summary["splits"]["test"]["images"] == 4
+    assert pd.read_csv(REPORT / "foreground.csv")[["train", "val", "test"]].sum().round(
+        1).tolist() == [100, 100, 100]
+    for name in ("samples.png", "foreground.png"):
+        assert Image.open(REPORT / name).width > 500
+
+
+def test_running_again_gives_the_same_bytes(pairs: Callable[..., Path]) -> None:
+    pairs()
+    contents = []
+    for _ in range(2):
+        prepare(make_params())
+        contents.append({path.name: path.read_bytes()
+                         for folder in (PREPARED, REPORT) for path in sorted(folder.iterdir())})
+    assert contents[0] == contents[1]
+
+
+def test_fingerprint_follows_content_and_meaning(pairs: Callable[..., Path]) -> None:
+    data = pairs()
+    prints = []
+    for change in (None, "mask", "invert"):
+        if change == "mask":
+            save(data / "masks" / "05.png", (sky(0.77) * 255).astype(np.uint8))
+        prepare(make_params(data={"invert": change == "invert"}))
+        prints.append(read_dataset(PREPARED).fingerprint)
+    assert len(set(prints)) == 3
+
+
+def test_dvc_hash_is_recorded(pairs: Callable[..., Path]) -> None:
+    pairs()
+    Path("data.dvc").write_text("outs:\n- md5: abc.dir\n  path: data\n")
+    prepare(make_params())
+    assert read_dataset(PREPARED).dvc_md5 == "abc.dir"
+
+
+def test_flags_and_unusual_images(pairs: Callable[..., Path]) -> None:
+    data = pairs()
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    # A camera held upright: the mask is drawn on the picture as it is seen.
+    save(data / "images" / "00.png", np.rot90(photograph(0)), exif=exif)
+    save(data / "images" / "01.png", photograph(1)[..., 0])
+    deep = photograph(2)[..., 0].astype(np.uint16) * 257
+    save(data / "images" / "02.png", deep)
+    (data / "images" / "03.png").unlink()
+    Image.fromarray(photograph(3)).convert("CMYK").save(data / "images" / "03.jpg")
+    prepare(make_params())
+    flags = read_manifest(PREPARED).sort_values("id")["flags"]
+    assert flags.head(5).tolist() == ["exif", "grey", "16bit", "cmyk", ""]
+
+
+def test_groups_and_copies_stay_together(pairs: Callable[..., Path]) -> None:
+    data = pairs(30)
+    (data / "images" / "29.png").write_bytes((data / "images" / "00.png").read_bytes())
+    Image.fromarray(photograph(1)).resize((96, 80)).save(data / "images" / "28.png")
+    Image.fromarray((sky(0.84) * 255).astype(np.uint8)).resize((96, 80), 0).save(
+        data / "masks" / "28.png")
+    prepare(make_params(split={"group_pattern": "^(.).", "val": 0.3, "test": 0}))
+    manifest = read_manifest(PREPARED).set_index("id")
+    assert manifest["flags"].loc[["00", "01", "28", "29", "05"]].tolist() == [
+        "duplicate;masks-differ", "near-duplicate", "near-duplicate", "duplicate;masks-differ", ""]
+    # 0x and 2x are linked by copies, 1x is alone.
+    assert manifest["group"].loc[["00", "29", "15"]].tolist() == ["0", "0", "1"]
+    assert set(manifest.loc[manifest.index.str.startswith("1"), "split"]) == {"val"}
+    assert manifest["split"].value_counts().to_dict() == {"train": 20, "val": 10}
+
+
+def test_copies_across_predefined_splits_are_refused(workspace: Path) -> None:
+    for seed, split in enumerate(("train", "val", "test")):
+        make_pairs(Path("data") / split, 6, seed)
+    source = Path("data/train/images/03.png")
+    Path("data/test/images/05.png").write_bytes(source.read_bytes())
+    message = refusal()
+    assert "data/test/images/05.png (test)" in message
+    assert "data/train/images/03.png (train) are the same photograph in two splits" in message
+
+
+def test_predefined_splits(workspace: Path) -> None:
+    for seed, split in enumerate(("train", "val", "test")):
+        make_pairs(Path("data") / split, 6, seed)
+    prepare(make_params())
+    manifest = read_manifest(PREPARED)
+    assert (manifest["id"].str.split("/").str[0] == manifest["split"]).all()
+    assert manifest["split"].tolist() == ["train"] * 6 + ["val"] * 6 + ["test"] * 6
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:60])
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated image": (lambda data: truncate(data / "images" / "07.png"),
+                        "data/images/07.png: truncated or damaged"),
+    "truncated mask": (lambda data: truncate(data / "masks" / "07.png"),
+                       "data/masks/07.png: truncated or damaged"),
+    "empty file": (lambda data: (data / "images" / "07.png").write_bytes(b""),
+                   "data/images/07.png: the file is empty"),
+    "sizes": (lambda data: save(data / "masks" / "07.png", np.zeros((40, 47), np.uint8)),
+              "data/masks/07.png: 47x40 pixels, but data/images/07.png has 48x40"),
+    "no mask": (lambda data: (data / "masks" / "07.png").unlink(),
+                "data/images/07.png: an image without a mask"),
+    "no image": (lambda data: (data / "images" / "07.png").unlink(),
+                 "data/masks/07.png: a mask without an image"),
+    "values": (lambda data: save(data / "masks" / "07.png", (sky(0.5) * 38).astype(np.uint8)),
+               "data/masks/07.png: mask values 0, 38 are ambiguous"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_input_is_named_and_loses_nothing(pairs: Callable[..., Path], fault: str) -> None:
+    data = pairs()
+    prepare(make_params())
+    before = {path: path.read_bytes() for path in (*PREPARED.iterdir(), *REPORT.iterdir())}
+    spoil, words = BAD[fault]
+    spoil(data)
+    assert words in refusal()
+    assert before == {path: path.read_bytes() for path in (*PREPARED.iterdir(), *REPORT.iterdir())}
+
+
+def test_settings_that_do_not_fit(pairs: Callable[..., Path]) -> None:
+    assert "data/: no such folder; format pairs expects images/ and masks/" in refusal()
+    data = pairs()
+    assert "split.val: 0" in refusal(split={"val": 0})
+    assert "split.test: 0.01 of 20 images holds 0" in refusal(split={"test": 0.01})
+    assert "split.group_pattern" in refusal(split={"group_pattern": "^(x)"})
+    assert "occurs in no mask" in refusal(data={"foreground": [3]})
+    (data / "images").rename(data / "JPEGImages")
+    assert "not laid out as data.format: pairs" in refusal()
+
+
+def test_index_formats_want_foreground(workspace: Path) -> None:
+    for kind in ("images", "annotations"):
+        save(Path("data") / kind / "training" / "a.png", np.zeros((4, 4), np.uint8))
+    assert refusal(data={"format": "ade20k"}).startswith("data.foreground: not set, but masks of")
+
+
+def test_interrupted_or_out_of_space_leaves_the_earlier_result(
+        pairs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs()
+    prepare(make_params())
+    before = (PREPARED / "manifest.csv").read_bytes()
+
+    def fails(*_: object) -> None:
+        raise KeyboardInterrupt
+    monkeypatch.setattr("skyseg.pipeline.prepare.write_histogram", fails)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(make_params(split={"seed": 1}))
+    assert (PREPARED / "manifest.csv").read_bytes() == before
+    assert sorted(path.name for path in Path().iterdir()) == ["data", "prepared", "reports"]
+
+
+def test_as_a_command(pairs: Callable[..., Path]) -> None:
+    truncate(pairs() / "images" / "07.png")
+    Path("params.yaml").write_text("train: {epochs: 1}\nmodel: {size: 32}\n")
+    command = [sys.executable, "-X", "importtime", "-m", "skyseg.pipeline.prepare"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in lines if line.startswith("import time:")}
+    assert "sklearn" in loaded
+    assert not loaded & {"torch", "mlflow"}
+    said = [line for line in lines if not line.startswith("import time:")]
+    assert len(said) == 1
+    assert said[0].startswith("error: data/images/07.png: truncated or damaged")

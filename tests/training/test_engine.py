@@ -1,0 +1,131 @@
+"""The loops: one batch overfits, ignored pixels and fixed seeds do what they say."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from skyseg.errors import UserError
+from skyseg.model.device import choose
+from skyseg.model.u2net import OUTPUTS, build_model
+from skyseg.params import AugmentParams, TrainParams
+from skyseg.training import engine
+
+CPU = choose("cpu", "fp32")
+STILL = AugmentParams(scale=1, hflip=0, brightness=0, contrast=0, saturation=0, hue=0)
+ONCE = TrainParams(epochs=1, augment=STILL)
+
+
+def once(**changes):
+    return ONCE.model_copy(update=changes)
+
+
+def bright_is_foreground(count=4, size=32):
+    """Photographs whose upper part, of varying height, is bright: masks follow from the pixels."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 60, (count, size, size, 3), dtype=np.uint8)
+    masks = np.zeros((count, size, size), np.uint8)
+    for i in range(count):
+        top = size // 4 + 4 * i
+        images[i, :top] += 180
+        masks[i, :top] = 1
+    return images, masks
+
+
+def run(steps, train, images, masks, learner=None, names=None):
+    learner = learner or build(train, steps)
+    order = np.arange(len(images))
+    for _ in range(steps):
+        stats = engine.train_one_epoch(
+            learner, engine.batches(images, masks, len(images), CPU.device, order),
+            train, CPU, names or [str(i) for i in order], lambda images, loss: None)
+    return learner, stats
+
+
+def build(train, steps):
+    torch.manual_seed(0)
+    return engine.build_learner(build_model("u2netp"), train, steps, CPU)
+
+
+def test_one_batch_overfits():
+    images, masks = bright_is_foreground()
+    train = once(lr=3e-3, ema=0.5, warmup=0)
+    learner, stats = run(40, train, images, masks)
+    order = np.arange(4)
+    result = engine.evaluate(learner.average.module,
+                             engine.batches(images, masks, 4, CPU.device, order), train.loss, CPU)
+    assert result["iou"] > 0.97
+    assert result["f_max"] > 0.97
+    assert stats["loss"] < 7 * math.log(2) / 2
+
+
+def test_losses_are_named_and_add_up():
+    images, masks = bright_is_foreground()
+    _, stats = run(1, ONCE, images, masks)
+    assert set(stats) == {"loss"} | {f"loss/{name}" for name in OUTPUTS}
+    assert stats["loss"] == pytest.approx(sum(stats[f"loss/{name}"] for name in OUTPUTS), rel=1e-6)
+
+
+def test_a_loss_that_is_not_finite_names_the_samples():
+    images, masks = bright_is_foreground(2)
+    train = ONCE
+    learner = build(train, 1)
+    torch.nn.init.constant_(learner.model.outconv.bias, float("nan"))
+    with pytest.raises(UserError, match=r"loss became nan on the batch of dusk, noon"):
+        run(1, train, images, masks, learner, names=["dusk", "noon"])
+
+
+def test_schedule_warms_up_and_ends_at_zero():
+    learner = build(once(lr=0.1, warmup=0.2), 10)
+    rates = []
+    for _ in range(10):
+        rates.append(learner.scheduler.get_last_lr()[0])
+        learner.optimizer.step()
+        learner.scheduler.step()
+    assert rates[0] == pytest.approx(0.05)
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert learner.scheduler.get_last_lr()[0] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("decay", "equal"), [(0.0, True), (0.99, False)])
+def test_the_average_follows_the_weights(decay, equal):
+    images, masks = bright_is_foreground(2)
+    learner, _ = run(3, once(ema=decay), images, masks)
+    own, averaged = learner.model.state_dict(), learner.average.module.state_dict()
+    same = all(torch.allclose(own[name], averaged[name]) for name in own)
+    assert same is equal
+
+
+def test_clipping_limits_the_gradient():
+    images, masks = bright_is_foreground(2)
+    learner, _ = run(1, once(clip_norm=1e-3), images, masks)
+    norm = torch.stack([p.grad.norm() for p in learner.model.parameters()]).norm().item()
+    assert norm == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_batches_follow_the_order_and_the_layout():
+    images, masks = bright_is_foreground(5)
+    got = list(engine.batches(images, masks, 2, CPU.device, np.array([3, 0, 4])))
+    assert [b.rows.tolist() for b in got] == [[3, 0], [4]]
+    assert tuple(got[0].images.shape) == (2, 3, 32, 32)
+    assert np.array_equal(got[0].images[0].permute(1, 2, 0).numpy(), images[3])
+    assert np.array_equal(got[0].masks[1].numpy(), masks[0])
+
+
+def test_validation_counts_no_ignored_pixel():
+    images, masks = bright_is_foreground(2)
+    learner = build(ONCE, 1)
+    order = np.arange(2)
+
+    def losses(mask):
+        return engine.evaluate(learner.model, engine.batches(images, mask, 2, CPU.device, order),
+                               ONCE.loss, CPU)
+
+    ignored = masks.copy()
+    ignored[:, 16:] = 255
+    wrong = masks.copy()
+    wrong[:, 16:] = 1 - wrong[:, 16:]
+    wrong[:, 16:][ignored[:, 16:] == 255] = 255
+    assert losses(ignored) == losses(wrong)
