@@ -28,12 +28,16 @@ Estimate = tuple[np.ndarray, np.ndarray]  # uint8 [H, W, 3]: foreground and back
 
 def inpainted(method: int) -> Callable[[np.ndarray, np.ndarray], Estimate]:
     """Each class's colours carried over from where a pixel is of that class alone."""
+
     def estimate(mixed: np.ndarray, matte: np.ndarray) -> Estimate:
         soft = ((matte > 0) & (matte < 255)).astype(np.uint8)
         around = cv2.dilate(soft, NEAR) > 0
-        one, other = (cv2.inpaint(mixed, (around & (matte != sure)).astype(np.uint8), 3, method)
-                      for sure in (255, 0))
+        one, other = (
+            cv2.inpaint(mixed, (around & (matte != sure)).astype(np.uint8), 3, method)
+            for sure in (255, 0)
+        )
         return one, other
+
     return estimate
 
 
@@ -47,16 +51,20 @@ WAYS: dict[str, Callable[[np.ndarray, np.ndarray], Estimate]] = {
 
 def soft_matte(rng: np.random.Generator) -> np.ndarray:
     """float64 [H, W] in 0..1: noise of two scales, so that edges are soft and finely structured."""
-    large, fine = (cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH)), (0, 0), deviation)
-                   for deviation in (30, 2))
+    large, fine = (
+        cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH)), (0, 0), deviation)
+        for deviation in (30, 2)
+    )
     return np.clip(0.5 + 1.5 * (large / large.std() + 0.35 * fine / fine.std()), 0, 1)
 
 
 def main(foregrounds: Path, backgrounds: Path) -> None:
     rng = np.random.default_rng(0)
     errors: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
-    photographs = [list(find_photographs(folder).values())[:COMPOSITES]
-                   for folder in (foregrounds, backgrounds)]
+    photographs = [
+        list(find_photographs(folder).values())[:COMPOSITES]
+        for folder in (foregrounds, backgrounds)
+    ]
     for paths in zip(*photographs, strict=True):
         one, other = (cv2.resize(read_image(path), (WIDTH, HEIGHT)) for path in paths)
         matte = (255 * soft_matte(rng) + 0.5).astype(np.uint8)
@@ -65,10 +73,14 @@ def main(foregrounds: Path, backgrounds: Path) -> None:
         soft = (matte > 0) & (matte < 255)
         for name, way in WAYS.items():
             found = way(mixed, matte)
-            errors[name].append(tuple(
-                float(np.abs(weight * (estimate.astype(float) - truth))[soft].mean())
-                for weight, estimate, truth in zip((share, 1 - share), found, (one, other),
-                                                   strict=True)))
+            errors[name].append(
+                tuple(
+                    float(np.abs(weight * (estimate.astype(float) - truth))[soft].mean())
+                    for weight, estimate, truth in zip(
+                        (share, 1 - share), found, (one, other), strict=True
+                    )
+                )
+            )
     print("| | foreground | background |\n|---|---|---|")
     for name, pairs in errors.items():
         print("| {} | {:.1f} | {:.1f} |".format(name, *np.mean(pairs, axis=0)))

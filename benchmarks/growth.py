@@ -52,24 +52,43 @@ def work(root: str, what: str, size: int) -> Callable[[], None]:
         learner = engine.build_learner(build_model("u2netp"), train, len(images), hardware)
         order = np.arange(len(images) // batch * batch)
         engine.train_one_epoch(
-            learner, engine.batches(images, masks, batch, hardware.device, order), train, hardware,
-            [str(row) for row in order], lambda count, loss: None)
+            learner,
+            engine.batches(images, masks, batch, hardware.device, order),
+            train,
+            hardware,
+            [str(row) for row in order],
+            lambda count, loss: None,
+        )
 
     def prediction() -> None:
         weights = folder / f"{size}.safetensors"
-        save_checkpoint(weights, build_model("u2netp").state_dict(),
-                        Card(variant="u2netp", size=size))
-        predict([str(folder / "data" / "images")], folder / f"out-{size}",
-                open_model(str(weights)), ["mask"])
+        save_checkpoint(
+            weights, build_model("u2netp").state_dict(), Card(variant="u2netp", size=size)
+        )
+        predict(
+            [str(folder / "data" / "images")],
+            folder / f"out-{size}",
+            open_model(str(weights)),
+            ["mask"],
+        )
 
     return {"prepare": preparing, "epoch": epoch, "prediction": prediction}[what]
 
 
 def measure(root: Path, size: int) -> dict[str, dict[str, float]]:
     """Seconds and peak memory of each of ``WORK``, in order: an epoch needs what prepare wrote."""
-    return {what: race({what: Contender("benchmarks.growth:work", {
-        "root": str(root), "what": what, "size": size})}, rounds=1, warm=0)[what][0]
-        for what in WORK}
+    return {
+        what: race(
+            {
+                what: Contender(
+                    "benchmarks.growth:work", {"root": str(root), "what": what, "size": size}
+                )
+            },
+            rounds=1,
+            warm=0,
+        )[what][0]
+        for what in WORK
+    }
 
 
 def main(out: Path) -> None:
@@ -92,15 +111,25 @@ def plot(found: dict[str, dict[int, dict[str, dict[str, float]]]], file: Path) -
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, 2, sharex="col", sharey="row")
-    labels = {"images": f"images (480 × 360; network at {SMALL} px)",
-              "pixels": f"network's input, px a side ({FEW} images, 1440 × 1080)"}
+    labels = {
+        "images": f"images (480 × 360; network at {SMALL} px)",
+        "pixels": f"network's input, px a side ({FEW} images, 1440 × 1080)",
+    }
     for column, (axis, values) in zip(panels.T, found.items(), strict=True):
         for what in WORK:
             points = sorted(values.items())
-            column[0].plot([value for value, _ in points],
-                           [each[what]["seconds"] for _, each in points], "o-", label=what)
-            column[1].plot([value for value, _ in points],
-                           [each[what]["peak"] / 2**30 for _, each in points], "o-", label=what)
+            column[0].plot(
+                [value for value, _ in points],
+                [each[what]["seconds"] for _, each in points],
+                "o-",
+                label=what,
+            )
+            column[1].plot(
+                [value for value, _ in points],
+                [each[what]["peak"] / 2**30 for _, each in points],
+                "o-",
+                label=what,
+            )
         column[1].set_xlabel(labels[axis])
         for panel in column:
             panel.set_xscale("log")

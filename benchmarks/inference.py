@@ -36,6 +36,7 @@ def network(weights: str, passes: int) -> Callable[[], None]:
     def run() -> None:
         for _ in range(passes):
             predictor.logits([shrunk]).sum().item()
+
     return run
 
 
@@ -50,6 +51,7 @@ def onnx_runtime(model: str, passes: int) -> Callable[[], None]:
     def run() -> None:
         for _ in range(passes):
             session.run([output], {name: image})
+
     return run
 
 
@@ -59,6 +61,7 @@ def folder(weights: str, photographs: str, out: str) -> Callable[[], None]:
 
     def run() -> None:
         predict([photographs], Path(out), model, ["mask"], overwrite=True)
+
     return run
 
 
@@ -74,13 +77,15 @@ def rembg(model: str, photographs: str, out: str) -> Callable[[], None]:
         for file in files:
             mask = remove(file.read_bytes(), session=session, only_mask=True)
             (Path(out) / f"{file.stem}.png").write_bytes(mask)
+
     return run
 
 
 def rows(work: Path) -> Iterator[Row]:
     os.environ["NUMBA_CACHE_DIR"] = str(work / "numba")  # rembg compiles as it is imported
-    checkpoints = {refine: _checkpoint(work / f"{refine}.safetensors", refine)
-                   for refine in REFINEMENTS}
+    checkpoints = {
+        refine: _checkpoint(work / f"{refine}.safetensors", refine) for refine in REFINEMENTS
+    }
     write_photographs(work / "photographs", PHOTOGRAPHS, WIDTH, HEIGHT)
     photographs = work / "photographs" / "images"
     files = sorted(photographs.iterdir())
@@ -88,31 +93,66 @@ def rows(work: Path) -> Iterator[Row]:
     export(checkpoints["none"], "fixed", model, files[:2], [])
 
     given = {"weights": str(checkpoints["none"]), "passes": RUNS}
-    found = race({"onnx": Contender("benchmarks.inference:onnx_runtime",
-                                    {"model": str(model), "passes": RUNS}),
-                  "ours": Contender("benchmarks.inference:network", given)}, rounds=7)
-    yield compare(f"network, u2netp, {SIZE} px, batch 1", seconds(found["ours"], RUNS / 1e3),
-                  seconds(found["onnx"], RUNS / 1e3), "ms an image", "≥ 1.5",
-                  "beside ONNX Runtime in float32")
-    yield Row("mean difference of the masks from ONNX Runtime's",
-              _difference(checkpoints["none"], model, files), None, "of 1", None, None, None,
-              "≤ 0.005")
+    found = race(
+        {
+            "onnx": Contender(
+                "benchmarks.inference:onnx_runtime", {"model": str(model), "passes": RUNS}
+            ),
+            "ours": Contender("benchmarks.inference:network", given),
+        },
+        rounds=7,
+    )
+    yield compare(
+        f"network, u2netp, {SIZE} px, batch 1",
+        seconds(found["ours"], RUNS / 1e3),
+        seconds(found["onnx"], RUNS / 1e3),
+        "ms an image",
+        "≥ 1.5",
+        "beside ONNX Runtime in float32",
+    )
+    yield Row(
+        "mean difference of the masks from ONNX Runtime's",
+        _difference(checkpoints["none"], model, files),
+        None,
+        "of 1",
+        None,
+        None,
+        None,
+        "≤ 0.005",
+    )
 
     places = {"photographs": str(photographs)}
-    contenders = {"rembg": Contender("benchmarks.inference:rembg",
-                                     {"model": str(model), "out": str(work / "rembg"), **places}),
-                  "network": Contender("benchmarks.inference:network",
-                                       given | {"passes": PHOTOGRAPHS})}
+    contenders = {
+        "rembg": Contender(
+            "benchmarks.inference:rembg",
+            {"model": str(model), "out": str(work / "rembg"), **places},
+        ),
+        "network": Contender("benchmarks.inference:network", given | {"passes": PHOTOGRAPHS}),
+    }
     for refine, weights in checkpoints.items():
-        contenders[refine] = Contender("benchmarks.inference:folder", {
-            "weights": str(weights), "out": str(work / f"out-{refine}"), **places})
+        contenders[refine] = Contender(
+            "benchmarks.inference:folder",
+            {"weights": str(weights), "out": str(work / f"out-{refine}"), **places},
+        )
     found = race(contenders, rounds=3)
     times = {name: seconds(answers, PHOTOGRAPHS / 1e3) for name, answers in found.items()}
     for refine, what in zip(REFINEMENTS, ("bilinear edges", "edges by colour"), strict=True):
-        yield compare(f"folder of photographs to masks, 1 MP, {what}", times[refine],
-                      times["rembg"], "ms an image", "≥ 2", "beside rembg, the same network")
-        yield compare(f"folder to masks, {what}, beside its network alone", times[refine],
-                      times["network"], "ms an image", "≥ 0.87", "within 15 %")
+        yield compare(
+            f"folder of photographs to masks, 1 MP, {what}",
+            times[refine],
+            times["rembg"],
+            "ms an image",
+            "≥ 2",
+            "beside rembg, the same network",
+        )
+        yield compare(
+            f"folder to masks, {what}, beside its network alone",
+            times[refine],
+            times["network"],
+            "ms an image",
+            "≥ 0.87",
+            "within 15 %",
+        )
 
 
 def _checkpoint(path: Path, refine: str) -> Path:
@@ -126,8 +166,14 @@ def _checkpoint(path: Path, refine: str) -> Path:
 def _difference(weights: Path, model: Path, files: list[Path]) -> float:
     """Mean absolute difference of the two probability maps over photographs."""
     ours, theirs = Predictor(weights), ForeignPredictor(model, "skyseg")
-    return float(np.mean([np.abs(ours.probability(image) - theirs.probability(image)).mean()
-                          for image in map(read_image, files)]))
+    return float(
+        np.mean(
+            [
+                np.abs(ours.probability(image) - theirs.probability(image)).mean()
+                for image in map(read_image, files)
+            ]
+        )
+    )
 
 
 def _noise() -> np.ndarray:

@@ -25,11 +25,13 @@ IMAGES = 24
 def published(files: list[list[str]]) -> Callable[[], None]:
     """``data_loader.py`` of the U-2-Net repository: scikit-image reads, resizes to 320 in float64
     and crops 288 at random."""
+
     def run() -> None:
         for image_file, mask_file in files:
             image = transform.resize(io.imread(image_file), (320, 320), mode="constant")
-            mask = transform.resize(io.imread(mask_file), (320, 320), mode="constant", order=0,
-                                    preserve_range=True)
+            mask = transform.resize(
+                io.imread(mask_file), (320, 320), mode="constant", order=0, preserve_range=True
+            )
             top, left = random.randint(0, 32), random.randint(0, 32)
             crop = slice(top, top + SIZE), slice(left, left + SIZE)
             image, mask = image[crop], mask[crop]
@@ -37,6 +39,7 @@ def published(files: list[list[str]]) -> Callable[[], None]:
             image = (image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
             torch.from_numpy(image.transpose(2, 0, 1)).float()
             torch.from_numpy(mask / max(mask.max(), 1e-6)).float()
+
     return run
 
 
@@ -50,21 +53,33 @@ def ours(prepared: str) -> Callable[[], None]:
     def run() -> None:
         for batch in engine.batches(images, masks, 12, device, np.arange(len(images))):
             augment(batch.images, batch.masks, settings)
+
     return run
 
 
 def rows(work: Path) -> Iterator[Row]:
     data = Path("data")
-    files = [(image, data / "masks" / f"{image.stem}.png")
-             for image in sorted((data / "images").iterdir())[:IMAGES]]
+    files = [
+        (image, data / "masks" / f"{image.stem}.png")
+        for image in sorted((data / "images").iterdir())[:IMAGES]
+    ]
     prepared = work / "prepared"
     prepared.mkdir()
     encoding, _ = decide([measure(mask, DataParams()) for _, mask in files], DataParams())
     write_split(prepared, "train", files, SIZE, encoding)
     named = [[str(image), str(mask)] for image, mask in files]
-    found = race({"published": Contender("benchmarks.loader:published", {"files": named}),
-                  "ours": Contender("benchmarks.loader:ours", {"prepared": str(prepared)})},
-                 rounds=7)
-    yield compare(f"training samples, {SIZE} px, one worker", seconds(found["ours"], IMAGES / 1e3),
-                  seconds(found["published"], IMAGES / 1e3), "ms an image", "≥ 50",
-                  "beside U-2-Net's loader; reading, augmentation")
+    found = race(
+        {
+            "published": Contender("benchmarks.loader:published", {"files": named}),
+            "ours": Contender("benchmarks.loader:ours", {"prepared": str(prepared)}),
+        },
+        rounds=7,
+    )
+    yield compare(
+        f"training samples, {SIZE} px, one worker",
+        seconds(found["ours"], IMAGES / 1e3),
+        seconds(found["published"], IMAGES / 1e3),
+        "ms an image",
+        "≥ 50",
+        "beside U-2-Net's loader; reading, augmentation",
+    )

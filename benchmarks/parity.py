@@ -49,12 +49,17 @@ def by_command(folder: Path, work: Path) -> Callable[[Path], Mask]:
 
 def by_rest(address: str) -> Callable[[Path], Mask]:
     """The answers of `mlflow models serve`."""
+
     def ask(path: Path) -> Mask:
         data = base64.b64encode(path.read_bytes()).decode()
-        answer = requests.post(f"{address}/invocations", timeout=300, json={
-            "dataframe_split": {"columns": ["image"], "data": [[data]]}})
+        answer = requests.post(
+            f"{address}/invocations",
+            timeout=300,
+            json={"dataframe_split": {"columns": ["image"], "data": [[data]]}},
+        )
         answer.raise_for_status()
         return decoded(base64.b64decode(answer.json()["predictions"][0]["mask"]))
+
     return ask
 
 
@@ -64,8 +69,9 @@ def by_page(address: str) -> Iterator[Callable[[Path], Mask]]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"),
-                                             args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
         tab = browser.new_page(locale="en-US")
 
         def upload(path: Path) -> Mask:
@@ -76,6 +82,7 @@ def by_page(address: str) -> Iterator[Callable[[Path], Mask]]:
             tab.locator("#views .tab-wrapper button[role=tab]").nth(1).click()
             picture = tab.wait_for_selector("#mask img", timeout=120_000)
             return decoded(tab.request.get(picture.get_attribute("src")).body())
+
         yield upload
         browser.close()
 
@@ -95,8 +102,11 @@ def main() -> None:
     photographs = list(find_photographs(asked.photographs).values())
     with tempfile.TemporaryDirectory() as folder, by_page(asked.app) as page:
         work = Path(folder)
-        ways = {"`skyseg predict`": by_command(asked.photographs, work / "masks"),
-                "REST": by_rest(asked.rest), "web page": page}
+        ways = {
+            "`skyseg predict`": by_command(asked.photographs, work / "masks"),
+            "REST": by_rest(asked.rest),
+            "web page": page,
+        }
         for name in FORMATS:
             if FORMATS[name].size is None:  # another size is another result
                 try:
@@ -107,13 +117,16 @@ def main() -> None:
                     ways[f"ONNX `{name}`"] = of(OnnxPredictor(work / f"{name}.onnx"))
         reference = of(Predictor(weights, "cpu", "fp32"))
         expected = [reference(path) for path in photographs]
-        print(f"{len(photographs)} photographs, {sum(mask.size for mask in expected):,} pixels\n\n"
-              "| | pixels whose mask differs | mask IoU |\n|---|---|---|")
+        print(
+            f"{len(photographs)} photographs, {sum(mask.size for mask in expected):,} pixels\n\n"
+            "| | pixels whose mask differs | mask IoU |\n|---|---|---|"
+        )
         for name, way in ways.items():
             masks = [way(path) for path in photographs]
             pairs = list(zip(masks, expected, strict=True))
-            both, either = (sum(int(f(a, b).sum()) for a, b in pairs)
-                            for f in (np.logical_and, np.logical_or))
+            both, either = (
+                sum(int(f(a, b).sum()) for a, b in pairs) for f in (np.logical_and, np.logical_or)
+            )
             differ = sum(int((a != b).sum()) for a, b in pairs)
             print(f"| {name} | {differ:,} | {both / either:.5f} |", flush=True)
 

@@ -29,7 +29,8 @@ def write_photographs(folder: Path, count: int, width: int, height: int) -> None
         noisy = (np.asarray(large) + noise).clip(0, 255).astype(np.uint8)
         Image.fromarray(noisy).save(folder / "images" / f"{number:05d}.jpg", quality=90)
         mask.resize((width, height), Image.Resampling.NEAREST, box).save(
-            folder / "masks" / f"{number:05d}.png", compress_level=1)
+            folder / "masks" / f"{number:05d}.png", compress_level=1
+        )
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(write, range(count)))

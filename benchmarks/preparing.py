@@ -20,8 +20,9 @@ TRAINING_SIZE = 320
 
 
 def decoding(root: str) -> Callable[[], None]:
-    files = [path for part in ("images", "masks")
-             for path in (Path(root) / "data" / part).iterdir()]
+    files = [
+        path for part in ("images", "masks") for path in (Path(root) / "data" / part).iterdir()
+    ]
 
     def decode(path: Path) -> None:
         with Image.open(path) as image:
@@ -30,6 +31,7 @@ def decoding(root: str) -> Callable[[], None]:
     def run() -> None:
         with ThreadPoolExecutor() as pool:
             list(pool.map(decode, files))
+
     return run
 
 
@@ -38,6 +40,7 @@ def ours(root: str) -> Callable[[], None]:
 
     def run() -> None:
         prepare(params, Path(root))
+
     return run
 
 
@@ -45,12 +48,22 @@ def rows(work: Path) -> Iterator[Row]:
     root = work / "preparing"
     write_photographs(root / "data", IMAGES, WIDTH, HEIGHT)
     given = {"root": str(root)}
-    found = race({"decoding": Contender("benchmarks.preparing:decoding", given),
-                  "ours": Contender("benchmarks.preparing:ours", given)}, rounds=2)
+    found = race(
+        {
+            "decoding": Contender("benchmarks.preparing:decoding", given),
+            "ours": Contender("benchmarks.preparing:ours", given),
+        },
+        rounds=2,
+    )
     peak = max(answer["peak"] for answer in found["ours"]) / 2**20
     shutil.rmtree(root)
-    yield compare("prepare, JPEGs of 1 MP", seconds(found["ours"], IMAGES / 1e3),
-                  seconds(found["decoding"], IMAGES / 1e3), "ms an image", "≥ 0.5",
-                  "beside decoding every photograph and mask once, on all cores; "
-                  "prepare looks twice, as splits need all masks before the first array")
+    yield compare(
+        "prepare, JPEGs of 1 MP",
+        seconds(found["ours"], IMAGES / 1e3),
+        seconds(found["decoding"], IMAGES / 1e3),
+        "ms an image",
+        "≥ 0.5",
+        "beside decoding every photograph and mask once, on all cores; "
+        "prepare looks twice, as splits need all masks before the first array",
+    )
     yield Row("prepare, peak memory", peak, None, "MiB", None, None, None, "≤ 1536")

@@ -54,8 +54,9 @@ class Row:
         return value >= float(number) if sign == "≥" else value <= float(number)
 
 
-def race(contenders: dict[str, Contender], rounds: int, warm: int = 1
-         ) -> dict[str, list[dict[str, float]]]:
+def race(
+    contenders: dict[str, Contender], rounds: int, warm: int = 1
+) -> dict[str, list[dict[str, float]]]:
     """Run each contender ``rounds`` times, in turns; ``warm`` first rounds do not count.
 
     Returns:
@@ -77,13 +78,28 @@ def race(contenders: dict[str, Contender], rounds: int, warm: int = 1
     return answers
 
 
-def compare(name: str, ours: Sequence[float], baseline: Sequence[float], unit: str, target: str,
-            note: str = "") -> Row:
+def compare(
+    name: str,
+    ours: Sequence[float],
+    baseline: Sequence[float],
+    unit: str,
+    target: str,
+    note: str = "",
+) -> Row:
     """A row of two series of the same rounds; of each the less the better."""
     ratios = np.divide(baseline, ours)
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-    return Row(name, float(np.median(ours)), float(np.median(baseline)), unit, float(middle),
-               float(low), float(high), target, note=note)
+    return Row(
+        name,
+        float(np.median(ours)),
+        float(np.median(baseline)),
+        unit,
+        float(middle),
+        float(low),
+        float(high),
+        target,
+        note=note,
+    )
 
 
 def seconds(answers: list[dict[str, float]], per: float = 1) -> list[float]:
@@ -98,20 +114,35 @@ def machine() -> str:
     else:
         info = Path("/proc/cpuinfo")
         lines = info.read_text().splitlines() if info.is_file() else []
-        model = next((line.split(":")[1].strip() for line in lines
-                      if line.startswith("model name")), platform.processor())
+        model = next(
+            (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+            platform.processor(),
+        )
         flags = next((line for line in lines if line.startswith("flags")), "")
-        best = next((kind for kind in ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
-                     if kind in flags), "no AVX2")
+        best = next(
+            (kind for kind in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if kind in flags),
+            "no AVX2",
+        )
         name = f"{model}, {torch.get_num_threads()} threads, {best}"
     return f"{name}; PyTorch {torch.__version__}"
 
 
 def _start(contender: Contender) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.worker", contender.setup,
-               json.dumps(contender.arguments)]
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, env=os.environ | contender.environment)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.worker",
+        contender.setup,
+        json.dumps(contender.arguments),
+    ]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | contender.environment,
+    )
 
 
 def _answer(name: str, worker: subprocess.Popen[str]) -> dict[str, float]:

@@ -50,8 +50,12 @@ def to_logits(probability: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(probability.astype(np.float32)).clamp(1e-6, 1 - 1e-6).logit()
 
 
-def guided_filter(logits: Tensor, image: NDArray[np.uint8], radii: tuple[float, ...] = (CELLS,),
-                  of_logits: bool = False) -> Tensor:
+def guided_filter(
+    logits: Tensor,
+    image: NDArray[np.uint8],
+    radii: tuple[float, ...] = (CELLS,),
+    of_logits: bool = False,
+) -> Tensor:
     """Guided filter with a colour guide at full size (He, Sun & Tang, ECCV 2010, eq. 18 and 19);
     with several radii, one after the other, from coarse to fine."""
     height, width = image.shape[:2]
@@ -65,8 +69,9 @@ def guided_filter(logits: Tensor, image: NDArray[np.uint8], radii: tuple[float, 
         covariance = np.empty((height, width, 3, 3), np.float32)
         for i in range(3):
             for j in range(3):
-                covariance[..., i, j] = (box(guide[..., i] * guide[..., j])
-                                         - mean[..., i] * mean[..., j])
+                covariance[..., i, j] = (
+                    box(guide[..., i] * guide[..., j]) - mean[..., i] * mean[..., j]
+                )
         with_p = box(guide * p[..., None]) - mean * mean_p[..., None]
         a = np.linalg.solve(covariance + EPS * np.eye(3, dtype=np.float32), with_p[..., None])
         b = mean_p - (a[..., 0] * mean).sum(-1)
@@ -74,10 +79,12 @@ def guided_filter(logits: Tensor, image: NDArray[np.uint8], radii: tuple[float, 
     return torch.from_numpy(p) if of_logits else to_logits(p)
 
 
-def fast_guided_filter(logits: Tensor, image: NDArray[np.uint8], confident: bool = False,
-                       grey: bool = False) -> Tensor:
+def fast_guided_filter(
+    logits: Tensor, image: NDArray[np.uint8], confident: bool = False, grey: bool = False
+) -> Tensor:
     """Its coefficients found small and resized (He & Sun, "Fast Guided Filter", 2015); weighted by
     how sure the network is, as in "Sky Optimization" (Liba et al., CVPR workshops 2020)."""
+
     def to_guide(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         if grey:
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
@@ -95,11 +102,18 @@ def fast_guided_filter(logits: Tensor, image: NDArray[np.uint8], confident: bool
 
     mean = np.stack([average(guide[..., i]) for i in range(channels)], -1)
     mean_p = average(p)
-    covariance = np.stack([average(guide[..., i] * guide[..., j]) - mean[..., i] * mean[..., j]
-                           for i in range(channels) for j in range(channels)], -1)
+    covariance = np.stack(
+        [
+            average(guide[..., i] * guide[..., j]) - mean[..., i] * mean[..., j]
+            for i in range(channels)
+            for j in range(channels)
+        ],
+        -1,
+    )
     covariance = covariance.reshape(side, side, channels, channels) + EPS * np.eye(channels)
-    with_p = np.stack([average(guide[..., i] * p) - mean[..., i] * mean_p
-                       for i in range(channels)], -1)
+    with_p = np.stack(
+        [average(guide[..., i] * p) - mean[..., i] * mean_p for i in range(channels)], -1
+    )
     a = np.linalg.solve(covariance, with_p[..., None])[..., 0]
     b = mean_p - (a * mean).sum(-1)
     found = np.concatenate([a, b[..., None]], -1).astype(np.float32)
@@ -112,8 +126,11 @@ def joint_bilateral(logits: Tensor, image: NDArray[np.uint8], deviation: float =
     height, width = image.shape[:2]
     size, reach = len(logits), 2
     guide = image.astype(np.float32) / 255
-    small = np.pad(resize_image(image, size).astype(np.float32) / 255,
-                   ((reach, reach), (reach, reach), (0, 0)), mode="edge")
+    small = np.pad(
+        resize_image(image, size).astype(np.float32) / 255,
+        ((reach, reach), (reach, reach), (0, 0)),
+        mode="edge",
+    )
     values = np.pad(logits.numpy(), reach, mode="edge")
     y, x = ((np.arange(side) + 0.5) * size / side - 0.5 for side in (height, width))
     row, column = y.round().astype(int), x.round().astype(int)
@@ -123,7 +140,7 @@ def joint_bilateral(logits: Tensor, image: NDArray[np.uint8], deviation: float =
             at = np.ix_(row + dy + reach, column + dx + reach)
             distance = np.add.outer((row + dy - y) ** 2, (column + dx - x) ** 2)
             unlike = ((guide - small[at]) ** 2).sum(-1)
-            weight = np.exp(-distance / 2 - unlike / (2 * deviation ** 2)).astype(np.float32)
+            weight = np.exp(-distance / 2 - unlike / (2 * deviation**2)).astype(np.float32)
             sums += weight * values[at]
             weights += weight
     return torch.from_numpy(sums / np.maximum(weights, 1e-12))
@@ -149,13 +166,13 @@ METHODS: dict[str, Method] = {
 }
 
 
-def study(model: Path, root: Path, data: DataParams, split: str | None, every: int
-          ) -> pd.DataFrame:
+def study(model: Path, root: Path, data: DataParams, split: str | None, every: int) -> pd.DataFrame:
     """One row a method: scores at the model's threshold, milliseconds, the best threshold."""
     predictor = Predictor(model, "cpu", "fp32")
     threshold = predictor.card.threshold
-    samples = [sample for sample in find_samples(root, data.format)
-               if split in (None, sample.split)][::every]
+    samples = [
+        sample for sample in find_samples(root, data.format) if split in (None, sample.split)
+    ][::every]
     encoding, _ = decide([measure(sample.mask, data) for sample in samples], data)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in METHODS}
     histograms = dict.fromkeys(METHODS, 0)
@@ -172,14 +189,19 @@ def study(model: Path, root: Path, data: DataParams, split: str | None, every: i
             found = probability >= threshold
             precision, recall = edge_precision_recall(found, mask)
             histograms[name] = histograms[name] + metrics.measure(probability, mask).histogram
-            rows[name].append({
-                "boundary IoU": boundary_iou(found, mask),
-                "boundary F": float(metrics.f_measure(precision, recall)),
-                "found": np.count_nonzero(thin & (found == (mask == 1))),
-                "thin": np.count_nonzero(thin),
-                "ms": taken * 1e3})
-    print(f"{len(samples)} photographs of {statistics.median(pixels) / 1e6:.1f} megapixels, "
-          f"threshold {threshold:.4f}\n")
+            rows[name].append(
+                {
+                    "boundary IoU": boundary_iou(found, mask),
+                    "boundary F": float(metrics.f_measure(precision, recall)),
+                    "found": np.count_nonzero(thin & (found == (mask == 1))),
+                    "thin": np.count_nonzero(thin),
+                    "ms": taken * 1e3,
+                }
+            )
+    print(
+        f"{len(samples)} photographs of {statistics.median(pixels) / 1e6:.1f} megapixels, "
+        f"threshold {threshold:.4f}\n"
+    )
     table = pd.DataFrame({name: pd.DataFrame(part).mean() for name, part in rows.items()}).T
     table["thin recall"] = table.pop("found") / table.pop("thin")
     table["IoU"] = [float(metrics.iou(metrics.at(h, threshold))) for h in histograms.values()]
@@ -205,5 +227,6 @@ if __name__ == "__main__":
     print("| method |", " | ".join(table.columns), "|")
     print("|---" * (len(table.columns) + 1) + "|")
     for name, row in table.iterrows():
-        print("|", name, "|", " | ".join(f"{value:.3f}" for value in row[:-1]),
-              f"| {row['ms']:.0f} |")
+        print(
+            "|", name, "|", " | ".join(f"{value:.3f}" for value in row[:-1]), f"| {row['ms']:.0f} |"
+        )

@@ -26,7 +26,7 @@ from skyseg.data.images import read_image
 from skyseg.inference.onnx import OnnxPredictor
 
 # Runs in rembg's environment: model, folder of PNGs, folder of results.
-THERE = '''
+THERE = """
 import os, shutil, sys
 from pathlib import Path
 model, photographs, results = map(Path, sys.argv[1:])
@@ -54,17 +54,23 @@ for path in sorted(photographs.iterdir()):
     assert np.array_equal(itself, by_steps(image, True, True)), f"{path}: steps are not rembg's"
     np.savez(results / path.stem, rembg=itself, undivided=by_steps(image, False, True),
              unstretched=by_steps(image, True, False), neither=by_steps(image, False, False))
-'''
+"""
 
-ROWS = (("rembg", "ours", "rembg as it is, against ours"),
-        ("rembg", "undivided", "what the division by the maximum changes"),
-        ("rembg", "unstretched", "what the stretching changes"),
-        ("neither", "bilinear", "rembg without both, against ours without refinement"),
-        ("neither", "ours", "rembg without both, against ours"))
+ROWS = (
+    ("rembg", "ours", "rembg as it is, against ours"),
+    ("rembg", "undivided", "what the division by the maximum changes"),
+    ("rembg", "unstretched", "what the stretching changes"),
+    ("neither", "bilinear", "rembg without both, against ours without refinement"),
+    ("neither", "ours", "rembg without both, against ours"),
+)
 
 
-def maps(model: Path, python: Path, photographs: list[Path], darken: float,
-         ) -> list[dict[str, np.ndarray]]:
+def maps(
+    model: Path,
+    python: Path,
+    photographs: list[Path],
+    darken: float,
+) -> list[dict[str, np.ndarray]]:
     """The maps of each photograph, float64 [H, W] in 0..1, by name as in ``ROWS``."""
     ours = OnnxPredictor(model)
     plain = OnnxPredictor(model)
@@ -80,8 +86,10 @@ def maps(model: Path, python: Path, photographs: list[Path], darken: float,
         subprocess.run([python, "-c", THERE, model, pictures, results], check=True)
         for number, image in enumerate(images):
             theirs = np.load(results / f"{number:04d}.npz")
-            found.append({name: theirs[name] / 255 for name in theirs.files}
-                         | {"ours": ours.probability(image), "bilinear": plain.probability(image)})
+            found.append(
+                {name: theirs[name] / 255 for name in theirs.files}
+                | {"ours": ours.probability(image), "bilinear": plain.probability(image)}
+            )
     return found
 
 
@@ -93,11 +101,13 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--darken", type=float, default=1.0)
     given = parser.parse_args()
-    photographs = list(find_photographs(given.images).values())[::given.every]
+    photographs = list(find_photographs(given.images).values())[:: given.every]
     found = maps(given.model, given.rembg, photographs, given.darken)
-    print(f"{len(found)} photographs, darkened to {given.darken:g}\n\n"
-          "| | mean difference | worst photograph | pixels whose side of 0.5 changes |\n"
-          "|---|---|---|---|")
+    print(
+        f"{len(found)} photographs, darkened to {given.darken:g}\n\n"
+        "| | mean difference | worst photograph | pixels whose side of 0.5 changes |\n"
+        "|---|---|---|---|"
+    )
     for one, other, says in ROWS:
         means = [np.abs(each[one] - each[other]).mean() for each in found]
         flips = [((each[one] >= 0.5) != (each[other] >= 0.5)).mean() for each in found]

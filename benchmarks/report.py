@@ -37,22 +37,30 @@ def write(folder: Path, rows: dict[str, list[Row]]) -> None:
 
 def line(row: Row) -> str:
     """One row, for the terminal."""
-    ratio = (f"  {row.ratio:.2f} x [{row.low:.2f}, {row.high:.2f}] of {_number(row.baseline)}"
-             if row.ratio is not None else "")
+    ratio = (
+        f"  {row.ratio:.2f} x [{row.low:.2f}, {row.high:.2f}] of {_number(row.baseline)}"
+        if row.ratio is not None
+        else ""
+    )
     return f"{row.name}: {_number(row.ours)} {row.unit}{ratio}  target {row.target or '-'}" + (
-        "" if row.met is None else "  met" if row.met else "  MISSED")
+        "" if row.met is None else "  met" if row.met else "  MISSED"
+    )
 
 
 def markdown(rows: list[Row]) -> str:
     """The table; the machines below it."""
-    lines = ["| what | ours | baseline | unit | ratio [quartiles] | target | |",
-             "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| what | ours | baseline | unit | ratio [quartiles] | target | |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f} [{row.low:.2f}, {row.high:.2f}]"
         verdict = {None: "", True: "met", False: "missed"}[row.met]
         name = row.name + (f" ({row.note})" if row.note else "")
-        lines.append(f"| {name} | {_number(row.ours)} | {_number(row.baseline)} | {row.unit} "
-                     f"| {ratio} | {row.target} | {verdict} |")
+        lines.append(
+            f"| {name} | {_number(row.ours)} | {_number(row.baseline)} | {row.unit} "
+            f"| {ratio} | {row.target} | {verdict} |"
+        )
     machines = "\n".join(sorted({row.machine for row in rows}))
     return "\n".join(lines) + f"\n\nMeasured on: {machines}\n"
 
@@ -67,14 +75,30 @@ def plot(rows: list[Row]) -> Figure:
         assert row.low is not None
         assert row.high is not None
         target = _target(row)
-        axes.barh(place, row.ratio - 1, left=1, height=0.55,
-                  color={None: NONE, True: MET, False: MISSED}[row.met])
+        axes.barh(
+            place,
+            row.ratio - 1,
+            left=1,
+            height=0.55,
+            color={None: NONE, True: MET, False: MISSED}[row.met],
+        )
         axes.plot([row.low, row.high], [place, place], color="black", linewidth=1.5)
         if row.target:
-            axes.plot([target] * 2, [place - 0.38, place + 0.38],
-                      color="black", linestyle=":", linewidth=1.5)
-        axes.annotate(f"{row.ratio:.2f}×", (max(row.ratio, row.high, target, 1), place), (6, 0),
-                      textcoords="offset points", va="center", fontsize=9)
+            axes.plot(
+                [target] * 2,
+                [place - 0.38, place + 0.38],
+                color="black",
+                linestyle=":",
+                linewidth=1.5,
+            )
+        axes.annotate(
+            f"{row.ratio:.2f}×",
+            (max(row.ratio, row.high, target, 1), place),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     widest = max((max(row.high or 1, _target(row)) for row in rows), default=1)
@@ -84,8 +108,10 @@ def plot(rows: list[Row]) -> Figure:
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(right=3 * widest)
-    figure.suptitle("How many times as fast as the baseline (bar: median, line: quartiles, "
-                    "dots: target)", fontsize=10)
+    figure.suptitle(
+        "How many times as fast as the baseline (bar: median, line: quartiles, dots: target)",
+        fontsize=10,
+    )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.3)
     return figure

@@ -43,8 +43,13 @@ def peer() -> Callable[[], None]:
     warnings.simplefilter("ignore")  # it announces a newer interface
     cv2.setNumThreads(1)
     given = cases()
-    kinds = (py_sod_metrics.MAE, py_sod_metrics.Fmeasure, py_sod_metrics.Emeasure,
-             py_sod_metrics.Smeasure, py_sod_metrics.WeightedFmeasure)
+    kinds = (
+        py_sod_metrics.MAE,
+        py_sod_metrics.Fmeasure,
+        py_sod_metrics.Emeasure,
+        py_sod_metrics.Smeasure,
+        py_sod_metrics.WeightedFmeasure,
+    )
 
     def run() -> None:
         scorers = [kind() for kind in kinds]
@@ -53,6 +58,7 @@ def peer() -> Callable[[], None]:
                 scorer.step(probability, mask == 1, normalize=False)
         for scorer in scorers:
             scorer.get_results()
+
     return run
 
 
@@ -68,6 +74,7 @@ def same() -> Callable[[], None]:
         for case in given:
             saliency.s_measure(*case)
             saliency.f_weighted(*case)
+
     return run
 
 
@@ -78,13 +85,22 @@ def whole() -> Callable[[], None]:
 
     def run() -> None:
         metrics.summarise([metrics.measure_fully(*case, 0.5) for case in given], 0.5)
+
     return run
 
 
 def rows(work: Path) -> Iterator[Row]:
-    found = race({name: Contender(f"benchmarks.scoring:{name}")
-                  for name in ("peer", "same", "whole")}, ROUNDS)
+    found = race(
+        {name: Contender(f"benchmarks.scoring:{name}") for name in ("peer", "same", "whole")},
+        ROUNDS,
+    )
     times = {name: seconds(answers, IMAGES / 1e3) for name, answers in found.items()}
     for name, what in (("same", "the same five metrics"), ("whole", "the whole set")):
-        yield compare(f"evaluation, {what}", times[name], times["peer"], "ms an image", "≥ 5",
-                      "beside PySODMetrics' MAE, F, E, S and weighted F")
+        yield compare(
+            f"evaluation, {what}",
+            times[name],
+            times["peer"],
+            "ms an image",
+            "≥ 5",
+            "beside PySODMetrics' MAE, F, E, S and weighted F",
+        )

@@ -30,9 +30,10 @@ PART = 5  # of an epoch, a fifth is timed
 
 def command(words: list[str], folder: str) -> Callable[[], None]:
     """A command in a folder, its output thrown away."""
+
     def run() -> None:
-        subprocess.run(words, cwd=folder, env=_environment(), check=True,
-                       stdout=subprocess.DEVNULL)
+        subprocess.run(words, cwd=folder, env=_environment(), check=True, stdout=subprocess.DEVNULL)
+
     return run
 
 
@@ -47,13 +48,22 @@ def keeping_track(folder: str) -> Callable[[], dict[str, float]]:
     figures = {f"{part}/metric{number}": 0.5 for part in ("train", "val") for number in range(12)}
 
     def run() -> None:
-        with tracking.training_run("bench", "bench", "bench", params=flatten(params), tags={},
-                                   dataset={}, resume=None) as kept:
+        with tracking.training_run(
+            "bench", "bench", "bench", params=flatten(params), tags={}, dataset={}, resume=None
+        ) as kept:
             for epoch in range(1, params.train.epochs + 1):
                 kept.record(epoch, figures)
-                kept.image("validation", epoch, report.error_sheet(
-                    [(picture, mask == 1, mask, "")
-                     for picture, mask in zip(pictures, masks, strict=True)]))
+                kept.image(
+                    "validation",
+                    epoch,
+                    report.error_sheet(
+                        [
+                            (picture, mask == 1, mask, "")
+                            for picture, mask in zip(pictures, masks, strict=True)
+                        ]
+                    ),
+                )
+
     return run
 
 
@@ -69,9 +79,16 @@ def training() -> Callable[[], None]:
 
     def run() -> None:
         engine.train_one_epoch(
-            learner, engine.batches(images, masks, params.train.batch_size, hardware.device,
-                                    np.arange(SAMPLE // PART)),
-            params.train, hardware, [str(row) for row in range(SAMPLE)], lambda count, loss: None)
+            learner,
+            engine.batches(
+                images, masks, params.train.batch_size, hardware.device, np.arange(SAMPLE // PART)
+            ),
+            params.train,
+            hardware,
+            [str(row) for row in range(SAMPLE)],
+            lambda count, loss: None,
+        )
+
     return run
 
 
@@ -87,12 +104,20 @@ def rows(work: Path) -> Iterator[Row]:
     yield _absolute("dvc repro with nothing to do", seconds(found), "s", "≤ 2")
 
     epochs = load_params().train.epochs
-    both = race({"track": Contender("benchmarks.startup:keeping_track", {"folder": str(workspace)}),
-                 "train": Contender("benchmarks.startup:training")}, rounds=3)
-    shares = [100 * track / (epochs * PART * part) for track, part
-              in zip(seconds(both["track"]), seconds(both["train"]), strict=True)]
-    yield _absolute(f"keeping track of {epochs} epochs of the sample data", shares,
-                    "% of training", "≤ 2")
+    both = race(
+        {
+            "track": Contender("benchmarks.startup:keeping_track", {"folder": str(workspace)}),
+            "train": Contender("benchmarks.startup:training"),
+        },
+        rounds=3,
+    )
+    shares = [
+        100 * track / (epochs * PART * part)
+        for track, part in zip(seconds(both["track"]), seconds(both["train"]), strict=True)
+    ]
+    yield _absolute(
+        f"keeping track of {epochs} epochs of the sample data", shares, "% of training", "≤ 2"
+    )
 
 
 def _absolute(name: str, values: list[float], unit: str, target: str) -> Row:
@@ -109,9 +134,9 @@ def _environment() -> dict[str, str]:
 
 def _reproduce(folder: Path) -> None:
     """A copy of this repository that has been through a small ``dvc repro``."""
+
     def run(*words: str) -> None:
-        subprocess.run(words, cwd=folder, env=_environment(), check=True,
-                       stdout=subprocess.DEVNULL)
+        subprocess.run(words, cwd=folder, env=_environment(), check=True, stdout=subprocess.DEVNULL)
 
     shutil.copytree(ROOT / "src", folder / "src")
     for name in ("dvc.yaml", ".dvcignore", "models/start.safetensors"):

@@ -34,8 +34,9 @@ def published(variant: str, batch: int) -> Callable[[], None]:
     mean cross-entropy of each, Adam, and every loss read at every step."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_model(variant).to(device).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8,
-                                 foreach=False)
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, foreach=False
+    )
     criterion = nn.BCELoss(reduction="mean")
     images, masks = torch.randn(batch, 3, SIZE, SIZE), torch.rand(batch, 1, SIZE, SIZE).round()
 
@@ -49,6 +50,7 @@ def published(variant: str, batch: int) -> Callable[[], None]:
             total.backward()
             optimizer.step()
             total.item()
+
     return run
 
 
@@ -65,8 +67,14 @@ def ours(variant: str, batch: int) -> Callable[[], None]:
     def run() -> None:
         order = rng.integers(0, len(images), batch * STEPS[hardware.device.type])
         engine.train_one_epoch(
-            learner, engine.batches(placed[0], placed[1], batch, hardware.device, order), train,
-            hardware, names, lambda count, loss: None)
+            learner,
+            engine.batches(placed[0], placed[1], batch, hardware.device, order),
+            train,
+            hardware,
+            names,
+            lambda count, loss: None,
+        )
+
     return run
 
 
@@ -93,14 +101,16 @@ def synthetic(variant: str, batch: int) -> Callable[[], None]:
             learner.average.update_parameters(learner.model)
             total += losses.detach().sum()
         total.item()
+
     return run
 
 
 def product(side: int) -> Callable[[], dict[str, float]]:
     """A square matrix product in the same arithmetic: the most the hardware gives."""
     hardware = choose()
-    one, other = (torch.randn(side, side, device=hardware.device, dtype=hardware.dtype)
-                  for _ in range(2))
+    one, other = (
+        torch.randn(side, side, device=hardware.device, dtype=hardware.dtype) for _ in range(2)
+    )
     passes = 300 if hardware.device.type == "cuda" else 10
 
     def run() -> dict[str, float]:
@@ -109,6 +119,7 @@ def product(side: int) -> Callable[[], dict[str, float]]:
             result = one @ other
         result[0, 0].item()
         return {"flops": passes * 2 * side**3 / (time.perf_counter() - start)}
+
     return run
 
 
@@ -124,6 +135,7 @@ def copy(megabytes: int) -> Callable[[], dict[str, float]]:
             target.copy_(source)
         target[0].item()
         return {"bytes": 20 * 2 * source.nbytes / (time.perf_counter() - start)}
+
     return run
 
 
@@ -151,8 +163,9 @@ class _Traffic(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         returns = func._schema.returns
         if not any(one.alias_info and not one.alias_info.is_write for one in returns):
-            self.moved += sum(leaf.nbytes for leaf in tree_leaves((args, kwargs, out))
-                              if isinstance(leaf, Tensor))
+            self.moved += sum(
+                leaf.nbytes for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor)
+            )
         return out
 
 
@@ -162,34 +175,70 @@ def rows(work: Path) -> Iterator[Row]:
     for variant, batch in CPU_BATCH.items():
         for size in GPU_BATCHES if cuda else (batch,):
             given = {"variant": variant, "batch": size}
-            kinds = ("published", "ours", "synthetic") if cuda or variant == "u2netp" else (
-                "published", "ours")
+            kinds = (
+                ("published", "ours", "synthetic")
+                if cuda or variant == "u2netp"
+                else ("published", "ours")
+            )
             contenders = {kind: Contender(f"benchmarks.step:{kind}", given) for kind in kinds}
-            contenders["product"] = Contender("benchmarks.step:product",
-                                              {"side": 8192 if cuda else 2048})
-            contenders["copy"] = Contender("benchmarks.step:copy",
-                                           {"megabytes": 2048 if cuda else 256})
+            contenders["product"] = Contender(
+                "benchmarks.step:product", {"side": 8192 if cuda else 2048}
+            )
+            contenders["copy"] = Contender(
+                "benchmarks.step:copy", {"megabytes": 2048 if cuda else 256}
+            )
             found = race(contenders, rounds=4)
             products, copies = found.pop("product"), found.pop("copy")
-            times = {kind: seconds(answers, size * per_run / 1e3)
-                     for kind, answers in found.items()}
+            times = {
+                kind: seconds(answers, size * per_run / 1e3) for kind, answers in found.items()
+            }
             what = f"{variant}, {SIZE} px, batch {size}"
             target = "≥ 3" if not cuda else "≥ 5" if size == GPU_BATCHES[0] else "≥ 8"
-            yield compare(f"training step, {what}", times["ours"], times["published"],
-                          "ms an image", target, "beside U-2-Net's own training step")
+            yield compare(
+                f"training step, {what}",
+                times["ours"],
+                times["published"],
+                "ms an image",
+                target,
+                "beside U-2-Net's own training step",
+            )
             with torch.device("meta"):
                 moved = traffic(build_model(variant), torch.empty(1, 3, SIZE, SIZE))
             moved *= choose().dtype.itemsize / torch.float32.itemsize
             for name, amount, ceilings, unit in (
-                    ("arithmetic", arithmetic(variant), [one["flops"] for one in products],
-                     "% of a matrix product's speed"),
-                    ("traffic, nothing fused", moved, [one["bytes"] for one in copies],
-                     "% of a copy's speed")):
-                shares = [100 * amount / (1e-3 * taken) / ceiling
-                          for taken, ceiling in zip(times["ours"], ceilings, strict=True)]
-                yield Row(f"its {name}, {what}", float(np.median(shares)), None, unit, None, None,
-                          None, "")
+                (
+                    "arithmetic",
+                    arithmetic(variant),
+                    [one["flops"] for one in products],
+                    "% of a matrix product's speed",
+                ),
+                (
+                    "traffic, nothing fused",
+                    moved,
+                    [one["bytes"] for one in copies],
+                    "% of a copy's speed",
+                ),
+            ):
+                shares = [
+                    100 * amount / (1e-3 * taken) / ceiling
+                    for taken, ceiling in zip(times["ours"], ceilings, strict=True)
+                ]
+                yield Row(
+                    f"its {name}, {what}",
+                    float(np.median(shares)),
+                    None,
+                    unit,
+                    None,
+                    None,
+                    None,
+                    "",
+                )
             if "synthetic" in times:
-                yield compare(f"training with its data pipeline, {what}", times["ours"],
-                              times["synthetic"], "ms an image", "≥ 0.9" if cuda else "≥ 0.95",
-                              "beside the same step on a batch that is there already")
+                yield compare(
+                    f"training with its data pipeline, {what}",
+                    times["ours"],
+                    times["synthetic"],
+                    "ms an image",
+                    "≥ 0.9" if cuda else "≥ 0.95",
+                    "beside the same step on a batch that is there already",
+                )

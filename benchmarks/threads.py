@@ -24,17 +24,25 @@ STEP = {"variant": "u2netp", "batch": 4}
 
 
 def rows(work: Path) -> Iterator[Row]:
-    contenders = {count: Contender("benchmarks.step:ours", STEP, {"GOMP_SPINCOUNT": str(count)})
-                  for count in COUNTS}
+    contenders = {
+        count: Contender("benchmarks.step:ours", STEP, {"GOMP_SPINCOUNT": str(count)})
+        for count in COUNTS
+    }
     for others, rounds in ((0, 9), (BUSY, 5)):
         with ExitStack() as stack:
             for _ in range(others):
                 spinner = stack.enter_context(
-                    subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+                    subprocess.Popen([sys.executable, "-c", "while True: pass"])
+                )
                 stack.callback(spinner.kill)
             found = race({str(count): one for count, one in contenders.items()}, rounds)
         beside = f"beside {others} busy processes" if others else "alone"
         for count in COUNTS[1:]:
-            yield compare(f"training step {beside}, GOMP_SPINCOUNT={count}",
-                          seconds(found[str(count)], 1e-3), seconds(found[str(DEFAULT)], 1e-3),
-                          "ms", "", "beside libgomp's default")
+            yield compare(
+                f"training step {beside}, GOMP_SPINCOUNT={count}",
+                seconds(found[str(count)], 1e-3),
+                seconds(found[str(DEFAULT)], 1e-3),
+                "ms",
+                "",
+                "beside libgomp's default",
+            )

@@ -27,7 +27,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def pairs(workspace: Path) -> Callable[..., Path]:
     """Call it to fill the workspace's data/ with ``make_pairs``; gives data/."""
+
     def fill(count: int = 20, **options: Any) -> Path:
         make_pairs(workspace / "data", count, **options)
         return workspace / "data"
+
     return fill

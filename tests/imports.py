@@ -24,16 +24,20 @@ def _files(module: str) -> list[Path]:
     parts = module.split(".")
     inits = [SRC.joinpath(*parts[:k], "__init__.py") for k in range(2, len(parts) + 1)]
     own = SRC.joinpath(*parts).with_suffix(".py")
-    return [path for path in (*inits, own, own.with_suffix(".html"))
-            if path.is_file() and _does_something(path)]
+    return [
+        path
+        for path in (*inits, own, own.with_suffix(".html"))
+        if path.is_file() and _does_something(path)
+    ]
 
 
 def _does_something(path: Path) -> bool:
     if path.suffix != ".py":
         return True
     body = ast.parse(path.read_text()).body
-    return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-               for node in body)
+    return any(
+        not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body
+    )
 
 
 def _imports(path: Path) -> list[str]:

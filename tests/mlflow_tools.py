@@ -18,11 +18,24 @@ import torch
 from skyseg.model.checkpoint import Card, save_checkpoint
 from skyseg.model.u2net import build_model
 
-HISTORY = [{"epoch": epoch, "lr": 0.001, "train/loss": 3.0 / epoch, "val/iou": 0.5 + epoch / 10}
-           for epoch in (1, 2, 3)]
-METRICS = {"test": {"iou": 0.9, "iou_image": 0.88, "f_max": 0.95, "f_mean": 0.94,
-                    "f_adaptive": 0.93, "precision": 0.96, "recall": 0.92, "mae": 0.05,
-                    "threshold": 0.5, "images": 6}}
+HISTORY = [
+    {"epoch": epoch, "lr": 0.001, "train/loss": 3.0 / epoch, "val/iou": 0.5 + epoch / 10}
+    for epoch in (1, 2, 3)
+]
+METRICS = {
+    "test": {
+        "iou": 0.9,
+        "iou_image": 0.88,
+        "f_max": 0.95,
+        "f_mean": 0.94,
+        "f_adaptive": 0.93,
+        "precision": 0.96,
+        "recall": 0.92,
+        "mae": 0.05,
+        "threshold": 0.5,
+        "images": 6,
+    }
+}
 
 
 def free_port() -> int:
@@ -32,12 +45,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], health: str, seconds: float = 120, **environment: str,
-            ) -> Iterator[subprocess.Popen]:
+def running(
+    command: list[str],
+    health: str,
+    seconds: float = 120,
+    **environment: str,
+) -> Iterator[subprocess.Popen]:
     """A server in the background, from its first answer until the end of the block."""
-    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, start_new_session=True,
-                               env=os.environ | environment)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=os.environ | environment,
+    )
     try:
         deadline = time.monotonic() + seconds
         while True:
@@ -59,31 +80,65 @@ def running(command: list[str], health: str, seconds: float = 120, **environment
 def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     """An MLflow server that keeps its files in ``folder``; gives its URI."""
     uri = f"http://127.0.0.1:{port}"
-    with running(["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-                  "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
-                  "--artifacts-destination", str(folder / "files")], f"{uri}/health",
-                 MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"):
+    with running(
+        [
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            "--backend-store-uri",
+            f"sqlite:///{folder}/mlflow.db",
+            "--artifacts-destination",
+            str(folder / "files"),
+        ],
+        f"{uri}/health",
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+    ):
         yield uri
 
 
-def make_model(root: Path, seed: int = 0, run: str | None = None, iou: float = 0.9,
-               test_fingerprint: str = "t" * 64) -> Card:
+def make_model(
+    root: Path,
+    seed: int = 0,
+    run: str | None = None,
+    iou: float = 0.9,
+    test_fingerprint: str = "t" * 64,
+) -> Card:
     """Write models/ and reports/ as the train and evaluate stages do."""
     torch.manual_seed(seed)
-    splits = {"train": {"images": 9, "fingerprint": "r" * 64},
-              "val": {"images": 4, "fingerprint": "v" * 64},
-              "test": {"images": 6, "fingerprint": test_fingerprint}}
+    splits = {
+        "train": {"images": 9, "fingerprint": "r" * 64},
+        "val": {"images": 4, "fingerprint": "v" * 64},
+        "test": {"images": 6, "fingerprint": test_fingerprint},
+    }
     data = {"fingerprint": "f" * 64, "dvc_md5": "d" * 32 + ".dir", "splits": splits}
     card = save_checkpoint(
-        root / "models" / "best.safetensors", build_model("u2netp").state_dict(),
-        Card(variant="u2netp", size=32, epoch=3, val={"iou": 0.8}, data=data,
-             params={"train.lr": 0.001, "train.epochs": 3}, git_commit="c" * 40 + "-dirty",
-             run=run))
+        root / "models" / "best.safetensors",
+        build_model("u2netp").state_dict(),
+        Card(
+            variant="u2netp",
+            size=32,
+            epoch=3,
+            val={"iou": 0.8},
+            data=data,
+            params={"train.lr": 0.001, "train.epochs": 3},
+            git_commit="c" * 40 + "-dirty",
+            run=run,
+        ),
+    )
     reports = root / "reports"
     (reports / "evaluate").mkdir(parents=True, exist_ok=True)
     names = list(HISTORY[0])
-    (reports / "history.csv").write_text("\n".join(
-        [",".join(names), *(",".join(str(row[name]) for name in names) for row in HISTORY)]) + "\n")
+    (reports / "history.csv").write_text(
+        "\n".join(
+            [",".join(names), *(",".join(str(row[name]) for name in names) for row in HISTORY)]
+        )
+        + "\n"
+    )
     (reports / "metrics.json").write_text(json.dumps({"test": METRICS["test"] | {"iou": iou}}))
     (reports / "evaluate" / "per_image.csv").write_text("id,iou\na,0.9\n")
     (reports / "model_card.md").write_text(f"# A model card\n{card.fingerprint}\n")

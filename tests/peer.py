@@ -33,8 +33,13 @@ def peer_scores(cases: list[Case]) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it announces a newer interface to the same figures
         mae, f, adaptive, e, s, weighted = (
-            py_sod_metrics.MAE(), py_sod_metrics.Fmeasure(), py_sod_metrics.Fmeasure(),
-            py_sod_metrics.Emeasure(), py_sod_metrics.Smeasure(), py_sod_metrics.WeightedFmeasure())
+            py_sod_metrics.MAE(),
+            py_sod_metrics.Fmeasure(),
+            py_sod_metrics.Fmeasure(),
+            py_sod_metrics.Emeasure(),
+            py_sod_metrics.Smeasure(),
+            py_sod_metrics.WeightedFmeasure(),
+        )
     for probability, mask in cases:
         p = probability.astype(np.float64)
         bins = np.minimum(np.floor(p * metrics.BINS), 255) / 255  # so that the thresholds are ours
@@ -42,11 +47,17 @@ def peer_scores(cases: list[Case]) -> dict[str, float]:
             scorer.step(found, mask == 1, normalize=False)
     curves, aligned = f.get_results(), e.get_results()["em"]["curve"]
     mean_f = metrics.f_measure(curves["pr"]["p"], curves["pr"]["r"])
-    return {"mae": mae.get_results()["mae"], "f_max": mean_f.max(), "f_mean": mean_f.mean(),
-            "f_adaptive": adaptive.get_results()["fm"]["adp"],
-            "f_max_image": curves["fm"]["curve"].max(),
-            "f_weighted": weighted.get_results()["wfm"], "s_measure": s.get_results()["sm"],
-            "e_mean": aligned.mean(), "e_max": aligned.max()}
+    return {
+        "mae": mae.get_results()["mae"],
+        "f_max": mean_f.max(),
+        "f_mean": mean_f.mean(),
+        "f_adaptive": adaptive.get_results()["fm"]["adp"],
+        "f_max_image": curves["fm"]["curve"].max(),
+        "f_weighted": weighted.get_results()["wfm"],
+        "s_measure": s.get_results()["sm"],
+        "e_mean": aligned.mean(),
+        "e_max": aligned.max(),
+    }
 
 
 def our_scores(cases: list[Case]) -> dict[str, float]:
@@ -72,14 +83,16 @@ def camvid(count: int) -> list[Case]:
     """Sky of real street scenes, 480 x 360."""
     encoding = Encoding(kind="index", foreground=(0,))
     samples = find_samples(REAL, "camvid")
-    masks = [read_mask(s.mask, encoding) for s in samples[::len(samples) // count][:count]]
+    masks = [read_mask(s.mask, encoding) for s in samples[:: len(samples) // count][:count]]
     return [(guess(mask, seed), mask) for seed, mask in enumerate(masks)]
 
 
 def noise(seed: int, height: int, width: int, share: float) -> Case:
     rng = np.random.default_rng(seed)
-    return (rng.random((height, width), dtype=np.float32),
-            (rng.random((height, width)) < share).astype(np.uint8))
+    return (
+        rng.random((height, width), dtype=np.float32),
+        (rng.random((height, width)) < share).astype(np.uint8),
+    )
 
 
 def far_speck() -> Case:

@@ -19,8 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory, template_database: Path
-               ) -> Iterator[Path]:
+def registered(tmp_path_factory: pytest.TempPathFactory, template_database: Path) -> Iterator[Path]:
     """Its root. The store stays connected, and the environment is that of no other test."""
     root = tmp_path_factory.mktemp("registered")
     (root / ".dvc").mkdir()
@@ -30,15 +29,22 @@ def registered(tmp_path_factory: pytest.TempPathFactory, template_database: Path
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
             os.environ.pop(name, None)
         connection.connect(root)
-        mlflow.set_experiment(experiment_id=mlflow.create_experiment(
-            "skyseg", artifact_location=(root / "mlartifacts").as_uri()))
+        mlflow.set_experiment(
+            experiment_id=mlflow.create_experiment(
+                "skyseg", artifact_location=(root / "mlartifacts").as_uri()
+            )
+        )
         for seed, iou in ((0, 0.9), (1, 0.8)):
             card = make_model(root, seed)
             run = mlflow.start_run()
             mlflow.end_run()  # registering goes on with a run that has ended
-            version = registry.register(root / "models" / "best.safetensors", card,
-                                        {"test": METRICS["test"] | {"iou": iou}},
-                                        run.info.run_id, "skyseg")
+            version = registry.register(
+                root / "models" / "best.safetensors",
+                card,
+                {"test": METRICS["test"] | {"iou": iou}},
+                run.info.run_id,
+                "skyseg",
+            )
             if not seed:
                 registry.crown("skyseg", version)
         actions._opened.cache_clear()

@@ -17,13 +17,19 @@ def counting(step):
         total += step
         print("a contender may print")
         return {"total": total}
+
     return run
 
 
 def test_contenders_take_turns_and_keep_their_own_state(capfd):
-    found = race({"one": Contender("tests.test_benchmarks:counting", {"step": 1}),
-                  "ten": Contender("tests.test_benchmarks:counting", {"step": 10})},
-                 rounds=3, warm=1)
+    found = race(
+        {
+            "one": Contender("tests.test_benchmarks:counting", {"step": 1}),
+            "ten": Contender("tests.test_benchmarks:counting", {"step": 10}),
+        },
+        rounds=3,
+        warm=1,
+    )
     assert [answer["total"] for answer in found["one"]] == [2, 3, 4]
     assert [answer["total"] for answer in found["ten"]] == [20, 30, 40]
     assert all(answer["seconds"] >= 0 for answer in found["one"])
@@ -43,21 +49,31 @@ def test_the_ratio_is_the_median_of_the_rounds():
     assert row.met
 
 
-@pytest.mark.parametrize(("ours", "ratio", "target", "met"), [
-    (1, 2.9, "≥ 3", False), (1, 3.0, "≥ 3", True), (0.5, None, "≤ 0.4", False),
-    (0.3, None, "≤ 0.4", True), (1, 2.0, "", None)])
+@pytest.mark.parametrize(
+    ("ours", "ratio", "target", "met"),
+    [
+        (1, 2.9, "≥ 3", False),
+        (1, 3.0, "≥ 3", True),
+        (0.5, None, "≤ 0.4", False),
+        (0.3, None, "≤ 0.4", True),
+        (1, 2.0, "", None),
+    ],
+)
 def test_targets(ours, ratio, target, met):
     assert Row("work", ours, None, "s", ratio, ratio, ratio, target).met is met
 
 
 def test_the_report_can_be_read_again(tmp_path):
-    rows = {"step": [compare("step", [1, 1], [3, 3], "ms", "≥ 3", "a note")],
-            "startup": [Row("help", 0.3, None, "s", None, None, None, "≤ 0.4", "a machine")]}
+    rows = {
+        "step": [compare("step", [1, 1], [3, 3], "ms", "≥ 3", "a note")],
+        "startup": [Row("help", 0.3, None, "s", None, None, None, "≤ 0.4", "a machine")],
+    }
     report.write(tmp_path, rows)
     assert report.read(tmp_path) == rows
     [first, _] = json.loads((tmp_path / "results.json").read_text())
-    assert {"name", "ours", "baseline", "unit", "ratio", "low", "high", "target",
-            "machine"} <= set(first)
+    assert {"name", "ours", "baseline", "unit", "ratio", "low", "high", "target", "machine"} <= set(
+        first
+    )
     table = (tmp_path / "results.md").read_text()
     assert "| step (a note) | 1 | 3 | ms | 3.00 [3.00, 3.00] | ≥ 3 | met |" in table
     assert "| help | 0.3 |  | s |  | ≤ 0.4 | met |" in table

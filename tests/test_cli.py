@@ -42,18 +42,27 @@ def run(*arguments: str) -> str:
 
 
 def shell(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "skyseg", *arguments], cwd=cwd, text=True,
-                          capture_output=True, check=False, env=os.environ | environment)
+    return subprocess.run(
+        [sys.executable, "-m", "skyseg", *arguments],
+        cwd=cwd,
+        text=True,
+        capture_output=True,
+        check=False,
+        env=os.environ | environment,
+    )
 
 
 def test_help_imports_nothing_heavy():
-    script = ("import sys; from skyseg import cli; from typer.testing import CliRunner\n"
-              "result = CliRunner().invoke(cli.app, ['--help'])\n"
-              "assert 'promote' in result.output, result.output\n"
-              "print(sorted({'torch', 'mlflow', 'numpy', 'pandas', 'PIL', 'pydantic'}"
-              " & sys.modules.keys()))")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                          check=True)
+    script = (
+        "import sys; from skyseg import cli; from typer.testing import CliRunner\n"
+        "result = CliRunner().invoke(cli.app, ['--help'])\n"
+        "assert 'promote' in result.output, result.output\n"
+        "print(sorted({'torch', 'mlflow', 'numpy', 'pandas', 'PIL', 'pydantic'}"
+        " & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -71,8 +80,9 @@ def test_outside_a_repository_is_one_line(tmp_path: Path):
     done = shell("promote", cwd=tmp_path)
 
     assert done.returncode == 1
-    assert done.stderr == ("error: params.yaml: no such file; run the command in the repository's "
-                           "root\n")
+    assert done.stderr == (
+        "error: params.yaml: no such file; run the command in the repository's root\n"
+    )
     assert done.stdout == ""
 
 
@@ -112,6 +122,7 @@ def test_models_without_a_promotion_have_no_alias(inside: Path):
 
 def test_scenes_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     import skyseg.scenes
+
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(skyseg.scenes, "write_scenes", lambda *given: calls.append(given))
 
@@ -148,14 +159,22 @@ def test_ui_shows_runs_and_files(inside: Path):
     start = time.monotonic()
     with running(["skyseg", "ui", "--port", str(port)], f"{url}/health"):
         assert time.monotonic() - start < 60
-        found = requests.post(f"{url}/ajax-api/2.0/mlflow/experiments/search",
-                              json={"max_results": 5}, timeout=10).json()["experiments"]
+        found = requests.post(
+            f"{url}/ajax-api/2.0/mlflow/experiments/search", json={"max_results": 5}, timeout=10
+        ).json()["experiments"]
         experiment = next(entry for entry in found if entry["name"] == "skyseg")
-        runs = requests.post(f"{url}/ajax-api/2.0/mlflow/runs/search", timeout=10, json={
-            "experiment_ids": [experiment["experiment_id"]]}).json()["runs"]
-        card = requests.get(f"{url}/get-artifact", timeout=10, params={
-            "run_uuid": runs[0]["info"]["run_id"], "path": "model_card.md"})
+        runs = requests.post(
+            f"{url}/ajax-api/2.0/mlflow/runs/search",
+            timeout=10,
+            json={"experiment_ids": [experiment["experiment_id"]]},
+        ).json()["runs"]
+        card = requests.get(
+            f"{url}/get-artifact",
+            timeout=10,
+            params={"run_uuid": runs[0]["info"]["run_id"], "path": "model_card.md"},
+        )
 
     assert {"key": "mlflow.experimentKind", "value": "custom_model_development"} in (
-        experiment["tags"])
+        experiment["tags"]
+    )
     assert card.text.startswith("# A model card\n")

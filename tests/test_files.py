@@ -19,8 +19,9 @@ def test_files_and_folders_replace_what_was_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_failure_leaves_the_earlier_result_and_no_litter(tmp_path: Path,
-                                                          error: type[BaseException]) -> None:
+def test_a_failure_leaves_the_earlier_result_and_no_litter(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "kept").touch()
 
@@ -39,7 +40,9 @@ def test_a_failure_leaves_the_earlier_result_and_no_litter(tmp_path: Path,
         with pytest.raises(error):
             attempt()
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
-        "folder", "folder/kept"]
+        "folder",
+        "folder/kept",
+    ]
 
 
 def test_sha256(tmp_path: Path) -> None:

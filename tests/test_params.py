@@ -27,9 +27,11 @@ def test_the_shipped_file_lists_every_setting() -> None:
     params = load_params(ROOT / "params.yaml")
     assert flatten(params).keys() == flatten(Params(train=TrainParams(epochs=1))).keys()
     from ruamel.yaml import YAML
+
     raw = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     assert {section: set(values) for section, values in raw.items()} == {
-        section: set(values) for section, values in params.model_dump().items()}
+        section: set(values) for section, values in params.model_dump().items()
+    }
 
 
 def test_values_and_names(tmp_path: Path) -> None:
@@ -41,27 +43,36 @@ def test_values_and_names(tmp_path: Path) -> None:
     assert flat["data.foreground"] == [0]
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("train: {epochs: 1, lrr: 0.1}", "train.lrr: unknown key; did you mean train.lr?"),
-    ("train: {epochs: 1, loss: {boe: 1}}", "train.loss.boe: unknown key; did you mean"),
-    ("train: {epochs: 1}\nmodel: {epochs: 1}", "model.epochs: unknown key; did you mean"),
-    ("train: {epochs: 1}\ndata: {qqq: 1}", "data.qqq: unknown key; known here: format"),
-    ("train: {epochs: 1}\nmodle: {}", "modle: unknown key; did you mean model?"),
-    ("train: {}", "train.epochs: missing"),
-    ("train: {epochs: 0}", "train.epochs: Input should be greater than or equal to 1 (found 0)"),
-    ("train: {epochs: 1, lr: fast}", "train.lr: Input should be a valid number"),
-    ("train: {epochs: 1, loss: {bce: 0}}", "nothing to minimise"),
-    ("train: {epochs: 1}\nmodel: {variant: u3net}", "model.variant"),
-    ("train: {epochs: 1}\ndata: {foreground: []}", "an empty list leaves no foreground"),
-    ("train: {epochs: 1}\ndata: {foreground: [1], ignore: [1]}", "share the value 1"),
-    ("train: {epochs: 1}\ndata: {ignore: [70000]}", "between 0 and 65535"),
-    ("train: {epochs: 1}\nsplit: {val: 0.5, test: 0.5}", "leave nothing to train on"),
-    ("train: {epochs: 1}\nsplit: {group_pattern: '('}", "not a regular expression"),
-    ("train: {epochs: 1}\nsplit: {group_pattern: 'a'}", "needs a group in parentheses"),
-    ("train: {epochs: 1}\nsplit: {group_pattern: '(a)', group_column: b}", "exclude each other"),
-    ("- a", "expected sections"),
-    ("a: [", "not valid YAML"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train: {epochs: 1, lrr: 0.1}", "train.lrr: unknown key; did you mean train.lr?"),
+        ("train: {epochs: 1, loss: {boe: 1}}", "train.loss.boe: unknown key; did you mean"),
+        ("train: {epochs: 1}\nmodel: {epochs: 1}", "model.epochs: unknown key; did you mean"),
+        ("train: {epochs: 1}\ndata: {qqq: 1}", "data.qqq: unknown key; known here: format"),
+        ("train: {epochs: 1}\nmodle: {}", "modle: unknown key; did you mean model?"),
+        ("train: {}", "train.epochs: missing"),
+        (
+            "train: {epochs: 0}",
+            "train.epochs: Input should be greater than or equal to 1 (found 0)",
+        ),
+        ("train: {epochs: 1, lr: fast}", "train.lr: Input should be a valid number"),
+        ("train: {epochs: 1, loss: {bce: 0}}", "nothing to minimise"),
+        ("train: {epochs: 1}\nmodel: {variant: u3net}", "model.variant"),
+        ("train: {epochs: 1}\ndata: {foreground: []}", "an empty list leaves no foreground"),
+        ("train: {epochs: 1}\ndata: {foreground: [1], ignore: [1]}", "share the value 1"),
+        ("train: {epochs: 1}\ndata: {ignore: [70000]}", "between 0 and 65535"),
+        ("train: {epochs: 1}\nsplit: {val: 0.5, test: 0.5}", "leave nothing to train on"),
+        ("train: {epochs: 1}\nsplit: {group_pattern: '('}", "not a regular expression"),
+        ("train: {epochs: 1}\nsplit: {group_pattern: 'a'}", "needs a group in parentheses"),
+        (
+            "train: {epochs: 1}\nsplit: {group_pattern: '(a)', group_column: b}",
+            "exclude each other",
+        ),
+        ("- a", "expected sections"),
+        ("a: [", "not valid YAML"),
+    ],
+)
 def test_mistakes_name_the_key(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(UserError) as caught:
         load(tmp_path, text)

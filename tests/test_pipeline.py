@@ -18,9 +18,11 @@ from tiny import make_pairs
 pytestmark = pytest.mark.pipeline
 
 ROOT = Path(__file__).parents[1]
-TINY = {"model": {"size": 32, "init": None},
-        "train": {"epochs": 2, "batch_size": 4, "device": "cpu"},
-        "evaluate": {"gallery": 3}}
+TINY = {
+    "model": {"size": 32, "init": None},
+    "train": {"epochs": 2, "batch_size": 4, "device": "cpu"},
+    "evaluate": {"gallery": 3},
+}
 
 
 def environment(**more):
@@ -31,8 +33,9 @@ def environment(**more):
 
 def run(folder, *command, **more):
     """Run a command that has to succeed; gives the finished process."""
-    done = subprocess.run(command, cwd=folder, env=environment(**more), capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment(**more), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -115,19 +118,26 @@ def test_a_second_repro_does_nothing(repository):
     assert len(runs(repository)) == len(versions(repository)) == 1
 
 
-@pytest.mark.parametrize(("file", "reruns"), [
-    ("src/skyseg/scenes/sky.py", set()),
-    ("src/skyseg/cli.py", set()),
-    ("src/skyseg/model/losses.py", {"train"}),
-    ("src/skyseg/metrics/suite.py", {"train", "evaluate"}),
-    ("src/skyseg/data/split.py", {"prepare", "train", "evaluate"})])
+@pytest.mark.parametrize(
+    ("file", "reruns"),
+    [
+        ("src/skyseg/scenes/sky.py", set()),
+        ("src/skyseg/cli.py", set()),
+        ("src/skyseg/model/losses.py", {"train"}),
+        ("src/skyseg/metrics/suite.py", {"train", "evaluate"}),
+        ("src/skyseg/data/split.py", {"prepare", "train", "evaluate"}),
+    ],
+)
 def test_an_edit_reruns_exactly_what_it_touches(repository, file, reruns):
     before = (repository / file).read_text()
     try:
         (repository / file).write_text(before + "\n# edited\n")
         status = json.loads(run(repository, "dvc", "status", "--json").stdout)
-        changed = {stage for stage, changes in status.items()
-                   if any(file in change.get("changed deps", {}) for change in changes)}
+        changed = {
+            stage
+            for stage, changes in status.items()
+            if any(file in change.get("changed deps", {}) for change in changes)
+        }
     finally:
         (repository / file).write_text(before)
     assert changed == reruns
@@ -137,8 +147,15 @@ def test_an_edit_reruns_exactly_what_it_touches(repository, file, reruns):
 def test_experiments_lose_no_run(repository, temporary):
     before = {r.info.run_id for r in runs(repository)}
     rate = 0.0003 if temporary else 0.0007
-    run(repository, "dvc", "exp", "run", "-S", f"train.lr={rate}",
-        *(["--temp"] if temporary else []))
+    run(
+        repository,
+        "dvc",
+        "exp",
+        "run",
+        "-S",
+        f"train.lr={rate}",
+        *(["--temp"] if temporary else []),
+    )
     [new] = [r for r in runs(repository) if r.info.run_id not in before]
     assert new.data.params["train.lr"] == str(rate)
     assert "test/iou" in new.data.metrics
@@ -157,15 +174,27 @@ def test_metrics_params_and_plots(repository):
     assert difference["params.yaml"]["train.lr"]["new"] == 0.01
     run(repository, "dvc", "plots", "show", "--out", "plots")
     page = (repository / "plots" / "index.html").read_text()
-    for expected in ("Loss, summed over the seven outputs", "Validation", "Precision and recall",
-                     "gallery.png"):
+    for expected in (
+        "Loss, summed over the seven outputs",
+        "Validation",
+        "Precision and recall",
+        "gallery.png",
+    ):
         assert expected in page
     shutil.rmtree(repository / "plots")
 
 
 def test_a_second_clone_with_an_empty_store_promotes_what_dvc_restored(repository, tmp_path):
-    run(repository, "dvc", "remote", "add", "--default", "--local", "shared",
-        str(tmp_path / "remote"))
+    run(
+        repository,
+        "dvc",
+        "remote",
+        "add",
+        "--default",
+        "--local",
+        "shared",
+        str(tmp_path / "remote"),
+    )
     run(repository, "dvc", "push", "--quiet")
     git(tmp_path, "clone", "--quiet", str(repository), "second")
     second = tmp_path / "second"
@@ -182,9 +211,14 @@ def test_a_second_clone_with_an_empty_store_promotes_what_dvc_restored(repositor
 
 def test_a_killed_training_goes_on_at_the_next_repro(repository):
     set_params(repository, train={"epochs": 30, "seed": 5})
-    process = subprocess.Popen(["dvc", "repro"], cwd=repository, env=environment(),
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               start_new_session=True)
+    process = subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=repository,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     history = repository / "reports" / "history.csv"
     deadline = time.monotonic() + 120
     while not (history.exists() and len(history.read_text().splitlines()) > 3):

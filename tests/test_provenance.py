@@ -10,8 +10,9 @@ def test_commit_and_dirt(tmp_path):
 
     def git(*arguments):
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True,
-                       capture_output=True)
+        subprocess.run(
+            ["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True
+        )
 
     git("init")
     assert git_commit(tmp_path) is None

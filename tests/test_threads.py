@@ -21,16 +21,28 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
 STARTS = {
-    "a stage": ["skyseg.pipeline.train"], "the served model": ["skyseg.inference.served_model"],
+    "a stage": ["skyseg.pipeline.train"],
+    "the served model": ["skyseg.inference.served_model"],
     "a command": ["skyseg", "benchmark", "a.pth", "--data", "."],
-    "a benchmark": ["benchmarks"], "a contender": ["benchmarks.worker", "benchmarks.step:x", "{}"]}
+    "a benchmark": ["benchmarks"],
+    "a contender": ["benchmarks.worker", "benchmarks.step:x", "{}"],
+}
 
 
 def told(command: list[str], **environment: str) -> str:
-    kept = {key: value for key, value in os.environ.items()
-            if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    return subprocess.run([sys.executable, "-c", PROBE, *command], env=kept | environment,
-                          capture_output=True, text=True, timeout=120, check=False).stderr.strip()
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
+    return subprocess.run(
+        [sys.executable, "-c", PROBE, *command],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    ).stderr.strip()
 
 
 @pytest.mark.parametrize("command", STARTS.values(), ids=STARTS)
@@ -42,7 +54,9 @@ def test_the_tests_do_so_too():
     assert os.environ.get("OMP_WAIT_POLICY") or os.environ.get("GOMP_SPINCOUNT")
 
 
-@pytest.mark.parametrize(("given", "expected"), [
-    ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"), ({"GOMP_SPINCOUNT": "7"}, "None 7")])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"), ({"GOMP_SPINCOUNT": "7"}, "None 7")],
+)
 def test_what_the_user_has_set_stays(given, expected):
     assert told(["skyseg.pipeline.train"], **given) == expected

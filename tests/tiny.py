@@ -16,8 +16,12 @@ from skyseg.params import Params
 def make_params(**sections: Any) -> Params:
     """Params for a tiny data set: 32 pixels, one epoch; sections as in params.yaml."""
     defaults = {"model": {"size": 32}, "train": {"epochs": 1}}
-    return Params.model_validate({name: defaults.get(name, {}) | sections.get(name, {})
-                                  for name in defaults.keys() | sections.keys()})
+    return Params.model_validate(
+        {
+            name: defaults.get(name, {}) | sections.get(name, {})
+            for name in defaults.keys() | sections.keys()
+        }
+    )
 
 
 def photograph(seed: int, width: int = 48, height: int = 40) -> np.ndarray:
@@ -49,9 +53,16 @@ def make_pairs(root: Path, count: int = 20, seed: int = 0, suffix: str = ".png")
 
 def bomb() -> bytes:
     """A PNG of 2.5 gigapixels in 100 bytes."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(
-            ">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
     head = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head)
-            + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )

@@ -14,11 +14,20 @@ import typer
 from skyseg.errors import UserError, exit_code
 
 # Without rich: coloured boxes would double the time to the first line of help.
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  rich_markup_mode=None, context_settings={"max_content_width": 100})
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"max_content_width": 100},
+)
 
-RegistryOption = Annotated[str | None, typer.Option(
-    "--registry", metavar="URI", help="Another tracking server than this workspace's own.")]
+RegistryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--registry", metavar="URI", help="Another tracking server than this workspace's own."
+    ),
+]
 
 
 def main() -> None:
@@ -33,9 +42,17 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def _options(version: Annotated[bool, typer.Option(
-        "--version", callback=_version, is_eager=True, help="Print the version and exit.",
-        )] = False) -> None:
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> None:
     """Reproducible, accountable U²-Net segmentation. Training is 'dvc repro'; these are the
     commands around it."""
 
@@ -56,8 +73,12 @@ def scenes(
 @app.command()
 def promote(
     registry: RegistryOption = None,
-    force: Annotated[str | None, typer.Option(
-        metavar="REASON", help="Promote what would be refused; the reason is recorded.")] = None,
+    force: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REASON", help="Promote what would be refused; the reason is recorded."
+        ),
+    ] = None,
 ) -> None:
     """Make the model in models/ the champion, if it is no worse than the present one."""
     from skyseg.params import load_params
@@ -104,24 +125,36 @@ def models(
 
 @app.command()
 def benchmark(
-    model: Annotated[list[str], typer.Argument(
-        help="Checkpoints (.safetensors), registered models (models:/skyseg@champion), published "
-             "weights (.pth) or .onnx files.")],
+    model: Annotated[
+        list[str],
+        typer.Argument(
+            help="Checkpoints (.safetensors), registered models (models:/skyseg@champion), "
+            "published weights (.pth) or .onnx files."
+        ),
+    ],
     data: Annotated[Path, typer.Option(help="Folder of the data set.")],
     format: Annotated[str, typer.Option(help="Its layout, as data.format names it.")] = "pairs",
-    foreground: Annotated[list[int] | None, typer.Option(
-        help="Class index that is foreground; may be repeated.")] = None,
-    ignore: Annotated[list[int] | None, typer.Option(
-        help="Mask value that counts nowhere; may be repeated.")] = None,
+    foreground: Annotated[
+        list[int] | None, typer.Option(help="Class index that is foreground; may be repeated.")
+    ] = None,
+    ignore: Annotated[
+        list[int] | None, typer.Option(help="Mask value that counts nowhere; may be repeated.")
+    ] = None,
     invert: Annotated[bool, typer.Option("--invert", help="Masks mark the background.")] = False,
     split: Annotated[str | None, typer.Option(help="Only this predefined split.")] = None,
-    preprocess: Annotated[str, typer.Option(
-        help="How .pth and .onnx models see a photograph: skyseg, or published (as U-2-Net's own "
-             "code does, map stretched).")] = "skyseg",
-    json_file: Annotated[Path | None, typer.Option(
-        "--json", help="Also write the figures to this file.")] = None,
-    maps: Annotated[Path | None, typer.Option(
-        help="Keep each model's 8-bit maps in this folder.")] = None,
+    preprocess: Annotated[
+        str,
+        typer.Option(
+            help="How .pth and .onnx models see a photograph: skyseg, or published (as U-2-Net's "
+            "own code does, map stretched)."
+        ),
+    ] = "skyseg",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the figures to this file.")
+    ] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="Keep each model's 8-bit maps in this folder.")
+    ] = None,
 ) -> None:
     """Score models on a data set, at the photographs' own resolution. The first model is the one
     that the others are compared with."""
@@ -131,12 +164,19 @@ def benchmark(
 
     try:
         settings = DataParams.model_validate(
-            {"format": format, "foreground": foreground or None, "ignore": ignore or [],
-             "invert": invert})
+            {
+                "format": format,
+                "foreground": foreground or None,
+                "ignore": ignore or [],
+                "invert": invert,
+            }
+        )
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UserError(f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
-                        f"{problem['msg'].removeprefix('Value error, ')}") from None
+        raise UserError(
+            f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
+            f"{problem['msg'].removeprefix('Value error, ')}"
+        ) from None
     from skyseg.commands import benchmark as stage
     from skyseg.files import write_text
 
@@ -152,31 +192,51 @@ def benchmark(
 
 @app.command()
 def predict(
-    inputs: Annotated[list[str], typer.Argument(
-        metavar="INPUT...", help="Photographs, videos, folders, patterns ('photos/**/*.jpg'), or - "
-                                 "for standard input.")],
-    out: Annotated[Path, typer.Option(
-        metavar="DIR", help="Folder for the results and predictions.csv; - for standard output."
-        )] = Path("predictions"),
-    model: Annotated[str | None, typer.Option(
-        help="Registered model (models:/skyseg@champion, models:/skyseg/3), checkpoint "
-             "(.safetensors), published weights (.pth), or .onnx file. [default: the champion]",
-        )] = None,
-    output: Annotated[list[str] | None, typer.Option(
-        help="mask, alpha, cutout, overlay or replace; may be repeated. [default: mask]",
-        )] = None,
-    sky: Annotated[Path | None, typer.Option(
-        metavar="FILE", help="The new sky of --output replace.")] = None,
-    overwrite: Annotated[bool, typer.Option(
-        "--overwrite", help="Make again what is there.")] = False,
-    smooth: Annotated[float, typer.Option(
-        min=0, max=0.99, help="Videos: weight of the frames before, against flicker.")] = 0.0,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Photographs, videos, folders, patterns ('photos/**/*.jpg'), or - "
+            "for standard input.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder for the results and predictions.csv; - for standard output."
+        ),
+    ] = Path("predictions"),
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Registered model (models:/skyseg@champion, models:/skyseg/3), checkpoint "
+            "(.safetensors), published weights (.pth), or .onnx file. [default: the champion]",
+        ),
+    ] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="mask, alpha, cutout, overlay or replace; may be repeated. [default: mask]",
+        ),
+    ] = None,
+    sky: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The new sky of --output replace.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make again what is there.")
+    ] = False,
+    smooth: Annotated[
+        float,
+        typer.Option(min=0, max=0.99, help="Videos: weight of the frames before, against flicker."),
+    ] = 0.0,
 ) -> None:
     """Segment photographs and videos with the champion, or with any other model."""
     kinds = output or ["mask"]
     if str(out) == "-" and (inputs != ["-"] or len(kinds) > 1):
-        raise UserError("--out -: one photograph from standard input, - , and one --output; name a "
-                        "folder for more")
+        raise UserError(
+            "--out -: one photograph from standard input, - , and one --output; name a "
+            "folder for more"
+        )
     from skyseg.commands import predict as stage
     from skyseg.inference.loading import champion, open_model
     from skyseg.inference.outputs import OUTPUTS
@@ -195,14 +255,26 @@ def predict(
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
-    model: Annotated[str | None, typer.Argument(
-        help="A registered model (which gets the file attached), or a checkpoint (.safetensors). "
-             "[default: the champion]")] = None,
-    format: Annotated[str, typer.Option(
-        help="dynamic (any batch and size), fixed (1x3x320x320, for rembg's u2net_custom), float16 "
-             "or int8.")] = "dynamic",
-    images: Annotated[Path | None, typer.Option(
-        help="Folder of photographs to check it on; otherwise the test split, or data/.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A registered model (which gets the file attached), or a checkpoint "
+            "(.safetensors). [default: the champion]"
+        ),
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="dynamic (any batch and size), fixed (1x3x320x320, for rembg's u2net_custom), "
+            "float16 or int8."
+        ),
+    ] = "dynamic",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of photographs to check it on; otherwise the test split, or data/."
+        ),
+    ] = None,
 ) -> None:
     """Write a model as an ONNX file with its card, once it gives PyTorch's maps on photographs."""
     if out.suffix != ".onnx" or out.is_dir():
@@ -268,10 +340,18 @@ def list_inbox() -> None:
     if not waiting:
         print(f"{inbox.FOLDER}/ is empty; 'skyseg app' saves corrected masks there")
         return
-    _print_table([{"name": entry.name, "model": entry.provenance.get("model"),
-                   "version": entry.provenance.get("version"),
-                   "corrected": _percent(entry.provenance),
-                   "created": entry.provenance.get("created") or ""} for entry in waiting])
+    _print_table(
+        [
+            {
+                "name": entry.name,
+                "model": entry.provenance.get("model"),
+                "version": entry.provenance.get("version"),
+                "corrected": _percent(entry.provenance),
+                "created": entry.provenance.get("created") or "",
+            }
+            for entry in waiting
+        ]
+    )
 
 
 @inbox_commands.command(name="accept")
@@ -311,7 +391,8 @@ def _refuse_busy(port: int, command: str) -> None:
         except OSError as error:
             raise UserError(
                 f"port {port} cannot be used ({error.strerror}); stop what is using it, or choose "
-                f"another: skyseg {command} --port {port % 65535 + 1}") from None
+                f"another: skyseg {command} --port {port % 65535 + 1}"
+            ) from None
 
 
 def _refuse_place(option: str, folder: Path | None) -> None:
@@ -323,14 +404,20 @@ def _refuse_place(option: str, folder: Path | None) -> None:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     """Aligned columns, as wide as they need to be, for people and for grep."""
+
     def text(value: Any) -> str:
         if isinstance(value, list):
             return ",".join(value) or "-"
         return f"{value:.4f}" if isinstance(value, float) else str(value or "-")
 
-    shortened = [row | {"created": row["created"][:16].replace("T", " "),
-                        **({"git_commit": (row["git_commit"] or "")[:8]}
-                           if "git_commit" in row else {})} for row in rows]
+    shortened = [
+        row
+        | {
+            "created": row["created"][:16].replace("T", " "),
+            **({"git_commit": (row["git_commit"] or "")[:8]} if "git_commit" in row else {}),
+        }
+        for row in rows
+    ]
     cells = [list(rows[0]), *([text(value) for value in row.values()] for row in shortened)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:

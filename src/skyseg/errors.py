@@ -28,13 +28,18 @@ def exit_code(command: Callable[[], object]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; run the same command again to go on",
-              file=sys.stderr)
+        print(
+            "interrupted: what was finished is kept; run the same command again to go on",
+            file=sys.stderr,
+        )
         return 130
     except OSError as error:
         if not disk_is_full(error):
             raise
-        print(f"error: the disk is full ({error.filename or 'while writing'}): free some space "
-              "and run the same command again; earlier results are untouched", file=sys.stderr)
+        print(
+            f"error: the disk is full ({error.filename or 'while writing'}): free some space "
+            "and run the same command again; earlier results are untouched",
+            file=sys.stderr,
+        )
         return 1
     return 0

@@ -51,8 +51,9 @@ class DataParams(Section):
     @model_validator(mode="after")
     def _apart(self) -> DataParams:
         if self.foreground == []:
-            raise ValueError("foreground: an empty list leaves no foreground; "
-                             "name class indices, or null")
+            raise ValueError(
+                "foreground: an empty list leaves no foreground; name class indices, or null"
+            )
         both = set(self.foreground or []) & set(self.ignore)
         if both:
             raise ValueError(f"foreground and ignore share the value {min(both)}")
@@ -223,8 +224,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected sections such as 'train:', found "
-                        f"{type(raw).__name__}; restore the file with git")
+        raise UserError(
+            f"{path}: expected sections such as 'train:', found "
+            f"{type(raw).__name__}; restore the file with git"
+        )
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
@@ -234,12 +237,14 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 def flatten(params: BaseModel) -> dict[str, Any]:
     """Settings under DVC's dotted names: ``{"train.lr": 0.001, ...}``."""
+
     def walk(prefix: str, node: dict[str, Any]) -> dict[str, Any]:
         flat: dict[str, Any] = {}
         for key, value in node.items():
             name = f"{prefix}{key}"
             flat |= walk(f"{name}.", value) if isinstance(value, dict) else {name: value}
         return flat
+
     return walk("", params.model_dump())
 
 
@@ -254,8 +259,7 @@ def _explain(problem: dict[str, Any]) -> str:
         # A key that exists, but in another section, is the other common slip.
         elsewhere = [name for name in known if name.split(".")[-1] == where[-1]]
         suggestion = ".".join([*where[:-1], near[0]]) if near else next(iter(elsewhere), None)
-        fix = (f"did you mean {suggestion}?" if suggestion
-               else f"known here: {', '.join(siblings)}")
+        fix = f"did you mean {suggestion}?" if suggestion else f"known here: {', '.join(siblings)}"
         return f"{key}: unknown key; {fix}"
     if problem["type"] == "missing":
         return f"{key}: missing; add it"
@@ -268,6 +272,12 @@ def _fields(section: list[str]) -> list[str]:
     model: Any = Params
     for part in section:
         annotation = model.model_fields[part].annotation
-        model = next((a for a in (annotation, *get_args(annotation))
-                      if isinstance(a, type) and issubclass(a, BaseModel)), model)
+        model = next(
+            (
+                a
+                for a in (annotation, *get_args(annotation))
+                if isinstance(a, type) and issubclass(a, BaseModel)
+            ),
+            model,
+        )
     return list(model.model_fields)

@@ -12,9 +12,12 @@ from typing import Any
 
 def git_commit(root: Path) -> str | None:
     """Commit checked out in ``root``, with -dirty if tracked files differ; None outside git."""
+
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True,
-                              check=False)
+        return subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+        )
+
     try:
         head = git("rev-parse", "HEAD")
     except FileNotFoundError:  # no git on this machine

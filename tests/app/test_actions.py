@@ -45,15 +45,18 @@ def test_a_result_is_what_the_predictor_finds(registered, photo):
     assert found.version == "1"
     share = (expected >= json.loads(card_path(weights).read_text())["threshold"]).mean()
     assert actions.caption(found, "en").startswith(
-        f"**{share:.1%} sky**" if share else "**No sky found**")
+        f"**{share:.1%} sky**" if share else "**No sky found**"
+    )
 
 
 def test_models_are_loaded_once_and_few_are_kept(registered, photo, monkeypatch):
     opened = []
     from skyseg.inference import loading as models
+
     real = models.open_model
-    monkeypatch.setattr(models, "open_model", lambda name, root: (opened.append(name),
-                                                                  real(name, root))[1])
+    monkeypatch.setattr(
+        models, "open_model", lambda name, root: (opened.append(name), real(name, root))[1]
+    )
     actions._opened.cache_clear()
     for uri in (CHAMPION, "models:/skyseg/1", SECOND, CHAMPION):
         actions.find(photo, uri, registered, "en")
@@ -69,18 +72,32 @@ def test_an_alias_that_moves_is_followed(registered, photo):
     MlflowClient().delete_registered_model_alias("skyseg", "best")
 
 
-@pytest.mark.parametrize(("uri", "message"), [
-    ("models:/skyseg@nobody", "has the versions 1, 2"), ("models:/skyseg/9", "not in the registry"),
-    ("models:/other@champion", "not in the registry"), ("/etc/passwd", "write models:/NAME@ALIAS"),
-    ("models/best.safetensors", "write models:/NAME@ALIAS"), ("x.pth", "write models:/NAME@ALIAS"),
-    ("models:/skyseg/1/../2", "write models:/NAME@ALIAS"), (None, "write models:/NAME@ALIAS")])
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("models:/skyseg@nobody", "has the versions 1, 2"),
+        ("models:/skyseg/9", "not in the registry"),
+        ("models:/other@champion", "not in the registry"),
+        ("/etc/passwd", "write models:/NAME@ALIAS"),
+        ("models/best.safetensors", "write models:/NAME@ALIAS"),
+        ("x.pth", "write models:/NAME@ALIAS"),
+        ("models:/skyseg/1/../2", "write models:/NAME@ALIAS"),
+        (None, "write models:/NAME@ALIAS"),
+    ],
+)
 def test_a_model_that_is_none(registered, photo, uri, message):
     with pytest.raises(UserError, match=message):
         actions.find(photo, uri, registered, "en")
 
 
-@pytest.mark.parametrize(("data", "message"), [
-    (b"", "empty"), (b"words", "not an image"), (b"\x89PNG\r\n\x1a\n" + bytes(40), "not an image")])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "empty"),
+        (b"words", "not an image"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "not an image"),
+    ],
+)
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_what_is_no_photograph(tmp_path, data, message, language):
     (tmp_path / "x").write_bytes(data)
@@ -97,8 +114,13 @@ def test_odd_sizes_have_every_output(registered, tmp_path, size):
     found = actions.find(photo, CHAMPION, registered, "en")
     (mask, nothing), (again, cutout) = actions.outputs_of(found, tmp_path, "r")
     assert (again, nothing) == (mask, None)  # the mask does not wait for the cut-out
-    paths = [actions.photo_of(found, tmp_path, "r"), actions.overlay_of(found, tmp_path, "r"),
-             mask, cutout, actions.with_sky(found, photo, tmp_path, "r", "en")]
+    paths = [
+        actions.photo_of(found, tmp_path, "r"),
+        actions.overlay_of(found, tmp_path, "r"),
+        mask,
+        cutout,
+        actions.with_sky(found, photo, tmp_path, "r", "en"),
+    ]
     sizes = [Image.open(path).size for path in paths]
     assert sizes[2:] == [size] * 3
     assert max(sizes[0]) <= actions.SHOWN
@@ -165,6 +187,13 @@ def test_a_saved_correction(registered, photo):
     card = json.loads(card_path(weights).read_text())
     found = actions.find(photo, CHAMPION, registered, "en").mask
     assert entry.provenance | {"created": 0, "sha256": 0} == {
-        "model": "skyseg", "version": "1", "fingerprint": card["fingerprint"],
-        "threshold": card["threshold"], "photo": "beach.png", "created": 0, "sha256": 0,
-        "corrected": int((found != mask).sum()), "pixels": 90 * 60}
+        "model": "skyseg",
+        "version": "1",
+        "fingerprint": card["fingerprint"],
+        "threshold": card["threshold"],
+        "photo": "beach.png",
+        "created": 0,
+        "sha256": 0,
+        "corrected": int((found != mask).sum()),
+        "pixels": 90 * 60,
+    }

@@ -14,8 +14,11 @@ CHAMPION, SECOND = "models:/skyseg@champion", "models:/skyseg/2"
 
 def test_choices_name_the_champion_first(registered):
     assert [tuple(choice) for choice in catalogue.choices(registered, "skyseg")] == [
-        ("champion (version 1)", CHAMPION), ("challenger (version 2)", "models:/skyseg@challenger"),
-        ("version 2", SECOND), ("version 1", "models:/skyseg/1")]
+        ("champion (version 1)", CHAMPION),
+        ("challenger (version 2)", "models:/skyseg@challenger"),
+        ("version 2", SECOND),
+        ("version 1", "models:/skyseg/1"),
+    ]
 
 
 def test_nothing_registered_is_said(store):

@@ -24,8 +24,9 @@ def test_strokes_are_the_layers_bytes(tmp_path):
     files = {"id": None, "layers": [{"path": str(tmp_path / "layer")}]}
     assert layers(files, {}) == [b"png"]
     assert layers(None, {}) == []
-    drawings = {"a": EditorDataBlobs(background=b"b", layers=[b"one", None, b"two"],
-                                     composite=b"c")}
+    drawings = {
+        "a": EditorDataBlobs(background=b"b", layers=[b"one", None, b"two"], composite=b"c")
+    }
     assert layers({"id": "a", "layers": []}, drawings) == [b"one", b"two"]
     assert layers({"id": "a", "layers": []}, drawings) == []  # taken out
 

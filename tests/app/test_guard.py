@@ -39,8 +39,16 @@ def client(uploads: Path) -> TestClient:
 
 
 def test_what_the_page_sends_passes_unchanged(client, uploads):
-    body = json.dumps({"data": [{"path": f"{uploads}/a.jpg", "url": None}, {"path": None},
-                                "https is a word", ["http"]]})
+    body = json.dumps(
+        {
+            "data": [
+                {"path": f"{uploads}/a.jpg", "url": None},
+                {"path": None},
+                "https is a word",
+                ["http"],
+            ]
+        }
+    )
     assert client.post("/gradio_api/queue/join", content=body).text == body
     assert client.post("/gradio_api/reset", content="").status_code == 200
     assert client.post("/x", content="no json").text == "no json"
@@ -50,11 +58,19 @@ def test_what_the_page_sends_passes_unchanged(client, uploads):
 
 
 NO_UPLOADS = {
-    "an address": "http://example.org/a", "another address": " https://example.org/a",
-    "a private file": "../private.png", "a missing file": "../missing.png",
-    "a way out": "x/../../private.png", "a link": "link.png", "a loop of links": "loop",
-    "a pipe": "pipe", "a folder": ".", "no name": "", "a null byte": "a\0b",
-    "a long name": "a" * 5000}
+    "an address": "http://example.org/a",
+    "another address": " https://example.org/a",
+    "a private file": "../private.png",
+    "a missing file": "../missing.png",
+    "a way out": "x/../../private.png",
+    "a link": "link.png",
+    "a loop of links": "loop",
+    "a pipe": "pipe",
+    "a folder": ".",
+    "no name": "",
+    "a null byte": "a\0b",
+    "a long name": "a" * 5000,
+}
 
 
 @pytest.mark.parametrize("path", NO_UPLOADS.values(), ids=NO_UPLOADS)
@@ -64,12 +80,16 @@ def test_a_path_that_is_no_upload(client, uploads, path, place):
     (uploads / "loop").symlink_to(uploads / "loop")
     os.mkfifo(uploads / "pipe")
     named = path if "http" in path else f"{uploads}/{path}"
-    body = {"photo": {"data": [{"path": named}, None, None, "en"]},
-            "composite": {"data": [{"background": None, "layers": [],
-                                    "composite": {"path": named, "meta": None}}]},
-            "layers": {"data": [{"id": None, "layers": [{"path": f"{uploads}/a.jpg"},
-                                                        {"path": named}]}]},
-            "event data": {"data": [], "event_data": {"_data": {"path": named}}}}[place]
+    body = {
+        "photo": {"data": [{"path": named}, None, None, "en"]},
+        "composite": {
+            "data": [{"background": None, "layers": [], "composite": {"path": named, "meta": None}}]
+        },
+        "layers": {
+            "data": [{"id": None, "layers": [{"path": f"{uploads}/a.jpg"}, {"path": named}]}]
+        },
+        "event data": {"data": [], "event_data": {"_data": {"path": named}}},
+    }[place]
 
     answer = client.post("/gradio_api/queue/join", json=body)
 
@@ -83,15 +103,26 @@ def test_a_path_that_is_no_text(client, path):
 
 
 def test_a_body_called_a_form_is_looked_at_all_the_same(client):
-    answer = client.post("/gradio_api/queue/join", content='{"path": "/etc/passwd"}',
-                         headers={"Content-Type": "multipart/form-data; boundary=x"})
+    answer = client.post(
+        "/gradio_api/queue/join",
+        content='{"path": "/etc/passwd"}',
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    )
     assert answer.status_code == 403
 
 
-@pytest.mark.parametrize("path", [
-    "/gradio_api/file=http://example.org", "/gradio_api/file=%68ttps://example.org",
-    "/gradio_api/file=HTTP://example.org", "/gradio_api/proxy=http://example.org",
-    "/gradio_api/process_recording", "/monitoring/summary", "/gradio_api/vibe-edit"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=http://example.org",
+        "/gradio_api/file=%68ttps://example.org",
+        "/gradio_api/file=HTTP://example.org",
+        "/gradio_api/proxy=http://example.org",
+        "/gradio_api/process_recording",
+        "/monitoring/summary",
+        "/gradio_api/vibe-edit",
+    ],
+)
 def test_what_gradio_offers_and_the_page_does_without(client, path):
     assert client.get(path).status_code == 403
 
@@ -116,5 +147,6 @@ def test_other_pages_are_not_answered(client, origin):
 def test_who_hangs_up_is_no_error():
     async def gone(scope, receive, send):
         raise ClientDisconnect
+
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
     asyncio.run(Guard(gone, Path())(scope, None, None))

@@ -50,9 +50,15 @@ def test_names_do_not_collide(workspace):
     assert len(names) == len(inbox.entries(workspace)) == 4
 
 
-@pytest.mark.parametrize(("title", "stem"), [
-    ("../../etc/passwd", "passwd-"), ("海滩.jpg", "photo-"), ("a" * 300 + ".jpg", "a" * 40 + "-"),
-    (".jpg", "jpg-")])
+@pytest.mark.parametrize(
+    ("title", "stem"),
+    [
+        ("../../etc/passwd", "passwd-"),
+        ("海滩.jpg", "photo-"),
+        ("a" * 300 + ".jpg", "a" * 40 + "-"),
+        (".jpg", "jpg-"),
+    ],
+)
 def test_a_title_is_no_path(workspace, title, stem):
     assert put(workspace, title=title).startswith(stem)
     assert [path.name for path in workspace.iterdir()] == ["inbox"]
@@ -103,15 +109,26 @@ def test_accepted_entries_are_samples_of_the_data_set(pairs, workspace):
     assert record["version"] == "3"
 
 
-@pytest.mark.parametrize(("values", "settings"), [
-    ((0, 255), {}), ((0, 1), {}), ((255, 0), {"invert": True}), ((7, 4), {"foreground": [4]}),
-    ((0, 4), {"foreground": [4], "ignore": [11]}), ((0, 300), {"foreground": [300]})])
+@pytest.mark.parametrize(
+    ("values", "settings"),
+    [
+        ((0, 255), {}),
+        ((0, 1), {}),
+        ((255, 0), {"invert": True}),
+        ((7, 4), {"foreground": [4]}),
+        ((0, 4), {"foreground": [4], "ignore": [11]}),
+        ((0, 300), {"foreground": [300]}),
+    ],
+)
 def test_accepted_masks_mean_the_same_among_those_there(workspace, values, settings):
     for number, share in enumerate((0.2, 0.4, 0.9)):
         save(workspace / f"data/images/{number}.png", photograph(100 + number))
-        save(workspace / f"data/masks/{number}.png",
-             np.where(sky(share), values[1], values[0]).astype(
-                 np.uint16 if max(values) > 255 else np.uint8))
+        save(
+            workspace / f"data/masks/{number}.png",
+            np.where(sky(share), values[1], values[0]).astype(
+                np.uint16 if max(values) > 255 else np.uint8
+            ),
+        )
     settings = DataParams.model_validate(settings)
 
     [photo] = inbox.accept(workspace, [put(workspace)], settings)
@@ -159,11 +176,15 @@ def test_one_bad_entry_leaves_all_where_they_are(pairs, workspace):
     assert len(find_samples(workspace / "data", "pairs")) == 4
 
 
-@pytest.mark.parametrize(("spoil", "message"), [
-    (lambda folder: (folder / "mask.png").unlink(), "one photograph"),
-    (lambda folder: (folder / "provenance.json").write_text("{"), "not JSON"),
-    (lambda folder: (folder / "photo.jpg").write_bytes(b"x"), "not an image"),
-    (lambda folder: save(folder / "mask.png", MASK // 2), "0 and 255")])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "mask.png").unlink(), "one photograph"),
+        (lambda folder: (folder / "provenance.json").write_text("{"), "not JSON"),
+        (lambda folder: (folder / "photo.jpg").write_bytes(b"x"), "not an image"),
+        (lambda folder: save(folder / "mask.png", MASK // 2), "0 and 255"),
+    ],
+)
 def test_a_spoilt_entry_is_named(workspace, spoil, message):
     name = put(workspace)
     spoil(workspace / "inbox" / name)
@@ -195,17 +216,25 @@ def test_the_command_line(workspace):
         assert result.exit_code == 0, result.output
         return result.output
 
-    (workspace / "params.yaml").write_text((Path(cli.__file__).parents[2] / "params.yaml")
-                                           .read_text())
+    (workspace / "params.yaml").write_text(
+        (Path(cli.__file__).parents[2] / "params.yaml").read_text()
+    )
     make_pairs(workspace / "data", 4)
     assert "is empty" in run("list")
     assert "is empty" in run("accept", "--all")
-    name = inbox.save(workspace, jpeg(), MASK, "a.jpg",
-                      {"model": "skyseg", "version": "3", "corrected": 96, "pixels": 1920})
+    name = inbox.save(
+        workspace,
+        jpeg(),
+        MASK,
+        "a.jpg",
+        {"model": "skyseg", "version": "3", "corrected": 96, "pixels": 1920},
+    )
     head, row = run("list").splitlines()
     assert head.split() == ["name", "model", "version", "corrected", "created"]
     assert row.split()[:5] == [name, "skyseg", "3", "5.0", "%"]
     with pytest.raises(UserError, match="or --all"):
         run("accept")
     assert run("accept", "--all").splitlines() == [
-        f"data/images/{name}.jpg", "Next: dvc add data && dvc repro"]
+        f"data/images/{name}.jpg",
+        "Next: dvc add data && dvc repro",
+    ]

@@ -39,10 +39,25 @@ def serve(root: Path) -> Iterator[str]:
     port = free_port()
     with (root / "app.log").open("w") as log:
         # As a shell starts it in the background: Ctrl-C ignored, until it asks for it again.
-        process = subprocess.Popen(["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable,
-                                    "-m", "skyseg", "app", "--port", str(port)],
-                                   cwd=root, stdout=log, stderr=log, start_new_session=True,
-                                   env=os.environ | {"OMP_NUM_THREADS": "1"})
+        process = subprocess.Popen(
+            [
+                "sh",
+                "-c",
+                'trap "" INT; exec "$@"',
+                "sh",
+                sys.executable,
+                "-m",
+                "skyseg",
+                "app",
+                "--port",
+                str(port),
+            ],
+            cwd=root,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
     try:
         deadline = time.monotonic() + 120
         while True:
@@ -74,15 +89,23 @@ def test_the_page_is_for_this_machine_and_asks_no_other(address: str):
     html = requests.get(address, timeout=10).text
     assert "fonts.googleapis" not in html
     assert requests.get(address, headers={"Host": "evil.example"}, timeout=10).status_code == 400
-    for path in ("/gradio_api/file=/etc/passwd", "/gradio_api/file=params.yaml",
-                 "/gradio_api/file=http://example.org/", "/docs", "/monitoring"):
+    for path in (
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=params.yaml",
+        "/gradio_api/file=http://example.org/",
+        "/docs",
+        "/monitoring",
+    ):
         assert requests.get(address + path, timeout=10).status_code in (403, 404)
 
 
 def ask(address: str, fn_index: int, data: list[Any]) -> requests.Response:
     """A raw request for an event, as any program on this machine may send it."""
-    return requests.post(f"{address}/gradio_api/queue/join", timeout=10, json={
-        "fn_index": fn_index, "session_hash": "x", "data": data})
+    return requests.post(
+        f"{address}/gradio_api/queue/join",
+        timeout=10,
+        json={"fn_index": fn_index, "session_hash": "x", "data": data},
+    )
 
 
 def answered(address: str) -> str:
@@ -94,8 +117,11 @@ def test_no_event_reads_a_file_that_was_not_uploaded(address: str, tmp_path: Pat
     private = save(tmp_path / "private.png", photograph(1))
     os.mkfifo(tmp_path / "pipe.png")
     # Of those with a handler in Python.
-    events = [event for event in requests.get(f"{address}/config", timeout=10).json()[
-        "dependencies"] if event["backend_fn"] and event["inputs"]]
+    events = [
+        event
+        for event in requests.get(f"{address}/config", timeout=10).json()["dependencies"]
+        if event["backend_fn"] and event["inputs"]
+    ]
     assert len(events) >= 5
     for event in events:
         for path in (private, tmp_path / "missing.png", tmp_path / "pipe.png"):
@@ -110,21 +136,28 @@ def test_no_event_reads_a_file_that_was_not_uploaded(address: str, tmp_path: Pat
 def test_the_same_raw_request_is_answered_for_an_upload(address: str, tmp_path: Path):
     photo = save(tmp_path / "beach.png", photograph(1))
     with photo.open("rb") as file:
-        [path] = requests.post(f"{address}/gradio_api/upload", files={"files": file}, timeout=10
-                               ).json()
+        [path] = requests.post(
+            f"{address}/gradio_api/upload", files={"files": file}, timeout=10
+        ).json()
     config = requests.get(f"{address}/config", timeout=10).json()
-    [upload] = [one["id"] for one in config["components"]
-                if one["props"].get("elem_id") == "photo"]
-    [segment] = [event["id"] for event in config["dependencies"]
-                 if [upload, "change"] in event["targets"]]
+    [upload] = [one["id"] for one in config["components"] if one["props"].get("elem_id") == "photo"]
+    [segment] = [
+        event["id"] for event in config["dependencies"] if [upload, "change"] in event["targets"]
+    ]
     assert ask(address, segment, [{"path": path}, None, None, "en"]).status_code == 200
     assert "-overlay.jpg" in answered(address)
 
 
 def test_a_port_in_use_is_one_line(address: str, registered: Path):
     port = address.rsplit(":", 1)[1]
-    done = subprocess.run([sys.executable, "-m", "skyseg", "app", "--port", port], cwd=registered,
-                          capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "skyseg", "app", "--port", port],
+        cwd=registered,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: port {port} cannot be used")
     assert f"skyseg app --port {int(port) + 1}" in done.stderr
@@ -138,9 +171,17 @@ def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         # Without --disable-gpu: the canvas needs WebGL, which Chromium then does in software.
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[
-            "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync"])
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
         yield chromium
         chromium.close()
 
@@ -156,8 +197,9 @@ def opened(browser: Any, address: str, **options: Any) -> Any:
 
 
 @pytest.mark.browser
-def test_upload_compare_correct_and_save(browser: Any, address: str, registered: Path,
-                                         tmp_path: Path):
+def test_upload_compare_correct_and_save(
+    browser: Any, address: str, registered: Path, tmp_path: Path
+):
     photo = save(tmp_path / "beach.png", photograph(1, 300, 200))
     tab = opened(browser, address)
     tabs = tab.locator("#tabs > .tab-wrapper button[role=tab]")
@@ -215,14 +257,17 @@ def test_what_is_no_photograph_is_said_on_the_page(browser: Any, address: str, t
 def test_the_language_is_the_browsers_until_another_is_chosen(browser: Any, address: str):
     tab = opened(browser, address, locale="zh-CN")
     label = "#model"
-    tab.wait_for_function("t => document.querySelector('#model').innerText.includes(t)",
-                          arg=TEXTS["model"].zh)
+    tab.wait_for_function(
+        "t => document.querySelector('#model').innerText.includes(t)", arg=TEXTS["model"].zh
+    )
     tab.locator("#language label").first.click()
-    tab.wait_for_function("t => document.querySelector('#model').innerText.includes(t)",
-                          arg=TEXTS["model"].en)
+    tab.wait_for_function(
+        "t => document.querySelector('#model').innerText.includes(t)", arg=TEXTS["model"].en
+    )
     tab.reload()
-    tab.wait_for_function("t => document.querySelector('#model')?.innerText.includes(t)",
-                          arg=TEXTS["model"].en)
+    tab.wait_for_function(
+        "t => document.querySelector('#model')?.innerText.includes(t)", arg=TEXTS["model"].en
+    )
     assert tab.is_checked("#language label:first-child input"), label
     tab.context.close()
 

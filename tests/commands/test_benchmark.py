@@ -58,9 +58,19 @@ def test_figures_are_paired_with_the_first_models(model, data, tmp_path):
 
 
 def test_command_writes_json_and_maps(model, data, tmp_path):
-    result = CliRunner().invoke(app, [
-        "benchmark", model, "--data", str(data), "--json", str(tmp_path / "out.json"),
-        "--maps", str(tmp_path / "maps")])
+    result = CliRunner().invoke(
+        app,
+        [
+            "benchmark",
+            model,
+            "--data",
+            str(data),
+            "--json",
+            str(tmp_path / "out.json"),
+            "--maps",
+            str(tmp_path / "maps"),
+        ],
+    )
     assert result.exit_code == 0, result.output
     [row] = json.loads((tmp_path / "out.json").read_text())
     assert row["model"] == model
@@ -80,8 +90,9 @@ def test_photographs_without_masks_get_maps_and_latency(model, data, tmp_path, c
     shutil.rmtree(data / "masks")
     published = tmp_path / "published.pth"
     torch.save(build_model("u2netp").state_dict(), published)
-    rows = benchmark([model, str(published)], data, DataParams(), recipe="published",
-                     maps=tmp_path / "maps")
+    rows = benchmark(
+        [model, str(published)], data, DataParams(), recipe="published", maps=tmp_path / "maps"
+    )
     assert "no masks" in capsys.readouterr().out
     assert all(row["latency_ms"] > 0 and "iou" not in row for row in rows)
     assert len(list((tmp_path / "maps" / "published").iterdir())) == 5
@@ -97,16 +108,22 @@ def test_models_of_one_name_keep_their_maps_apart(data, tmp_path):
         models.append(make_model(tmp_path / run / "best.safetensors", 0))
     benchmark(models, data, DataParams(), maps=tmp_path / "maps")
     assert {path.name for path in (tmp_path / "maps").iterdir()} == {
-        "a-best.safetensors", "b-best.safetensors"}
+        "a-best.safetensors",
+        "b-best.safetensors",
+    }
     with pytest.raises(UserError, match="named twice"):
         benchmark([models[0], models[0]], data, DataParams())
 
 
 def test_one_network_in_two_formats_keeps_its_maps_apart():
     assert list(_folder_names(["u2netp.pth", "u2netp.onnx"]).values()) == [
-        "u2netp.pth", "u2netp.onnx"]
+        "u2netp.pth",
+        "u2netp.onnx",
+    ]
     assert list(_folder_names(["models:/skyseg@champion", "models:/skyseg/3"]).values()) == [
-        "skyseg-champion", "3"]
+        "skyseg-champion",
+        "3",
+    ]
 
 
 def test_a_score_that_only_some_draws_have_has_no_interval(model, data, tmp_path):
@@ -135,12 +152,14 @@ def test_another_layout_is_not_taken_for_photographs_without_masks(model, data, 
         benchmark([model], data, DataParams())
 
 
-@pytest.mark.parametrize(("option", "name"), [("--json", "file/x.json"), ("--json", "data"),
-                                              ("--maps", "file/maps")])
+@pytest.mark.parametrize(
+    ("option", "name"), [("--json", "file/x.json"), ("--json", "data"), ("--maps", "file/maps")]
+)
 def test_results_without_a_place_are_said_before_the_work(model, data, tmp_path, option, name):
     (tmp_path / "file").write_text("")
-    result = CliRunner().invoke(app, ["benchmark", model, "--data", str(data), option,
-                                      str(tmp_path / name)])
+    result = CliRunner().invoke(
+        app, ["benchmark", model, "--data", str(data), option, str(tmp_path / name)]
+    )
     assert isinstance(result.exception, UserError)
     assert option in str(result.exception)
 

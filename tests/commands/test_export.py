@@ -44,8 +44,11 @@ def registered(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def checkpoint(workspace: Path) -> str:
-    save_checkpoint(workspace / "m.safetensors", build_model("u2netp").state_dict(),
-                    Card(variant="u2netp", size=32))
+    save_checkpoint(
+        workspace / "m.safetensors",
+        build_model("u2netp").state_dict(),
+        Card(variant="u2netp", size=32),
+    )
     return "m.safetensors"
 
 
@@ -59,13 +62,16 @@ def test_the_champion_is_exported_and_the_file_attached(registered: Path):
     assert version.tags["onnx/dynamic"] == "onnx/skyseg-1-dynamic.onnx"
     assert version.tags["onnx/dynamic.sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     fetched = mlflow.artifacts.download_artifacts(
-        run_id=version.run_id, artifact_path=version.tags["onnx/dynamic"],
-        dst_path=str(registered / "fetched"))
+        run_id=version.run_id,
+        artifact_path=version.tags["onnx/dynamic"],
+        dst_path=str(registered / "fetched"),
+    )
     assert Path(fetched).read_bytes() == out.read_bytes()
     torchs = Predictor(registered / "models" / "best.safetensors", "cpu", "fp32")
     image = photograph(9)
-    np.testing.assert_allclose(OnnxPredictor(out).probability(image), torchs.probability(image),
-                               atol=1e-4)
+    np.testing.assert_allclose(
+        OnnxPredictor(out).probability(image), torchs.probability(image), atol=1e-4
+    )
 
 
 def test_attaching_again_replaces_the_file(registered: Path):
@@ -74,7 +80,8 @@ def test_attaching_again_replaces_the_file(registered: Path):
         stored = registry.attach("skyseg", "1", registered / "x.onnx", "onnx/int8")
     version = MlflowClient().get_model_version("skyseg", "1")
     fetched = mlflow.artifacts.download_artifacts(
-        run_id=version.run_id, artifact_path=stored, dst_path=str(registered / "fetched-again"))
+        run_id=version.run_id, artifact_path=stored, dst_path=str(registered / "fetched-again")
+    )
     assert Path(fetched).read_bytes() == b"two"
     assert version.tags["onnx/int8.sha256"] == hashlib.sha256(b"two").hexdigest()
 
@@ -109,25 +116,37 @@ def test_the_test_split_is_what_a_file_is_checked_on(workspace: Path):
     (workspace / "prepared").mkdir()
     (workspace / "prepared" / "manifest.csv").write_text(
         "id,image,split\na,data/images/a.png,train\nb,data/images/b.png,val\n"
-        "c,data/images/c.png,test\n")
+        "c,data/images/c.png,test\n"
+    )
     assert stage._photographs(None, workspace) == (
-        [workspace / "data/images/c.png"], [workspace / "data/images/b.png"])
+        [workspace / "data/images/c.png"],
+        [workspace / "data/images/b.png"],
+    )
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    (["m.safetensors", "--out", "a.onnx", "--format", "int4"], "--format: unknown 'int4'; choose"),
-    (["m.safetensors", "--out", "a.pb"], "--out: a.pb: name a file that ends in .onnx"),
-    (["m.safetensors", "--out", "m.json/a.onnx"], "--out: m.json is a file"),
-    (["gone.safetensors", "--out", "a.onnx"], "gone.safetensors: no such file"),
-    (["a.onnx", "--out", "b.onnx"], "a.onnx: only checkpoints with their card"),
-    (["u2netp.pth", "--out", "b.onnx"], "u2netp.pth: only checkpoints with their card"),
-    (["m.safetensors", "--out", "a.onnx", "--images", "gone"], "--images: gone is no folder"),
-    (["m.safetensors", "--out", "a.onnx", "--images", "empty"], "empty/: holds no image"),
-    (["m.safetensors", "--out", "/proc/1/a/a.onnx", "--images", "data"],
-     "/proc/1/a/a.onnx: cannot be written"),
-])
-def test_what_cannot_be_exported_is_one_line(checkpoint: str, workspace: Path,
-                                             arguments: list[str], says: str):
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["m.safetensors", "--out", "a.onnx", "--format", "int4"],
+            "--format: unknown 'int4'; choose",
+        ),
+        (["m.safetensors", "--out", "a.pb"], "--out: a.pb: name a file that ends in .onnx"),
+        (["m.safetensors", "--out", "m.json/a.onnx"], "--out: m.json is a file"),
+        (["gone.safetensors", "--out", "a.onnx"], "gone.safetensors: no such file"),
+        (["a.onnx", "--out", "b.onnx"], "a.onnx: only checkpoints with their card"),
+        (["u2netp.pth", "--out", "b.onnx"], "u2netp.pth: only checkpoints with their card"),
+        (["m.safetensors", "--out", "a.onnx", "--images", "gone"], "--images: gone is no folder"),
+        (["m.safetensors", "--out", "a.onnx", "--images", "empty"], "empty/: holds no image"),
+        (
+            ["m.safetensors", "--out", "/proc/1/a/a.onnx", "--images", "data"],
+            "/proc/1/a/a.onnx: cannot be written",
+        ),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line(
+    checkpoint: str, workspace: Path, arguments: list[str], says: str
+):
     make_pairs(workspace / "data", 2)
     (workspace / "empty").mkdir()
     with pytest.raises(UserError) as caught:

@@ -9,8 +9,16 @@ from skyseg.commands.inputs import find
 
 @pytest.fixture
 def tree(workspace: Path) -> Path:
-    for name in ("photos/b.jpg", "photos/a.PNG", "photos/sub/a.png", "photos/sub/clip.mp4",
-                 "photos/notes.txt", "photos/.hidden.jpg", "photos/.cache/a.jpg", "alone.webp"):
+    for name in (
+        "photos/b.jpg",
+        "photos/a.PNG",
+        "photos/sub/a.png",
+        "photos/sub/clip.mp4",
+        "photos/notes.txt",
+        "photos/.hidden.jpg",
+        "photos/.cache/a.jpg",
+        "alone.webp",
+    ):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(b"x")
     return workspace
@@ -23,15 +31,20 @@ def names(inputs: list[str], without: set[Path] | None = None) -> list[tuple[str
 
 
 def test_a_folder_is_all_photographs_and_videos_below_it(tree: Path):
-    assert names(["photos"]) == [("photos/a.PNG", "a.PNG"), ("photos/b.jpg", "b.jpg"),
-                                 ("photos/sub/a.png", "sub/a.png"),
-                                 ("photos/sub/clip.mp4", "sub/clip.mp4")]
+    assert names(["photos"]) == [
+        ("photos/a.PNG", "a.PNG"),
+        ("photos/b.jpg", "b.jpg"),
+        ("photos/sub/a.png", "sub/a.png"),
+        ("photos/sub/clip.mp4", "sub/clip.mp4"),
+    ]
     assert [source.is_video for source in find(["photos"], set())[0]] == [False] * 3 + [True]
 
 
 def test_patterns_and_files(tree: Path):
-    assert names(["photos/*.jpg", "alone.webp"]) == [("photos/b.jpg", "b.jpg"),
-                                                     ("alone.webp", "alone.webp")]
+    assert names(["photos/*.jpg", "alone.webp"]) == [
+        ("photos/b.jpg", "b.jpg"),
+        ("alone.webp", "alone.webp"),
+    ]
     assert names(["photos/**/*.png"]) == [("photos/sub/a.png", "sub/a.png")]
     assert names([str(tree / "photos" / "?.jpg")]) == [(str(tree / "photos" / "b.jpg"), "b.jpg")]
 
@@ -61,5 +74,8 @@ def test_what_names_nothing_is_said_and_the_rest_goes_on(tree: Path):
     Path("empty").mkdir()
     found, problems = find(["gone", "empty", "*.bmp", "alone.webp"], set())
     assert [source.name for source in found] == ["alone.webp"]
-    assert problems == ["gone: no such file or folder", "empty: holds no photograph and no video",
-                        "*.bmp: matches no file"]
+    assert problems == [
+        "gone: no such file or folder",
+        "empty: holds no photograph and no video",
+        "*.bmp: matches no file",
+    ]

@@ -32,8 +32,9 @@ def make_model(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(exist_ok=True)
     model = build_model("u2netp")
     torch.nn.init.constant_(model.outconv.bias, 0.02)
-    save_checkpoint(path, model.state_dict(), Card(variant="u2netp", size=32, threshold=0.5,
-                                                   refine="colour"))
+    save_checkpoint(
+        path, model.state_dict(), Card(variant="u2netp", size=32, threshold=0.5, refine="colour")
+    )
     return path
 
 
@@ -55,8 +56,9 @@ def here(workspace: Path, trained: Path) -> Path:
 
 def run(*arguments: str, model: str = "m.safetensors") -> str:
     """What is said on stderr."""
-    done = CliRunner().invoke(app, ["predict", "--model", model, *arguments],
-                              catch_exceptions=False)
+    done = CliRunner().invoke(
+        app, ["predict", "--model", model, *arguments], catch_exceptions=False
+    )
     assert done.exit_code == 0, done.output
     return done.stderr
 
@@ -74,8 +76,11 @@ def rows(folder: str = "out") -> dict[str, dict[str, str]]:
 
 
 def results(folder: str = "out") -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*")
-                  if path.is_file() and path.name != "predictions.csv")
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.name != "predictions.csv"
+    )
 
 
 def test_a_folder_of_photographs_becomes_masks_and_a_table(here: Path):
@@ -99,8 +104,13 @@ def test_every_kind_of_output(here: Path):
     kinds = [word for kind in OUTPUTS for word in ("--output", kind)]
     run("photos/a.jpg", "--out", "out", *kinds, "--sky", "dusk.png")
     row = rows()["../photos/a.jpg"]
-    for kind, mode in (("mask", "L"), ("alpha", "L"), ("cutout", "RGBA"), ("overlay", "RGB"),
-                       ("replace", "RGB")):
+    for kind, mode in (
+        ("mask", "L"),
+        ("alpha", "L"),
+        ("cutout", "RGBA"),
+        ("overlay", "RGB"),
+        ("replace", "RGB"),
+    ):
         with Image.open(Path("out", row[kind])) as written:
             assert (written.mode, written.size) == (mode, (90, 70))
     assert row["sky"] == str(here / "dusk.png")
@@ -130,6 +140,7 @@ def test_two_runs_into_one_folder_keep_each_others_rows(here: Path, monkeypatch)
             inner.append("begun")
             inner.append(run("photos/sub", "--out", "out"))
         closed(results)
+
     monkeypatch.setattr(Results, "close", meanwhile)
     run("photos/a.jpg", "photos/a.png", "--out", "out")
     assert "1 done" in inner[1]
@@ -155,8 +166,15 @@ def test_another_model_does_not_mix_with_the_first(here: Path):
     make_model(here / "other.safetensors", 1)
     _, said = refused("photos/a.jpg", "--out", "out", model="other.safetensors")
     assert "a-mask.png was made by m.safetensors" in said
-    _, said = refused("photos/a.jpg", "--out", "out", "--output", "overlay", "--overwrite",
-                      model="other.safetensors")
+    _, said = refused(
+        "photos/a.jpg",
+        "--out",
+        "out",
+        "--output",
+        "overlay",
+        "--overwrite",
+        model="other.safetensors",
+    )
     assert "a-mask.png was made by m.safetensors" in said
     assert Path("out/a-mask.png").read_bytes() == before
     run("photos/a.jpg", "--out", "out", "--overwrite", model="other.safetensors")
@@ -215,15 +233,23 @@ def test_videos_among_photographs(here: Path):
 
 def test_bad_files_are_named_and_the_rest_goes_on(here: Path):
     whole = Path("photos/a.jpg").read_bytes()
-    for name, data in {"cut.jpg": whole[:len(whole) // 2], "empty.png": b"", "text.jpg": b"hello",
-                       "bomb.png": bomb()}.items():
+    for name, data in {
+        "cut.jpg": whole[: len(whole) // 2],
+        "empty.png": b"",
+        "text.jpg": b"hello",
+        "bomb.png": bomb(),
+    }.items():
         Path("photos", name).write_bytes(data)
     error, said = refused("photos", "gone", "--out", "out")
     assert error == "5 of 8 inputs failed, see above"
     assert "3 done, 0 there already, 5 failed" in said
-    for line in ("cut.jpg: truncated or damaged", "empty.png: the file is empty",
-                 "text.jpg: not an image", "bomb.png: more pixels than is safe",
-                 "gone: no such file or folder"):
+    for line in (
+        "cut.jpg: truncated or damaged",
+        "empty.png: the file is empty",
+        "text.jpg: not an image",
+        "bomb.png: more pixels than is safe",
+        "gone: no such file or folder",
+    ):
         assert sum(line in written for written in said.splitlines()) == 1
     assert len(results()) == 3
     assert not list(Path("out").rglob("*.part"))
@@ -237,7 +263,10 @@ def test_odd_shapes_and_an_animation(here: Path):
     said = run("in", "--out", "out", "--output", "mask", "--output", "overlay")
     assert "note: in/anim.gif: animation, only the first of 3 frames is used" in said
     assert {Image.open(Path("out", row["mask"])).size for row in rows().values()} == {
-        (1, 1), (20_000, 10), (48, 40)}
+        (1, 1),
+        (20_000, 10),
+        (48, 40),
+    }
 
 
 def test_an_output_folder_that_cannot_be_written_to(here: Path):
@@ -251,20 +280,25 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half(here: Path, monkeypatch
     def full(file, *_):
         Path(file).write_bytes(b"half")
         raise OSError(28, "No space left on device", str(file))
+
     monkeypatch.setattr("skyseg.data.photographs.write", full)
-    done = CliRunner().invoke(app, ["predict", "photos", "--out", "out", "--model",
-                                    "m.safetensors"])
+    done = CliRunner().invoke(
+        app, ["predict", "photos", "--out", "out", "--model", "m.safetensors"]
+    )
     assert isinstance(done.exception, OSError)  # `errors.exit_code` explains it
     assert results() == []
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (["--output", "picture"], "--output: unknown 'picture'; choose from mask, alpha"),
-    (["--output", "replace"], "needs the new sky, --sky FILE"),
-    (["--sky", "photos/a.jpg"], "--sky is for --output replace"),
-    (["--output", "replace", "--sky", "gone.jpg"], "gone.jpg: cannot be read"),
-    (["--out", "-"], "--out -: one photograph from standard input"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--output", "picture"], "--output: unknown 'picture'; choose from mask, alpha"),
+        (["--output", "replace"], "needs the new sky, --sky FILE"),
+        (["--sky", "photos/a.jpg"], "--sky is for --output replace"),
+        (["--output", "replace", "--sky", "gone.jpg"], "gone.jpg: cannot be read"),
+        (["--out", "-"], "--out -: one photograph from standard input"),
+    ],
+)
 def test_wishes_that_make_no_sense(here: Path, options: list[str], message: str):
     assert message in refused("photos", "--out", "out", *options)[0]
     assert not Path("out").exists() or not results()
@@ -290,18 +324,24 @@ def test_the_last_line_of_a_killed_run_is_no_obstacle(here: Path):
 def test_standard_input_to_a_folder_and_to_standard_output(here: Path):
     photo = Path("photos/a.jpg").read_bytes()
     command = [sys.executable, "-m", "skyseg", "predict", "-", "--model", "m.safetensors"]
-    through = subprocess.run([*command, "--out", "-", "--output", "alpha"], input=photo,
-                             capture_output=True, check=True)
-    into = subprocess.run([*command, "--out", "out", "--output", "alpha"], input=photo,
-                          capture_output=True, check=True)
+    through = subprocess.run(
+        [*command, "--out", "-", "--output", "alpha"], input=photo, capture_output=True, check=True
+    )
+    into = subprocess.run(
+        [*command, "--out", "out", "--output", "alpha"],
+        input=photo,
+        capture_output=True,
+        check=True,
+    )
     assert into.stdout == b""
     probability = Predictor(here / "m.safetensors").probability(read_image(Path("photos/a.jpg")))
     for written in (io.BytesIO(through.stdout), "out/stdin-alpha.png"):
         assert np.asarray(Image.open(written)) == pytest.approx(np.round(probability * 255), abs=1)
     bad = subprocess.run([*command, "--out", "-"], input=b"", capture_output=True, check=False)
     assert bad.returncode == 1
-    assert bad.stderr.splitlines()[-1] == (b"error: standard input: the file is empty; replace or "
-                                           b"remove it")
+    assert bad.stderr.splitlines()[-1] == (
+        b"error: standard input: the file is empty; replace or remove it"
+    )
     assert bad.stdout == b""
 
 
@@ -310,9 +350,15 @@ def test_without_a_registry_the_shipped_model_is_used_and_said(here: Path):
     for suffix in (".safetensors", ".json"):
         Path("models").mkdir(exist_ok=True)
         shutil.copy(f"m{suffix}", f"models/start{suffix}")
-    environment = {name: value for name, value in os.environ.items()
-                   if not name.startswith("MLFLOW")}
-    done = subprocess.run([sys.executable, "-m", "skyseg", "predict", "photos/a.jpg"], text=True,
-                          capture_output=True, check=True, env=environment)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "skyseg", "predict", "photos/a.jpg"],
+        text=True,
+        capture_output=True,
+        check=True,
+        env=environment,
+    )
     assert "WARNING: nothing is registered in this workspace" in done.stderr
     assert Image.open("predictions/a-mask.png").size == (90, 70)

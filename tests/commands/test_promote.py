@@ -32,8 +32,9 @@ def new_model(root: Path, seed: int, iou: float, **changes: Any) -> None:
     make_model(root, seed, iou=iou, **changes)
 
 
-def test_the_first_model_is_registered_and_promoted(trained: Path,
-                                                    capsys: pytest.CaptureFixture[str]):
+def test_the_first_model_is_registered_and_promoted(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+):
     assert promote(PARAMS, trained) == "1"
 
     assert registry.aliases("sky") == {"champion": "1"}
@@ -55,8 +56,9 @@ def test_an_evaluated_version_is_found_by_its_weights(trained: Path):
     assert registry.aliases("sky") == {"champion": "1"}
 
 
-def test_a_better_model_replaces_the_champion_and_back(trained: Path,
-                                                       capsys: pytest.CaptureFixture[str]):
+def test_a_better_model_replaces_the_champion_and_back(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+):
     promote(PARAMS, trained)
     new_model(trained, seed=1, iou=0.95)
 
@@ -102,8 +104,9 @@ def test_a_forced_version_that_passes_later_is_no_longer_forced(trained: Path):
     new_model(trained, seed=1, iou=0.85)
     promote(PARAMS, trained, force="why not")
     rollback(PARAMS, trained)
-    lenient = make_params(registry={"model": "sky", "experiment": "skies"},
-                          promote={"min_gain": -0.1})
+    lenient = make_params(
+        registry={"model": "sky", "experiment": "skies"}, promote={"min_gain": -0.1}
+    )
 
     promote(lenient, trained)
 
@@ -132,14 +135,25 @@ def test_promoting_the_champion_changes_nothing(trained: Path, capsys: pytest.Ca
 def write_dataset(root: Path, test_fingerprint: str) -> None:
     part = {"images": 6, "foreground": 0.5, "fingerprint": test_fingerprint}
     (root / "prepared").mkdir()
-    (root / "prepared" / "dataset.json").write_text(json.dumps({
-        "format": "pairs", "encoding": {"kind": "0/255"}, "decided": "", "size": 32,
-        "fingerprint": "f", "splits": {"test": part}, "dvc_md5": None}))
+    (root / "prepared" / "dataset.json").write_text(
+        json.dumps(
+            {
+                "format": "pairs",
+                "encoding": {"kind": "0/255"},
+                "decided": "",
+                "size": 32,
+                "fingerprint": "f",
+                "splits": {"test": part},
+                "dvc_md5": None,
+            }
+        )
+    )
 
 
 @pytest.mark.parametrize(("measured", "champion"), [(0.8, "2"), (0.97, "1")])
 def test_a_champion_measured_on_other_data_is_measured_anew(
-        trained: Path, monkeypatch: pytest.MonkeyPatch, measured: float, champion: str):
+    trained: Path, monkeypatch: pytest.MonkeyPatch, measured: float, champion: str
+):
     first = (trained / "models" / "best.safetensors").read_bytes()
     promote(PARAMS, trained)
     new_model(trained, seed=1, iou=0.95, test_fingerprint="u" * 64)
@@ -149,6 +163,7 @@ def test_a_champion_measured_on_other_data_is_measured_anew(
     def score(weights: Path, *_: Any) -> dict[str, float]:
         scored.append(weights.read_bytes())
         return {"iou": measured}
+
     monkeypatch.setattr(evaluate, "score", score)
 
     if champion == "2":
@@ -201,7 +216,8 @@ def test_a_model_without_figures_is_not_registered(trained: Path, content: str |
 
 
 def test_another_store_gets_the_model_and_this_one_is_left_alone(
-        trained: Path, tmp_path: Path, template_database: Path):
+    trained: Path, tmp_path: Path, template_database: Path
+):
     (tmp_path / "shared").mkdir()
     shutil.copy(template_database, tmp_path / "shared" / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/shared/mlflow.db"

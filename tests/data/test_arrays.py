@@ -15,8 +15,10 @@ BINARY = Encoding(kind="0/255", threshold=128)
 
 def test_rows_follow_the_files(tmp_path: Path) -> None:
     make_pairs(tmp_path, 9)
-    files = [(tmp_path / "images" / f"{n:02d}.png", tmp_path / "masks" / f"{n:02d}.png")
-             for n in (4, 1, 8, 0, 7)]
+    files = [
+        (tmp_path / "images" / f"{n:02d}.png", tmp_path / "masks" / f"{n:02d}.png")
+        for n in (4, 1, 8, 0, 7)
+    ]
     write_split(tmp_path, "train", files, 16, BINARY)
     images, masks = open_split(tmp_path, "train")
     assert images.shape == (5, 16, 16, 3)

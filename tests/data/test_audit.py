@@ -36,8 +36,12 @@ def test_plain_skies_are_not_copies_of_one_another_but_equal_files_are() -> None
     greys = [np.full((32, 32, 3), 200 + level, np.uint8) for level in (0, 1, 2)]
     thumbnails = np.stack([thumbnail(grey) for grey in greys])
     assert len(set(clusters(["a", "b", "c"], thumbnails).tolist())) == 3
-    assert clusters(["a", "b", "a"], thumbnails).tolist().count(
-        clusters(["a", "b", "a"], thumbnails)[0]) == 2
+    assert (
+        clusters(["a", "b", "a"], thumbnails)
+        .tolist()
+        .count(clusters(["a", "b", "a"], thumbnails)[0])
+        == 2
+    )
 
 
 def test_a_set_of_equal_frames_is_one_cluster_across_blocks() -> None:
@@ -59,10 +63,14 @@ def test_closest_across() -> None:
 
 @pytest.mark.skipif(not (REAL / "camvid").is_dir(), reason="no real data at ../shared/data")
 def test_camvid_splits_share_no_photograph() -> None:
-    files = [file for split in ("train", "val")
-             for file in sorted(REAL.glob(f"camvid/{split}/*.png"))[::4]]
-    labels = clusters([file.name for file in files],
-                      np.stack([thumbnail(read_image(file)) for file in files]))
+    files = [
+        file
+        for split in ("train", "val")
+        for file in sorted(REAL.glob(f"camvid/{split}/*.png"))[::4]
+    ]
+    labels = clusters(
+        [file.name for file in files], np.stack([thumbnail(read_image(file)) for file in files])
+    )
     train = np.array([file.parent.name == "train" for file in files])
     assert not set(labels[train].tolist()) & set(labels[~train].tolist())
 

@@ -16,8 +16,10 @@ def dots(root: Path, *names: str) -> None:
 
 
 def found(root: Path, format: str) -> list[tuple[str, str, str, str | None]]:
-    return [(s.id, s.image.relative_to(root).as_posix(), s.mask.relative_to(root).as_posix(),
-             s.split) for s in find_samples(root, format)]
+    return [
+        (s.id, s.image.relative_to(root).as_posix(), s.mask.relative_to(root).as_posix(), s.split)
+        for s in find_samples(root, format)
+    ]
 
 
 def refusal(root: Path, format: str = "pairs") -> str:
@@ -28,33 +30,55 @@ def refusal(root: Path, format: str = "pairs") -> str:
 
 
 def test_pairs_by_stem_with_any_suffix(tmp_path: Path) -> None:
-    dots(tmp_path, "images/b.JPG", "images/a.png", "images/seq/a.bmp",
-         "masks/a.png", "masks/b.png", "masks/seq/a.png")
+    dots(
+        tmp_path,
+        "images/b.JPG",
+        "images/a.png",
+        "images/seq/a.bmp",
+        "masks/a.png",
+        "masks/b.png",
+        "masks/seq/a.png",
+    )
     (tmp_path / "images" / "notes.txt").write_text("x")
     (tmp_path / "images" / ".hidden.png").write_text("x")
     assert found(tmp_path, "pairs") == [
         ("a", "images/a.png", "masks/a.png", None),
         ("b", "images/b.JPG", "masks/b.png", None),
-        ("seq/a", "images/seq/a.bmp", "masks/seq/a.png", None)]
+        ("seq/a", "images/seq/a.bmp", "masks/seq/a.png", None),
+    ]
 
 
 @pytest.mark.parametrize("layout", ["{split}/{kind}/{name}", "{kind}/{split}/{name}"])
 def test_pairs_under_splits(tmp_path: Path, layout: str) -> None:
     for split in ("train", "validation", "test"):
-        dots(tmp_path, *(layout.format(split=split, kind=kind, name="a.png")
-                         for kind in ("images", "masks")))
+        dots(
+            tmp_path,
+            *(layout.format(split=split, kind=kind, name="a.png") for kind in ("images", "masks")),
+        )
     assert [(id, split) for id, _, _, split in found(tmp_path, "pairs")] == [
-        ("test/a", "test"), ("train/a", "train"), ("validation/a", "val")]
+        ("test/a", "test"),
+        ("train/a", "train"),
+        ("validation/a", "val"),
+    ]
 
 
 def test_camvid_lists_count_by_their_last_two_parts(tmp_path: Path) -> None:
-    dots(tmp_path, "train/x.png", "trainannot/x.png", "val/x.png", "valannot/x.png",
-         "train/unlisted.png")
+    dots(
+        tmp_path,
+        "train/x.png",
+        "trainannot/x.png",
+        "val/x.png",
+        "valannot/x.png",
+        "train/unlisted.png",
+    )
     for split in ("train", "val"):
         (tmp_path / f"{split}.txt").write_text(
-            f"/SegNet/CamVid/{split}/x.png /SegNet/CamVid/{split}annot/x.png\n\n")
-    assert found(tmp_path, "camvid") == [("train/x", "train/x.png", "trainannot/x.png", "train"),
-                                         ("val/x", "val/x.png", "valannot/x.png", "val")]
+            f"/SegNet/CamVid/{split}/x.png /SegNet/CamVid/{split}annot/x.png\n\n"
+        )
+    assert found(tmp_path, "camvid") == [
+        ("train/x", "train/x.png", "trainannot/x.png", "train"),
+        ("val/x", "val/x.png", "valannot/x.png", "val"),
+    ]
 
 
 def test_camvid_bad_lists(tmp_path: Path) -> None:
@@ -71,32 +95,57 @@ def test_camvid_bad_lists(tmp_path: Path) -> None:
 
 
 def test_duts(tmp_path: Path) -> None:
-    dots(tmp_path, "DUTS-TR/DUTS-TR-Image/a.jpg", "DUTS-TR/DUTS-TR-Mask/a.png",
-         "DUTS-TE/DUTS-TE-Image/a.jpg", "DUTS-TE/DUTS-TE-Mask/a.png",
-         "Own-Image/a.jpg", "Own-Mask/a.png")
+    dots(
+        tmp_path,
+        "DUTS-TR/DUTS-TR-Image/a.jpg",
+        "DUTS-TR/DUTS-TR-Mask/a.png",
+        "DUTS-TE/DUTS-TE-Image/a.jpg",
+        "DUTS-TE/DUTS-TE-Mask/a.png",
+        "Own-Image/a.jpg",
+        "Own-Mask/a.png",
+    )
     assert [(id, split) for id, _, _, split in found(tmp_path, "duts")] == [
-        ("DUTS-TE/a", "test"), ("DUTS-TR/a", "train"), ("Own/a", None)]
+        ("DUTS-TE/a", "test"),
+        ("DUTS-TR/a", "train"),
+        ("Own/a", None),
+    ]
 
 
 def test_voc_takes_only_what_is_listed(tmp_path: Path) -> None:
-    dots(tmp_path, "JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/plain.jpg",
-         "SegmentationClass/a.png", "SegmentationClass/b.png")
+    dots(
+        tmp_path,
+        "JPEGImages/a.jpg",
+        "JPEGImages/b.jpg",
+        "JPEGImages/plain.jpg",
+        "SegmentationClass/a.png",
+        "SegmentationClass/b.png",
+    )
     lists = tmp_path / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("a\n")
     (lists / "val.txt").write_text("b\n")
     (lists / "trainval.txt").write_text("a\nb\n")
     assert [(id, split) for id, _, _, split in found(tmp_path, "voc")] == [
-        ("a", "train"), ("b", "val")]
+        ("a", "train"),
+        ("b", "val"),
+    ]
     (lists / "val.txt").write_text("b\nplain\n")
     assert "SegmentationClass/plain.png: listed in" in refusal(tmp_path, "voc")
 
 
 def test_ade20k(tmp_path: Path) -> None:
-    dots(tmp_path, *(f"{kind}/{split}/ADE_1{suffix}" for split in ("training", "validation")
-                     for kind, suffix in (("images", ".jpg"), ("annotations", ".png"))))
+    dots(
+        tmp_path,
+        *(
+            f"{kind}/{split}/ADE_1{suffix}"
+            for split in ("training", "validation")
+            for kind, suffix in (("images", ".jpg"), ("annotations", ".png"))
+        ),
+    )
     assert [(id, split) for id, _, _, split in found(tmp_path, "ade20k")] == [
-        ("training/ADE_1", "train"), ("validation/ADE_1", "val")]
+        ("training/ADE_1", "train"),
+        ("validation/ADE_1", "val"),
+    ]
 
 
 @pytest.mark.parametrize("format", FORMATS)

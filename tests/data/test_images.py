@@ -22,9 +22,17 @@ def test_exif_orientation_turns_the_picture_upright(tmp_path: Path, orientation:
     assert flags == (("exif",) if orientation > 1 else ())
 
 
-@pytest.mark.parametrize(("mode", "flag"), [
-    ("L", "grey"), ("1", "1bit"), ("P", "palette"), ("LA", "alpha"), ("RGBA", "alpha"),
-    ("RGB", None)])
+@pytest.mark.parametrize(
+    ("mode", "flag"),
+    [
+        ("L", "grey"),
+        ("1", "1bit"),
+        ("P", "palette"),
+        ("LA", "alpha"),
+        ("RGBA", "alpha"),
+        ("RGB", None),
+    ],
+)
 def test_modes_become_rgb(tmp_path: Path, mode: str, flag: str | None) -> None:
     source = Image.fromarray(photograph(1)).convert(mode)
     source.save(tmp_path / "a.png")
@@ -61,7 +69,7 @@ def test_cmyk_jpeg_has_its_colours(tmp_path: Path) -> None:
 def test_damaged_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for suffix in ("png", "jpg"):
         path = save(tmp_path / f"a.{suffix}", photograph(2, 200, 200))
-        path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(UserError, match=rf"a\.{suffix}: truncated or damaged"):
             read_image(path)
     (tmp_path / "empty.png").touch()

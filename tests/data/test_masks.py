@@ -58,12 +58,19 @@ KINDS: dict[str, tuple[np.ndarray, str, str]] = {
     "0/1": (HALF_SKY.astype(U8), "0/1", "0/1 (they look black)"),
     "0/255": (HALF_SKY.astype(U8) * U8(255), "0/255", "0/255, foreground 255"),
     "rgb": (np.repeat(HALF_SKY[..., None] * U8(255), 3, 2), "0/255", "0/255"),
-    "rgba": (np.dstack([np.repeat(HALF_SKY[..., None] * U8(255), 3, 2), np.full_like(HALF_SKY, 255,
-                                                                                    U8)]),
-             "0/255", "0/255"),
+    "rgba": (
+        np.dstack(
+            [np.repeat(HALF_SKY[..., None] * U8(255), 3, 2), np.full_like(HALF_SKY, 255, U8)]
+        ),
+        "0/255",
+        "0/255",
+    ),
     "alpha": (np.dstack([np.zeros((40, 48, 3), U8), HALF_SKY * U8(255)]), "alpha", "alpha channel"),
-    "alpha of white": (np.dstack([np.repeat(HALF_SKY[..., None] * U8(255), 4, 2)]), "alpha",
-                       "alpha channel"),
+    "alpha of white": (
+        np.dstack([np.repeat(HALF_SKY[..., None] * U8(255), 4, 2)]),
+        "alpha",
+        "alpha channel",
+    ),
     "16 bit": (HALF_SKY * np.uint16(65535), "0/255", "0/65535"),
     "16 bit holding 8": (HALF_SKY * np.uint16(255), "0/255", "0/255"),
     "16 bit 0/1": (HALF_SKY.astype(np.uint16), "0/1", "0/1"),
@@ -126,8 +133,11 @@ def test_palette_of_classes_wants_foreground(tmp_path: Path) -> None:
 
 
 def test_files_of_one_and_eight_bits_go_together(tmp_path: Path) -> None:
-    files = [save(tmp_path / "a.png", HALF_SKY), save(tmp_path / "b.png", HALF_SKY * U8(255)),
-             save(tmp_path / "c.png", HALF_SKY * np.uint16(65535))]
+    files = [
+        save(tmp_path / "a.png", HALF_SKY),
+        save(tmp_path / "b.png", HALF_SKY * U8(255)),
+        save(tmp_path / "c.png", HALF_SKY * np.uint16(65535)),
+    ]
     encoding, _ = judge(files)
     for file in files:
         np.testing.assert_array_equal(read_mask(file, encoding), HALF_SKY)
@@ -144,8 +154,9 @@ def test_class_indices(tmp_path: Path, dtype: type) -> None:
     assert "class index (0-11" in sentence
     expected = np.where(classes == 11, 255, np.isin(classes, (0, 4)))
     np.testing.assert_array_equal(read_mask(path, encoding), expected)
-    foreground, ignored = shares(measure(path, DataParams(foreground=[0, 4], ignore=[11])),
-                                 encoding)
+    foreground, ignored = shares(
+        measure(path, DataParams(foreground=[0, 4], ignore=[11])), encoding
+    )
     assert foreground == pytest.approx((expected == 1).sum() / (expected != 255).sum())
     assert ignored == pytest.approx((expected == 255).mean())
     message = refusal([path], foreground=[0, 77])
@@ -160,8 +171,9 @@ def test_class_indices_say_when_void_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("values", "ignore"), [((0, 1, 255), 255), ((0, 255, 128), 128)])
-def test_binary_masks_with_an_ignored_value(tmp_path: Path, values: tuple[int, int, int],
-                                            ignore: int) -> None:
+def test_binary_masks_with_an_ignored_value(
+    tmp_path: Path, values: tuple[int, int, int], ignore: int
+) -> None:
     codes = np.repeat(np.array([[0, 1, 2]]), 9, axis=0).repeat(9, axis=1)
     path = save(tmp_path / "a.png", np.array(values, U8)[codes])
     encoding, sentence = judge([path], ignore=[ignore])
@@ -247,27 +259,30 @@ def test_trimaps_are_refused(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(3, 60), st.booleans(), st.integers(0, 1000))
-def test_no_class_map_passes_for_a_soft_mask(tmp_path_factory: pytest.TempPathFactory, count: int,
-                                             void: bool, seed: int) -> None:
+def test_no_class_map_passes_for_a_soft_mask(
+    tmp_path_factory: pytest.TempPathFactory, count: int, void: bool, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     values = np.append(rng.choice(np.arange(1, 255), count - 1, replace=False), 0)
     if void:
         values[0] = 255
     cells = rng.choice(values, (12, 12)).astype(U8).repeat(8, axis=0).repeat(8, axis=1)
-    cells[:8, :8 * 2] = np.repeat(values[:2], 8)
+    cells[:8, : 8 * 2] = np.repeat(values[:2], 8)
     path = save(tmp_path_factory.mktemp("classes") / "a.png", cells)
     refusal([path])
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.5, 12), st.integers(0, 1000))
-def test_every_blurred_shape_is_soft(tmp_path_factory: pytest.TempPathFactory, sigma: float,
-                                     seed: int) -> None:
+def test_every_blurred_shape_is_soft(
+    tmp_path_factory: pytest.TempPathFactory, sigma: float, seed: int
+) -> None:
     from scipy.ndimage import gaussian_filter
+
     rng = np.random.default_rng(seed)
     shape = np.zeros((120, 160))
     top, left = rng.integers(5, 40, 2)
-    shape[top:top + 60, left:left + 70] = 255
+    shape[top : top + 60, left : left + 70] = 255
     soft = gaussian_filter(shape, sigma).round().astype(U8)
     path = save(tmp_path_factory.mktemp("soft") / "a.png", soft)
     encoding, _ = judge([path])
@@ -275,8 +290,10 @@ def test_every_blurred_shape_is_soft(tmp_path_factory: pytest.TempPathFactory, s
 
 
 def test_mixed_scales_name_one_file_of_each(tmp_path: Path) -> None:
-    files = [save(tmp_path / "a.png", HALF_SKY * U8(255)),
-             save(tmp_path / "b.png", HALF_SKY.astype(U8))]
+    files = [
+        save(tmp_path / "a.png", HALF_SKY * U8(255)),
+        save(tmp_path / "b.png", HALF_SKY.astype(U8)),
+    ]
     message = refusal(files)
     assert "b.png holds 0 and 1 while " in message
     assert "a.png reaches 255" in message
@@ -343,8 +360,9 @@ def test_numbers_that_are_no_mask(tmp_path: Path) -> None:
 
 # Resizing.
 
-MASKS = arrays(U8, st.tuples(st.integers(1, 40), st.integers(1, 40)),
-               elements=st.sampled_from([0, 1, 255]))
+MASKS = arrays(
+    U8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.sampled_from([0, 1, 255])
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -359,8 +377,11 @@ def test_resized_masks_stay_masks(mask: np.ndarray, size: int) -> None:
 @settings(max_examples=40, deadline=None)
 @given(arrays(U8, (12, 12), elements=st.sampled_from([0, 1, 255])), st.sampled_from([2, 3, 4]))
 def test_resize_follows_the_majority_of_valid_pixels(mask: np.ndarray, factor: int) -> None:
-    blocks = mask.reshape(12 // factor, factor, -1, factor).swapaxes(1, 2).reshape(
-        12 // factor, 12 // factor, -1)
+    blocks = (
+        mask.reshape(12 // factor, factor, -1, factor)
+        .swapaxes(1, 2)
+        .reshape(12 // factor, 12 // factor, -1)
+    )
     valid = (blocks != 255).sum(-1)
-    expected = np.where(2 * valid <= factor ** 2, 255, 2 * (blocks == 1).sum(-1) >= valid)
+    expected = np.where(2 * valid <= factor**2, 255, 2 * (blocks == 1).sum(-1) >= valid)
     np.testing.assert_array_equal(resize_mask(mask, 12 // factor), expected)

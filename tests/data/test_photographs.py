@@ -34,8 +34,9 @@ def decode(path: Path) -> photographs.Picture:
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("result", ["PNG", "JPEG"])
 def test_profile_and_metadata_come_out_as_they_were(tmp_path: Path, suffix: str, result: str):
-    path = save(tmp_path / f"a.{suffix}", photograph(0), exif=exif(), icc_profile=PROFILE,
-                dpi=(300, 300))
+    path = save(
+        tmp_path / f"a.{suffix}", photograph(0), exif=exif(), icc_profile=PROFILE, dpi=(300, 300)
+    )
     picture = decode(path)
     np.testing.assert_array_equal(picture.pixels, read_image(path))
     assert picture.pixels.shape == (48, 40, 3)
@@ -65,8 +66,10 @@ def test_data_has_no_colour_profile(tmp_path: Path):
 
 
 def test_xmp_is_kept_without_its_orientation(tmp_path: Path):
-    xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6" dc:creator="Ann"/>'
-           b"</x:xmpmeta>")
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6" dc:creator="Ann"/>'
+        b"</x:xmpmeta>"
+    )
     jpeg = save(tmp_path / "a.jpg", photograph(0), exif=exif(), xmp=xmp)
     info = PngInfo()
     info.add_itxt("XML:com.adobe.xmp", xmp.decode())
@@ -100,8 +103,8 @@ def test_a_table_of_pages_that_is_damaged_is_one_page(tmp_path: Path):
     path = save(tmp_path / "a.tif", photograph(0))
     data = bytearray(path.read_bytes())
     first = int.from_bytes(data[4:8], "little")
-    following = first + 2 + 12 * int.from_bytes(data[first:first + 2], "little")
-    data[following:following + 4] = (4).to_bytes(4, "little")  # no table is there
+    following = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    data[following : following + 4] = (4).to_bytes(4, "little")  # no table is there
     picture = photographs.decode(bytes(data), "a.tif")
     assert picture.notes == ()
     np.testing.assert_array_equal(picture.pixels, photograph(0))
@@ -114,9 +117,19 @@ def test_programs_are_no_photographs(tmp_path: Path):
         photographs.decode(buffer.getvalue(), "a.eps")
 
 
-@pytest.mark.parametrize(("mode", "name"), [("L", "a.png"), ("CMYK", "a.jpg"), ("CMYK", "a.tif"),
-                                            ("RGBA", "a.png"), ("LA", "a.png"), ("P", "a.gif"),
-                                            ("1", "a.png"), ("RGBA", "a.webp")])
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        ("L", "a.png"),
+        ("CMYK", "a.jpg"),
+        ("CMYK", "a.tif"),
+        ("RGBA", "a.png"),
+        ("LA", "a.png"),
+        ("P", "a.gif"),
+        ("1", "a.png"),
+        ("RGBA", "a.webp"),
+    ],
+)
 def test_modes_become_what_training_saw(tmp_path: Path, mode: str, name: str):
     Image.fromarray(photograph(0)).convert(mode).save(tmp_path / name)
     picture = decode(tmp_path / name)
@@ -135,8 +148,9 @@ def test_a_profile_of_other_colours_does_not_go_onto_rgb(tmp_path: Path):
     Image.fromarray(photograph(0)).convert("CMYK").save(path, icc_profile=cmyk)
     picture = decode(path)
     assert picture.icc is None
-    assert picture.notes == ("its colour profile is one of CMYK, results are RGB without a profile",
-                             )
+    assert picture.notes == (
+        "its colour profile is one of CMYK, results are RGB without a profile",
+    )
 
 
 def test_animations_say_that_the_first_frame_is_used(tmp_path: Path):
@@ -151,16 +165,18 @@ def test_animations_say_that_the_first_frame_is_used(tmp_path: Path):
 
 
 def test_a_phones_photograph_with_its_preview_is_no_animation(tmp_path: Path):
-    Image.fromarray(photograph(0)).save(tmp_path / "a.jpg", "MPO", save_all=True,
-                                        append_images=[Image.fromarray(photograph(1))])
+    Image.fromarray(photograph(0)).save(
+        tmp_path / "a.jpg", "MPO", save_all=True, append_images=[Image.fromarray(photograph(1))]
+    )
     assert decode(tmp_path / "a.jpg").notes == ()
 
 
 def test_heic(tmp_path: Path):
     heif = pytest.importorskip("pillow_heif")
     pixels = photograph(0, 64, 48)
-    heif.from_pillow(Image.fromarray(pixels)).save(tmp_path / "a.heic", quality=90,
-                                                   exif=exif(1).tobytes())
+    heif.from_pillow(Image.fromarray(pixels)).save(
+        tmp_path / "a.heic", quality=90, exif=exif(1).tobytes()
+    )
     assert photographs.size_of(tmp_path / "a.heic") == 64 * 48
     picture = decode(tmp_path / "a.heic")
     assert picture.pixels.shape == (48, 64, 3)
@@ -177,8 +193,12 @@ def test_heic_without_its_reader(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_damaged_metadata_does_not_lose_the_photograph(tmp_path: Path):
-    path = save(tmp_path / "a.jpg", photograph(0), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff\xff",
-                dpi=(0, 0))
+    path = save(
+        tmp_path / "a.jpg",
+        photograph(0),
+        exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff\xff",
+        dpi=(0, 0),
+    )
     picture = decode(path)
     photographs.write(tmp_path / "r.png", picture.pixels, "PNG", picture)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "r.png")), picture.pixels)

@@ -29,7 +29,10 @@ def divide(count: int, groups: list[str] | None = None, **options: object) -> np
 def test_shares_are_exact_and_strata_alike() -> None:
     splits, foreground = divide(1000), shares(1000)
     assert {name: (splits == name).sum() for name in ("train", "val", "test")} == {
-        "train": 700, "val": 150, "test": 150}
+        "train": 700,
+        "val": 150,
+        "test": 150,
+    }
     for name in ("train", "val", "test"):
         part = foreground[splits == name]
         assert (part == 0).mean() == pytest.approx((foreground == 0).mean(), abs=0.02)
@@ -87,12 +90,15 @@ def test_predefined_splits_are_kept_and_lacking_ones_carved_from_train() -> None
     assert splits == given_splits
 
 
-@pytest.mark.parametrize(("count", "options", "key"), [
-    (3, {"val": 0.1, "test": 0}, "split.val: 0.1 of 3 images holds 0"),
-    (3, {"val": 0.4, "test": 0.1}, "split.test: 0.1 of 3 images holds 0"),
-    (20, {"val": 0}, "split.val: 0, and the data set has no validation split"),
-    (2, {"val": 0.45, "test": 0.45}, "split.val: 0.45 of 2 images holds 1, leaving 0"),
-])
+@pytest.mark.parametrize(
+    ("count", "options", "key"),
+    [
+        (3, {"val": 0.1, "test": 0}, "split.val: 0.1 of 3 images holds 0"),
+        (3, {"val": 0.4, "test": 0.1}, "split.test: 0.1 of 3 images holds 0"),
+        (20, {"val": 0}, "split.val: 0, and the data set has no validation split"),
+        (2, {"val": 0.45, "test": 0.45}, "split.val: 0.45 of 2 images holds 1, leaving 0"),
+    ],
+)
 def test_too_small_names_the_key(count: int, options: dict[str, float], key: str) -> None:
     with pytest.raises(UserError, match=key.replace(".", r"\.")):
         divide(count, **options)

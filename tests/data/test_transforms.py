@@ -12,8 +12,9 @@ from skyseg.params import AugmentParams
 
 def test_normalise_by_hand():
     x = normalise(torch.tensor([[[[255]], [[0]], [[51]]]], dtype=torch.uint8))
-    expected = [(v - m) / s for v, m, s in zip((1, 0, 0.2), IMAGENET_MEAN, IMAGENET_STD,
-                                               strict=True)]
+    expected = [
+        (v - m) / s for v, m, s in zip((1, 0, 0.2), IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    ]
     assert x.flatten().tolist() == pytest.approx(expected, abs=1e-6)
 
 
@@ -46,8 +47,7 @@ def test_image_and_mask_move_together():
 def test_samples_of_a_batch_change_on_their_own():
     torch.manual_seed(0)
     image = torch.randint(0, 255, (1, 3, 16, 16), dtype=torch.uint8).expand(8, -1, -1, -1)
-    got, _ = augment(image, torch.zeros(8, 16, 16, dtype=torch.uint8),
-                     AugmentParams())
+    got, _ = augment(image, torch.zeros(8, 16, 16, dtype=torch.uint8), AugmentParams())
     assert len({picture.numpy().tobytes() for picture in got}) > 4
 
 
@@ -99,15 +99,20 @@ def test_sampling_grid_is_affine_grid():
     assert torch.allclose(sampling_grid(boxes, 24, 32), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("setting", "reference"), [
-    ("brightness", v2.functional.adjust_brightness),
-    ("saturation", v2.functional.adjust_saturation)])
+@pytest.mark.parametrize(
+    ("setting", "reference"),
+    [
+        ("brightness", v2.functional.adjust_brightness),
+        ("saturation", v2.functional.adjust_saturation),
+    ],
+)
 def test_colours_are_those_of_torchvision(setting, reference):
     """Where nothing is clipped; contrast differs (about the middle grey), hue is a rotation."""
     torch.manual_seed(0)
     image = 90 + 40 * torch.rand(3, 8, 8)
-    params = AugmentParams(**{"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
-                           | {setting: 0.3})
+    params = AugmentParams(
+        **{"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0} | {setting: 0.3}
+    )
     matrix = random_colours(1, params)[0]
     got = (matrix[:, :3] @ image.flatten(1) + matrix[:, 3:]).view_as(image)
     grey = torch.full((3, 1, 1), 100.0)

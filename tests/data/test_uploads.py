@@ -36,8 +36,10 @@ def test_too_many_pixels_are_refused_undecoded(monkeypatch):
         decode_upload(png(photograph(1)), "a.png")
 
 
-@pytest.mark.parametrize(("data", "message"), [
-    (b"", "empty"), (b"no image", "not an image"), (png(photograph(1))[:200], "truncated")])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"", "empty"), (b"no image", "not an image"), (png(photograph(1))[:200], "truncated")],
+)
 def test_what_is_no_photograph(data, message):
     with pytest.raises(UserError, match=message):
         decode_upload(data, "a.png")

@@ -36,27 +36,38 @@ def trained_like(seed: int) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "best.safetensors"
-    save_checkpoint(path, trained_like(0), Card(
-        variant="u2netp", size=64, refine="colour", threshold=0.48, val={"iou": 0.9}))
+    save_checkpoint(
+        path,
+        trained_like(0),
+        Card(variant="u2netp", size=64, refine="colour", threshold=0.48, val={"iou": 0.9}),
+    )
     return path
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("photographs")
-    return [save(folder / f"{seed}.png", photograph(seed, *size))
-            for seed, size in enumerate(SIZES)]
+    return [
+        save(folder / f"{seed}.png", photograph(seed, *size)) for seed, size in enumerate(SIZES)
+    ]
 
 
 @pytest.fixture(scope="module", params=FORMATS)
-def exported(request: pytest.FixtureRequest, weights: Path, photographs: list[Path],
-             tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Parity]:
+def exported(
+    request: pytest.FixtureRequest,
+    weights: Path,
+    photographs: list[Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[str, Path, Parity]:
     out = tmp_path_factory.mktemp("out") / f"{request.param}.onnx"
     with pytest.MonkeyPatch.context() as patch:
         # An untrained network's map is nearly flat: much of it is a hair from the threshold.
         patch.setitem(FORMATS, request.param, FORMATS[request.param]._replace(mask_iou=0.8))
-        return request.param, out, export.export(weights, request.param, out, photographs,
-                                                 photographs)
+        return (
+            request.param,
+            out,
+            export.export(weights, request.param, out, photographs, photographs),
+        )
 
 
 def test_the_map_is_pytorchs(exported: tuple[str, Path, Parity], weights: Path):
@@ -79,7 +90,8 @@ def test_the_card_and_the_parity_are_in_the_file(exported: tuple[str, Path, Pari
     stored = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
     card = load_card(weights)
     assert Card.model_validate_json(stored[CARD]) == card.model_copy(
-        update={"size": 320 if format == "fixed" else 64})
+        update={"size": 320 if format == "fixed" else 64}
+    )
     assert stored[export.FORMAT] == format
     assert Parity(**json.loads(stored[export.PARITY])) == parity
     assert OnnxPredictor(out).threshold == 0.48
@@ -94,8 +106,7 @@ def test_dynamic_takes_any_batch_and_size(weights: Path, tmp_path: Path, shape: 
     x = torch.randn(shape[0], 3, *shape[1:])
     with torch.inference_mode():
         expected = network(x)[0].numpy()
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx",
-                                           providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     probability, logits = session.run(None, {"image": x.numpy()})
     assert logits.shape == expected.shape
     np.testing.assert_allclose(logits, expected, atol=1e-4)
@@ -104,25 +115,36 @@ def test_dynamic_takes_any_batch_and_size(weights: Path, tmp_path: Path, shape: 
 
 def test_fixed_is_what_rembg_takes(weights: Path, photographs: list[Path], tmp_path: Path):
     export.export(weights, "fixed", tmp_path / "m.onnx", photographs[:1], [])
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx",
-                                           providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     assert [entry.shape for entry in session.get_inputs()] == [[1, 3, 320, 320]]
     assert [(entry.name, entry.shape) for entry in session.get_outputs()] == [
-        ("probability", [1, 1, 320, 320]), ("logits", [1, 1, 320, 320])]
-    assert not any(node.op_type == "BatchNormalization"
-                   for node in onnx.load(tmp_path / "m.onnx").graph.node)
+        ("probability", [1, 1, 320, 320]),
+        ("logits", [1, 1, 320, 320]),
+    ]
+    assert not any(
+        node.op_type == "BatchNormalization" for node in onnx.load(tmp_path / "m.onnx").graph.node
+    )
 
 
-@pytest.mark.parametrize("far", [Parity(1, 0.006, 0.1, 1.0), Parity(1, 0.0, 0.1, 0.98),
-                                 Parity(1, float("nan"), 0.0, 1.0)])
+@pytest.mark.parametrize(
+    "far",
+    [Parity(1, 0.006, 0.1, 1.0), Parity(1, 0.0, 0.1, 0.98), Parity(1, float("nan"), 0.0, 1.0)],
+)
 def test_what_is_far_from_pytorch_is_refused_with_figures(
-        weights: Path, photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        far: Parity):
+    weights: Path,
+    photographs: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    far: Parity,
+):
     monkeypatch.setattr(export, "measure", lambda *_: far)
     out = tmp_path / "m.onnx"
     out.write_bytes(b"an earlier file")
-    with pytest.raises(UserError, match=r"m\.onnx: not written, as int8 .* mean difference .*"
-                                        r"mask IoU \d.* on 1 photographs; allowed"):
+    with pytest.raises(
+        UserError,
+        match=r"m\.onnx: not written, as int8 .* mean difference .*"
+        r"mask IoU \d.* on 1 photographs; allowed",
+    ):
         export.export(weights, "int8", out, photographs[:1], photographs)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
     assert out.read_bytes() == b"an earlier file"

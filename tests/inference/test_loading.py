@@ -30,8 +30,9 @@ IMAGE = photograph(1, 60, 50)
 def make_checkpoint(path: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(path, build_model("u2netp").state_dict(),
-                    Card(variant="u2netp", size=32, threshold=0.4))
+    save_checkpoint(
+        path, build_model("u2netp").state_dict(), Card(variant="u2netp", size=32, threshold=0.4)
+    )
     return path
 
 
@@ -65,8 +66,9 @@ def test_registered_by_alias_and_version(trained: Path):
     for name in (champion(trained), "models:/skyseg/1"):
         opened = open_model(name, trained)
         assert opened.label == label
-        np.testing.assert_array_equal(opened.probability(IMAGE),
-                                      Predictor(weights).probability(IMAGE))
+        np.testing.assert_array_equal(
+            opened.probability(IMAGE), Predictor(weights).probability(IMAGE)
+        )
     with pytest.raises(UserError, match="skyseg has the versions 1, champion = 1"):
         open_model("models:/skyseg@nobody", trained)
 
@@ -104,9 +106,16 @@ def test_neither_registered_nor_shipped(tmp_path: Path, environment: object, mis
         open_model(CHAMPION, tmp_path)
 
 
-@pytest.mark.parametrize(("name", "message"), [
-    ("gone.safetensors", "no such file"), ("gone.onnx", "no such file"), ("gone.pth", "no such"),
-    ("photo.jpg", "unknown kind of file"), ("models:skyseg", "write models:/NAME@ALIAS")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone.safetensors", "no such file"),
+        ("gone.onnx", "no such file"),
+        ("gone.pth", "no such"),
+        ("photo.jpg", "unknown kind of file"),
+        ("models:skyseg", "write models:/NAME@ALIAS"),
+    ],
+)
 def test_names_of_nothing(store: Path, monkeypatch, name: str, message: str):
     monkeypatch.chdir(store)
     (store / "photo.jpg").write_bytes(b"x")

@@ -15,16 +15,24 @@ from tiny import photograph
 GOOD = Card(variant="u2netp", size=8, threshold=0.4).model_dump_json()
 
 
-def write(path: Path, card: str | None, outputs: tuple[str, ...] = ("probability", "logits")
-          ) -> Path:
+def write(
+    path: Path, card: str | None, outputs: tuple[str, ...] = ("probability", "logits")
+) -> Path:
     """A network whose logit is the red channel, exported as if by us."""
     weight = helper.make_tensor("w", TensorProto.FLOAT, [1, 3, 1, 1], [1.0, 0.0, 0.0])
     graph = helper.make_graph(
-        [helper.make_node("Conv", ["image", "w"], [outputs[1]]),
-         helper.make_node("Sigmoid", [outputs[1]], [outputs[0]])], "red",
+        [
+            helper.make_node("Conv", ["image", "w"], [outputs[1]]),
+            helper.make_node("Sigmoid", [outputs[1]], [outputs[0]]),
+        ],
+        "red",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 8, 8])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1, 8, 8])
-         for name in outputs], [weight])
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1, 8, 8])
+            for name in outputs
+        ],
+        [weight],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     if card is not None:
         helper.set_model_props(model, {CARD: card})
@@ -49,22 +57,36 @@ def test_only_our_files_have_a_card(tmp_path: Path):
     assert not has_card(tmp_path / "gone.onnx")
 
 
-@pytest.mark.parametrize(("card", "outputs", "says"), [
-    (None, ("probability", "logits"), "no card"),
-    ("{", ("probability", "logits"), "its card is not valid"),
-    (json.dumps({"variant": "u2netp", "size": 8, "magic": 1}), ("probability", "logits"), "magic"),
-    (json.dumps({"variant": "u2netp", "size": 8, "refine": "magic"}), ("probability", "logits"),
-     "unknown refinement 'magic'"),
-    (GOOD, ("d0", "d1"), "no output named logits")])
-def test_what_is_not_ours_is_one_line(tmp_path: Path, card: str | None, outputs: tuple[str, ...],
-                                      says: str):
+@pytest.mark.parametrize(
+    ("card", "outputs", "says"),
+    [
+        (None, ("probability", "logits"), "no card"),
+        ("{", ("probability", "logits"), "its card is not valid"),
+        (
+            json.dumps({"variant": "u2netp", "size": 8, "magic": 1}),
+            ("probability", "logits"),
+            "magic",
+        ),
+        (
+            json.dumps({"variant": "u2netp", "size": 8, "refine": "magic"}),
+            ("probability", "logits"),
+            "unknown refinement 'magic'",
+        ),
+        (GOOD, ("d0", "d1"), "no output named logits"),
+    ],
+)
+def test_what_is_not_ours_is_one_line(
+    tmp_path: Path, card: str | None, outputs: tuple[str, ...], says: str
+):
     with pytest.raises(UserError, match=r"m\.onnx: ") as caught:
         OnnxPredictor(write(tmp_path / "m.onnx", card, outputs))
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize(("content", "says"), [(None, "no such file"), (b"", "not a readable"),
-                                               (b"no model", "not a readable")])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "no such file"), (b"", "not a readable"), (b"no model", "not a readable")],
+)
 def test_what_is_no_onnx_file(tmp_path: Path, content: bytes | None, says: str):
     if content is not None:
         (tmp_path / "m.onnx").write_bytes(content)

@@ -32,8 +32,9 @@ def test_overlay_tints_and_outlines_the_foreground() -> None:
 
 
 def test_overlay_of_nothing_is_the_picture() -> None:
-    np.testing.assert_array_equal(overlay(photograph(0), np.zeros((40, 48), np.uint8)),
-                                  photograph(0))
+    np.testing.assert_array_equal(
+        overlay(photograph(0), np.zeros((40, 48), np.uint8)), photograph(0)
+    )
 
 
 def test_errors_have_their_colours() -> None:
@@ -55,8 +56,11 @@ def test_errors_have_their_colours() -> None:
 
 
 def test_sheets_hold_any_shape_and_number() -> None:
-    pictures = [(photograph(0, 300, 50), "a rather long caption that cannot possibly fit in here"),
-                (photograph(1, 20, 90), "é · 5 %"), (photograph(2), "")]
+    pictures = [
+        (photograph(0, 300, 50), "a rather long caption that cannot possibly fit in here"),
+        (photograph(1, 20, 90), "é · 5 %"),
+        (photograph(2), ""),
+    ]
     assert sheet(pictures, 2, (100, 60)).size == (8 + 2 * 108, 8 + 2 * 88)
     assert sheet(pictures, 3, 100).height == 8 + 128
     image, mask = fit(photograph(0), sky(0.5).astype(np.uint8), (96, 96))

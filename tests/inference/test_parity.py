@@ -43,11 +43,17 @@ def weights(registered: Path) -> Path:
 
 
 def test_the_same_masks_everywhere(registered: Path, weights: Path, tmp_path: Path):
-    paths = [save(tmp_path / "photographs" / f"{seed}.png", photograph(seed, *size))
-             for seed, size in enumerate(((70, 50), (32, 32), (20, 90)))]
+    paths = [
+        save(tmp_path / "photographs" / f"{seed}.png", photograph(seed, *size))
+        for seed, size in enumerate(((70, 50), (32, 32), (20, 90)))
+    ]
     name = "models:/skyseg/3"
-    predict([str(tmp_path / "photographs")], tmp_path / "masks",
-            models.open_model(name, registered), ["mask"])
+    predict(
+        [str(tmp_path / "photographs")],
+        tmp_path / "masks",
+        models.open_model(name, registered),
+        ["mask"],
+    )
     served = served_model.SegmentationModel()
     served.load_context(Namespace(artifacts={"weights": weights}))
     answers = served.predict(None, pd.DataFrame({"image": [path.read_bytes() for path in paths]}))

@@ -44,14 +44,18 @@ def test_a_black_photograph_is_finite(predictor):
 
 def test_batches_equal_single_photographs(predictor):
     photographs = [photograph(40, 60, 1), photograph(31, 20, 2), photograph(48, 48, 3)]
-    for one, batched in zip(map(predictor.probability, photographs),
-                            predictor.probabilities(photographs), strict=True):
+    for one, batched in zip(
+        map(predictor.probability, photographs), predictor.probabilities(photographs), strict=True
+    ):
         np.testing.assert_allclose(one, batched, atol=1e-5)
 
 
 def test_the_cards_refinement_is_the_one_used(predictor, monkeypatch):
-    monkeypatch.setitem(REFINEMENTS, predictor.card.refine,
-                        lambda logits, image: torch.full(image.shape[:2], logits.shape[0] - 48.0))
+    monkeypatch.setitem(
+        REFINEMENTS,
+        predictor.card.refine,
+        lambda logits, image: torch.full(image.shape[:2], logits.shape[0] - 48.0),
+    )
     assert (predictor.probability(photograph(60, 40)) == 0.5).all()
 
 
@@ -70,7 +74,10 @@ def test_a_photograph_found_to_have_no_foreground_is_all_below_the_threshold(tmp
 
 
 def test_a_card_that_names_an_unknown_refinement(tmp_path):
-    save_checkpoint(tmp_path / "m.safetensors", build_model("u2netp").state_dict(),
-                    Card(variant="u2netp", size=48, refine="magic"))
+    save_checkpoint(
+        tmp_path / "m.safetensors",
+        build_model("u2netp").state_dict(),
+        Card(variant="u2netp", size=48, refine="magic"),
+    )
     with pytest.raises(UserError, match=r"m\.json: unknown refinement 'magic'; known: none, "):
         Predictor(tmp_path / "m.safetensors", "cpu")

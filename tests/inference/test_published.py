@@ -33,10 +33,15 @@ def red_is_foreground(tmp_path):
     weight = helper.make_tensor("w", TensorProto.FLOAT, [1, 3, 1, 1], [1.0, 0.0, 0.0])
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "w"], ["z"]), helper.make_node("Sigmoid", ["z"], ["d0"])],
-        "red", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 320, 320])],
-        [helper.make_tensor_value_info("d0", TensorProto.FLOAT, [1, 1, 320, 320])], [weight])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
-              tmp_path / "red.onnx")
+        "red",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 320, 320])],
+        [helper.make_tensor_value_info("d0", TensorProto.FLOAT, [1, 1, 320, 320])],
+        [weight],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "red.onnx",
+    )
     return tmp_path / "red.onnx"
 
 
@@ -51,8 +56,9 @@ def test_published_weights_give_maps_of_the_photographs_size(published, recipe):
 
 def test_only_the_published_recipe_stretches(published):
     image = photograph(2, 320, 320)
-    ours, theirs = (ForeignPredictor(published, recipe).probability(image)
-                    for recipe in ("skyseg", "published"))
+    ours, theirs = (
+        ForeignPredictor(published, recipe).probability(image) for recipe in ("skyseg", "published")
+    )
     assert (theirs.min(), theirs.max()) == (0, 1)
     assert ours.max() - ours.min() < 0.9
 
@@ -73,27 +79,38 @@ def test_an_onnx_file_is_run(red_is_foreground):
 
 @pytest.mark.parametrize(("size", "rank"), [(128, 4), (320, 3)])
 def test_an_onnx_file_of_another_shape(tmp_path, size, rank):
-    shape = [1, 3, size, size][4 - rank:]
+    shape = [1, 3, size, size][4 - rank :]
     graph = helper.make_graph(
-        [helper.make_node("Sigmoid", ["x"], ["d0"])], "other",
+        [helper.make_node("Sigmoid", ["x"], ["d0"])],
+        "other",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("d0", TensorProto.FLOAT, shape)])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
-              tmp_path / "other.onnx")
+        [helper.make_tensor_value_info("d0", TensorProto.FLOAT, shape)],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "other.onnx",
+    )
     with pytest.raises(UserError, match=r"other\.onnx: x is .*, expected \[1, 3, 320, 320\]"):
         ForeignPredictor(tmp_path / "other.onnx", "skyseg")
 
 
 def test_a_black_photograph_is_no_division_by_zero(red_is_foreground):
     found = ForeignPredictor(red_is_foreground, "published").probability(
-        np.zeros((20, 20, 3), np.uint8))
+        np.zeros((20, 20, 3), np.uint8)
+    )
     assert np.isfinite(found).all()
 
 
-@pytest.mark.parametrize(("name", "content", "says"), [
-    ("gone.pth", None, "no such file"), ("gone.onnx", None, "no such file"),
-    ("broken.onnx", b"no model", "not a readable ONNX file"),
-    ("broken.pth", b"no model", "not a readable weights file"), ("a.zip", b"x", "unknown kind")])
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("gone.pth", None, "no such file"),
+        ("gone.onnx", None, "no such file"),
+        ("broken.onnx", b"no model", "not a readable ONNX file"),
+        ("broken.pth", b"no model", "not a readable weights file"),
+        ("a.zip", b"x", "unknown kind"),
+    ],
+)
 def test_what_is_no_model_is_one_line(tmp_path, name, content, says):
     if content:
         (tmp_path / name).write_bytes(content)

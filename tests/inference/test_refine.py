@@ -30,7 +30,7 @@ def coarse(sky: np.ndarray, size: int = 32, sure: float = 5.0) -> torch.Tensor:
 
 def hill(height: int = 300, width: int = 400) -> np.ndarray:
     """bool [height, width]: sky over a wavy horizon."""
-    y, x = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     return y < 0.5 + 0.2 * np.sin(7 * x) + 0.02 * np.sin(90 * x)
 
 
@@ -40,10 +40,14 @@ def wrong(logits: torch.Tensor, sky: np.ndarray) -> float:
 
 @pytest.mark.parametrize("method", REFINEMENTS)
 @pytest.mark.parametrize("size", [(37, 91), (200, 10), (1, 1), (600, 701)])
-@pytest.mark.parametrize("logits", [torch.zeros(32, 32), torch.full((32, 32), -50.0),
-                                    100 * torch.randn(48, 48)], ids=["0", "-50", "any"])
+@pytest.mark.parametrize(
+    "logits",
+    [torch.zeros(32, 32), torch.full((32, 32), -50.0), 100 * torch.randn(48, 48)],
+    ids=["0", "-50", "any"],
+)
 def test_any_size_any_map_any_colour_gives_finite_logits_of_the_photographs_size(
-        method, size, logits):
+    method, size, logits
+):
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     for image in (noise, np.zeros_like(noise)):
         refined = REFINEMENTS[method](logits, image)

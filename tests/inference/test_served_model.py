@@ -64,12 +64,28 @@ def test_a_version_carries_its_evidence(store: Path):
     found = MlflowClient().get_model_version("sky", version)
     card = json.loads((store / "models" / "best.json").read_text())
     assert version == "1"
-    assert {name: found.tags[name] for name in (
-        "fingerprint", "variant", "size", "split", "test.iou", "git.commit", "data.dvc_md5",
-        "test_data")} == {
-        "fingerprint": card["fingerprint"], "variant": "u2netp", "size": "32", "split": "test",
-        "test.iou": "0.9", "git.commit": "c" * 40 + "-dirty", "data.dvc_md5": "d" * 32 + ".dir",
-        "test_data": "test " + "t" * 64}
+    assert {
+        name: found.tags[name]
+        for name in (
+            "fingerprint",
+            "variant",
+            "size",
+            "split",
+            "test.iou",
+            "git.commit",
+            "data.dvc_md5",
+            "test_data",
+        )
+    } == {
+        "fingerprint": card["fingerprint"],
+        "variant": "u2netp",
+        "size": "32",
+        "split": "test",
+        "test.iou": "0.9",
+        "git.commit": "c" * 40 + "-dirty",
+        "data.dvc_md5": "d" * 32 + ".dir",
+        "test_data": "test " + "t" * 64,
+    }
     assert found.run_id == found.tags["run"]
     assert "u2netp at 32 px, epoch 3: test IoU 0.9000 pooled" in found.description
     assert registry.aliases("sky") == {"challenger": "1"}
@@ -108,13 +124,16 @@ def test_weights_are_fetched_by_alias_and_by_version(store: Path):
         assert Predictor(weights).card.variant == "u2netp"
 
 
-@pytest.mark.parametrize(("uri", "says"), [
-    ("models:/sky@champion", "sky has the versions 1, challenger = 1"),
-    ("models:/sky/7", "sky has the versions 1, challenger = 1"),
-    ("models:/hair@champion", "registered there: sky"),
-    ("models:/sky", "models:/NAME@ALIAS"),
-    ("models:/sky/latest", "models:/NAME@ALIAS"),
-])
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("models:/sky@champion", "sky has the versions 1, challenger = 1"),
+        ("models:/sky/7", "sky has the versions 1, challenger = 1"),
+        ("models:/hair@champion", "registered there: sky"),
+        ("models:/sky", "models:/NAME@ALIAS"),
+        ("models:/sky/latest", "models:/NAME@ALIAS"),
+    ],
+)
 def test_what_is_not_registered_is_a_user_error(store: Path, uri: str, says: str):
     register(store)
 
@@ -131,8 +150,9 @@ def test_lost_files_are_a_user_error(store: Path):
         registry.download_weights("models:/sky/1")
 
 
-def test_the_logged_model_holds_no_pickle_and_no_bytecode(store: Path,
-                                                          monkeypatch: pytest.MonkeyPatch):
+def test_the_logged_model_holds_no_pickle_and_no_bytecode(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(sys, "dont_write_bytecode", False)  # whatever the environment says
     register(store)
     assert not sys.dont_write_bytecode
@@ -170,23 +190,31 @@ def test_it_loads_where_this_repository_is_not(store: Path, tmp_path: Path):
     folder.rename(moved)
     script = ELSEWHERE.format(source=str(Path(skyseg.__file__).parents[1]), model=str(moved))
 
-    done = subprocess.run([sys.executable, "-I", "-c", script], cwd=tmp_path, text=True,
-                          capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
 
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.splitlines()[-1]) == moved / "code" / "skyseg"
 
 
 def test_the_requirements_are_all_that_serving_imports():
-    script = ("import sys, skyseg.inference.served_model as served\n"
-              "import ast, pathlib\n"
-              "for name, module in sorted(sys.modules.items()):\n"
-              "    if name.split('.')[0] != 'skyseg' or not module.__file__: continue\n"
-              "    for node in ast.walk(ast.parse(pathlib.Path(module.__file__).read_text())):\n"
-              "        if isinstance(node, ast.Import): print(*[a.name for a in node.names])\n"
-              "        elif isinstance(node, ast.ImportFrom): print(node.module)\n")
-    output = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True,
-                            check=True).stdout
+    script = (
+        "import sys, skyseg.inference.served_model as served\n"
+        "import ast, pathlib\n"
+        "for name, module in sorted(sys.modules.items()):\n"
+        "    if name.split('.')[0] != 'skyseg' or not module.__file__: continue\n"
+        "    for node in ast.walk(ast.parse(pathlib.Path(module.__file__).read_text())):\n"
+        "        if isinstance(node, ast.Import): print(*[a.name for a in node.names])\n"
+        "        elif isinstance(node, ast.ImportFrom): print(node.module)\n"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", script], text=True, capture_output=True, check=True
+    ).stdout
     modules = {name.split(".")[0] for name in output.split()}
     third_party = modules - sys.stdlib_module_names - {"skyseg"}
     distributions = {packages_distributions()[name][0] for name in third_party - {"mlflow"}}
@@ -215,16 +243,20 @@ def test_a_photograph_is_turned_upright(model: served_model.SegmentationModel):
     assert Image.open(io.BytesIO(answer["mask"][0])).size == (37, 53)
 
 
-@pytest.mark.parametrize(("data", "says"), [
-    (b"", "row 1: the file is empty"),
-    (b"not an image", "row 1: "),
-    (encoded()[:60], "row 1"),
-    ("text", "row 1: expected bytes (base64 in JSON), not str"),
-    (None, "row 1: expected bytes (base64 in JSON), not NoneType"),
-    (b"\0" * (uploads.MAX_BYTES + 1), "row 1: 64 MiB; at most 64 MiB"),
-])
-def test_what_is_no_photograph_is_refused(model: served_model.SegmentationModel, data: Any,
-                                          says: str):
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "row 1: the file is empty"),
+        (b"not an image", "row 1: "),
+        (encoded()[:60], "row 1"),
+        ("text", "row 1: expected bytes (base64 in JSON), not str"),
+        (None, "row 1: expected bytes (base64 in JSON), not NoneType"),
+        (b"\0" * (uploads.MAX_BYTES + 1), "row 1: 64 MiB; at most 64 MiB"),
+    ],
+)
+def test_what_is_no_photograph_is_refused(
+    model: served_model.SegmentationModel, data: Any, says: str
+):
     with pytest.raises(MlflowException) as caught:
         model.predict(None, pd.DataFrame({"image": [encoded(), data]}))
 
@@ -233,11 +265,11 @@ def test_what_is_no_photograph_is_refused(model: served_model.SegmentationModel,
     assert caught.value.get_http_status_code() == 400
 
 
-def test_a_huge_picture_is_refused_before_it_is_unpacked(model: served_model.SegmentationModel,
-                                                         monkeypatch: pytest.MonkeyPatch):
+def test_a_huge_picture_is_refused_before_it_is_unpacked(
+    model: served_model.SegmentationModel, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(uploads, "MAX_PIXELS", 37 * 53 - 1)
-    monkeypatch.setattr(uploads, "decode_image",
-                        lambda *_: pytest.fail("decoded all the same"))
+    monkeypatch.setattr(uploads, "decode_image", lambda *_: pytest.fail("decoded all the same"))
     with pytest.raises(MlflowException, match="row 0: 53x37 pixels"):
         model.predict(None, pd.DataFrame({"image": [encoded()]}))
 
@@ -248,18 +280,25 @@ def test_a_missing_column_is_refused(model: served_model.SegmentationModel):
 
 
 NO_USUAL_PHOTOGRAPHS = {
-    "text": b"not an image", "nothing": b"", "truncated": encoded()[:900], "bomb": bomb(),
-    "pixel": encoded(PHOTOGRAPH[:1, :1]), "strip": encoded(np.tile(PHOTOGRAPH[:10], (1, 400, 1))
-                                                           [:, :20_000]),
-    "animation": encoded(format="GIF", save_all=True,
-                         append_images=[Image.fromarray(255 - PHOTOGRAPH)])}
+    "text": b"not an image",
+    "nothing": b"",
+    "truncated": encoded()[:900],
+    "bomb": bomb(),
+    "pixel": encoded(PHOTOGRAPH[:1, :1]),
+    "strip": encoded(np.tile(PHOTOGRAPH[:10], (1, 400, 1))[:, :20_000]),
+    "animation": encoded(
+        format="GIF", save_all=True, append_images=[Image.fromarray(255 - PHOTOGRAPH)]
+    ),
+}
 
 
 def hang_up(port: int, length: int) -> None:
     """Be a client that goes away in the middle of its request."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n"
-                           b"Content-Type: application/json\r\n\r\n{" % length)
+        connection.sendall(
+            b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n"
+            b"Content-Type: application/json\r\n\r\n{" % length
+        )
 
 
 @pytest.mark.pipeline
@@ -270,17 +309,40 @@ def test_it_is_served_over_http(store: Path, environment: Any):
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with running(["mlflow", "models", "serve", "-m", "models:/sky@challenger", "--env-manager",
-                  "local", "--port", str(port)], f"{url}/ping") as process:
+    with running(
+        [
+            "mlflow",
+            "models",
+            "serve",
+            "-m",
+            "models:/sky@challenger",
+            "--env-manager",
+            "local",
+            "--port",
+            str(port),
+        ],
+        f"{url}/ping",
+    ) as process:
+
         def post(data: bytes) -> requests.Response:
-            return requests.post(f"{url}/invocations", timeout=60, json={"dataframe_split": {
-                "columns": ["image"], "data": [[base64.b64encode(data).decode()]]}})
+            return requests.post(
+                f"{url}/invocations",
+                timeout=60,
+                json={
+                    "dataframe_split": {
+                        "columns": ["image"],
+                        "data": [[base64.b64encode(data).decode()]],
+                    }
+                },
+            )
 
         def resident() -> float:
             """Mebibytes of the server and its worker."""
             parent = psutil.Process(process.pid)
-            return sum(each.memory_info().rss for each in (parent, *parent.children(recursive=True))
-                       ) / 2**20
+            return (
+                sum(each.memory_info().rss for each in (parent, *parent.children(recursive=True)))
+                / 2**20
+            )
 
         good = post(encoded())
         before = resident()
@@ -302,8 +364,12 @@ def test_it_is_served_over_http(store: Path, environment: Any):
     assert large.status_code == 200, large.text
     assert again.json() == good.json()
     assert after < before + 120  # measured: 18, and 258 without release_memory
-    for name, says in (("text", "not an image"), ("nothing", "is empty"), ("bomb", "pixels"),
-                       ("truncated", "truncated or damaged")):
+    for name, says in (
+        ("text", "not an image"),
+        ("nothing", "is empty"),
+        ("bomb", "pixels"),
+        ("truncated", "truncated or damaged"),
+    ):
         assert answers[name].status_code == 400
         assert re.search(f"row 0.*{says}", answers[name].json()["message"])
     for name, size in (("pixel", (1, 1)), ("strip", (20_000, 10)), ("animation", (53, 37))):

@@ -11,19 +11,23 @@ from skyseg.inference import unmixing
 
 
 def test_only_the_method_needed_is_loaded_and_pymatting_still_imports():
-    script = ("import sys; from skyseg.inference import unmixing; unmixing.prepare()\n"
-              "names = sorted(n for n in sys.modules if n.startswith('pymatting'))\n"
-              "assert names == ['pymatting.foreground.estimate_foreground_ml'], names\n"
-              "import importlib.util; print(importlib.util.find_spec('pymatting').name)")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                          check=False)
+    script = (
+        "import sys; from skyseg.inference import unmixing; unmixing.prepare()\n"
+        "names = sorted(n for n in sys.modules if n.startswith('pymatting'))\n"
+        "assert names == ['pymatting.foreground.estimate_foreground_ml'], names\n"
+        "import importlib.util; print(importlib.util.find_spec('pymatting').name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.stdout == "pymatting\n", done.stderr
 
 
 def test_without_pymatting_it_says_what_to_install(monkeypatch):
     unmixing._load.cache_clear()
     found = util.find_spec
-    monkeypatch.setattr(unmixing, "find_spec",
-                        lambda name: None if name == "pymatting" else found(name))
+    monkeypatch.setattr(
+        unmixing, "find_spec", lambda name: None if name == "pymatting" else found(name)
+    )
     with pytest.raises(UserError, match=r"pip install 'skyseg\[cutout\]'"):
         unmixing.prepare()

@@ -36,7 +36,7 @@ class BlueIsForeground:
 
     def finish(self, logits, image):
         grown = logits.sigmoid().numpy().repeat(8, 0).repeat(8, 1)
-        return grown[:image.shape[0], :image.shape[1]]
+        return grown[: image.shape[0], : image.shape[1]]
 
     def probability(self, image):
         return self.finish(self.logits([self.shrink(image)])[0], image)
@@ -53,7 +53,7 @@ def film(path: Path, colours: list[tuple[int, int, int]], size=(64, 48), sound=T
         tone = file.add_stream("aac", rate=44100) if sound else None
         for time, colour in zip(TIMES, colours, strict=False):
             pixels = np.empty((size[1], size[0], 3), np.uint8)
-            pixels[:], pixels[:, :size[0] // 2] = RED, colour
+            pixels[:], pixels[:, : size[0] // 2] = RED, colour
             frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
             frame.pts, frame.time_base = time, Fraction(1, 25)
             file.mux(stream.encode(frame))
@@ -71,8 +71,10 @@ def film(path: Path, colours: list[tuple[int, int, int]], size=(64, 48), sound=T
 def read(path: Path) -> tuple[list[np.ndarray], list[float]]:
     with av.open(str(path)) as file:
         frames = list(file.decode(video=0))
-    return ([frame.to_ndarray(format="rgb24") for frame in frames],
-            [float(frame.pts * frame.time_base) for frame in frames])
+    return (
+        [frame.to_ndarray(format="rgb24") for frame in frames],
+        [float(frame.pts * frame.time_base) for frame in frames],
+    )
 
 
 def sound_of(path: Path) -> list[bytes]:
@@ -82,8 +84,11 @@ def sound_of(path: Path) -> list[bytes]:
 
 def sound_times(path: Path) -> list[float]:
     with av.open(str(path)) as file:
-        return [float(packet.pts * packet.time_base) for packet in file.demux(file.streams.audio)
-                if packet.size]
+        return [
+            float(packet.pts * packet.time_base)
+            for packet in file.demux(file.streams.audio)
+            if packet.size
+        ]
 
 
 def segment(path: Path, *kinds: str, smooth: float = 0.0, sky=None):
@@ -125,8 +130,10 @@ def test_colours_survive(tmp_path: Path):
     places, _, _ = segment(path, "replace", sky=photograph(1))
     before, after = read(path)[0][1].astype(int), read(places["replace"])[0][1].astype(int)
     with av.open(str(path)) as file:  # read as players do: large ones are meant as BT.709
-        meant = [frame.reformat(format="rgb24", src_colorspace=1).to_ndarray().astype(int)
-                 for frame in file.decode(video=0)]
+        meant = [
+            frame.reformat(format="rgb24", src_colorspace=1).to_ndarray().astype(int)
+            for frame in file.decode(video=0)
+        ]
     assert before.shape == after.shape
     assert np.abs(after - meant[1]).mean() < 4
 
@@ -149,7 +156,7 @@ def test_smoothing_holds_what_flickers(tmp_path: Path):
         places, _, _ = segment(path, "mask", smooth=smooth)
         frames, _ = read(places["mask"])
         assert len(frames) == 4
-        assert (frames[1][left].mean() > 240)
+        assert frames[1][left].mean() > 240
         assert (frames[2][left].mean() > 128) == lit
 
 
@@ -169,7 +176,7 @@ def test_a_phone_held_upright_gives_upright_frames(tmp_path: Path):
     turned = bytes(4) + one + bytes(4) + (-(1 << 16)).to_bytes(4, signed=True) + bytes(16) + unit
     track = data.index(b"tkhd", data.index(b"vide") - 400 if data.index(b"vide") > 400 else 0)
     place = data.index(straight, track)
-    path.write_bytes(data[:place] + turned + data[place + 36:])
+    path.write_bytes(data[:place] + turned + data[place + 36 :])
     with av.open(str(path)) as file:
         assert next(file.decode(video=0)).rotation in (90, -90, 270)
     places, figures, _ = segment(path, "mask")
@@ -204,7 +211,7 @@ def test_what_is_no_video_is_one_line(tmp_path: Path, damage: str):
             file.mux(tone.encode())
     else:
         data = path.read_bytes()
-        path.write_bytes({"empty": b"", "text": b"hello", "cut": data[:len(data) // 3]}[damage])
+        path.write_bytes({"empty": b"", "text": b"hello", "cut": data[: len(data) // 3]}[damage])
     with pytest.raises(UserError, match=r"v\.mp4: (truncated, damaged or no video|holds no video)"):
         segment(path, "mask")
 

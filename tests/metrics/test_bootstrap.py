@@ -30,4 +30,5 @@ def test_pairs_know_a_small_constant_gain_among_large_differences_of_images():
 def test_a_score_that_some_draws_lack_has_no_interval():
     def score(rows):
         return {"iou": 1.0} | ({"thin_recall": 0.5} if 0 in rows else {})
+
     assert bootstrap.intervals(bootstrap.resample(score, 5)) == {"iou": (1.0, 1.0)}

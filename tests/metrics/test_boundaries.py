@@ -22,8 +22,10 @@ def test_boundary_iou_is_that_of_the_pixels_eroded_away(case):
     probability, mask = case
     found = probability >= 0.5
     steps = max(1, round(0.02 * np.hypot(*mask.shape)))
-    regions = [region & ~binary_erosion(region, np.ones((3, 3)), iterations=steps)
-               for region in (mask == 1, found)]
+    regions = [
+        region & ~binary_erosion(region, np.ones((3, 3)), iterations=steps)
+        for region in (mask == 1, found)
+    ]
     expected = np.logical_and(*regions).sum() / np.logical_or(*regions).sum()
     assert boundary_iou(found, mask) == pytest.approx(expected)
 
@@ -31,8 +33,10 @@ def test_boundary_iou_is_that_of_the_pixels_eroded_away(case):
 @pytest.mark.parametrize("case", CASES)
 def test_edges_are_matched_within_three_pixels(case):
     probability, mask = case
-    true, found = (region & ~binary_erosion(region, np.ones((3, 3)), border_value=1)
-                   for region in (mask == 1, probability >= 0.5))
+    true, found = (
+        region & ~binary_erosion(region, np.ones((3, 3)), border_value=1)
+        for region in (mask == 1, probability >= 0.5)
+    )
     precision = (distance_transform_edt(~true)[found] <= 3).mean()
     recall = (distance_transform_edt(~found)[true] <= 3).mean()
     assert edge_precision_recall(probability >= 0.5, mask) == pytest.approx((precision, recall))
@@ -41,7 +45,7 @@ def test_edges_are_matched_within_three_pixels(case):
 @pytest.mark.parametrize(("shift", "share"), [(3, 1.0), (4, 0.0)])
 def test_a_shift_of_three_pixels_is_forgiven(shift, share):
     upper = block(rows=np.s_[:30], columns=np.s_[:])
-    found = block(rows=np.s_[:30 + shift], columns=np.s_[:]) == 1
+    found = block(rows=np.s_[: 30 + shift], columns=np.s_[:]) == 1
     assert edge_precision_recall(found, upper) == (share, share)
 
 
@@ -75,7 +79,7 @@ def test_ignored_ground_makes_no_edge():
 @pytest.mark.parametrize(("width", "thin"), [(1, True), (4, True), (5, False)])
 def test_lines_under_five_pixels_are_thin_at_480_x_360(value, width, thin):
     mask = np.full((360, 480), 1 - value, np.uint8)
-    mask[:, 100:100 + width] = value
+    mask[:, 100 : 100 + width] = value
     expected = (mask == value) & thin
     np.testing.assert_array_equal(thin_structures(mask), expected)
 

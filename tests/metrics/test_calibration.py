@@ -14,7 +14,7 @@ def histogram(p, mask):
 def test_agrees_with_counting_pixels():
     rng = np.random.default_rng(0)
     p = rng.random((200, 300)) ** 2
-    truth = rng.random(p.shape) < p ** 1.5
+    truth = rng.random(p.shape) < p**1.5
     table = reliability(histogram(p, truth))
 
     assert table["pixels"].sum() == p.size

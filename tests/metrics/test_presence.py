@@ -17,15 +17,21 @@ def test_confidence_is_that_of_the_surest_hundredth():
 
 
 def test_halfway_between_those_with_and_those_without():
-    found = presence.choose(np.array([0.9, 0.4, 0.8, 0.2]), np.array([0.9, 0.0, 0.8, 0.0]),
-                            np.array([True, False, True, False]))
+    found = presence.choose(
+        np.array([0.9, 0.4, 0.8, 0.2]),
+        np.array([0.9, 0.0, 0.8, 0.0]),
+        np.array([True, False, True, False]),
+    )
     assert found == pytest.approx(0.6)
 
 
 def test_masks_that_are_well_found_outweigh_a_false_alarm():
     # Refusing the empty photograph at 0.7 as well would lose both masks at 0.6.
-    found = presence.choose(np.array([0.9, 0.6, 0.6, 0.7, 0.5]), np.array([0.9, 0.95, 0.95, 0, 0]),
-                            np.array([True, True, True, False, False]))
+    found = presence.choose(
+        np.array([0.9, 0.6, 0.6, 0.7, 0.5]),
+        np.array([0.9, 0.95, 0.95, 0, 0]),
+        np.array([True, True, True, False, False]),
+    )
     assert found == pytest.approx(0.55)
 
 

@@ -13,7 +13,8 @@ NAMES = ("f_weighted", "s_measure", "e_mean", "e_max")
 def agree(cases, names):
     ours, theirs = our_scores(cases), peer_scores(cases)
     assert {name: ours[name] for name in names} == pytest.approx(
-        {name: theirs[name] for name in names}, abs=1e-4)
+        {name: theirs[name] for name in names}, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -85,6 +86,7 @@ def test_empty_and_full_masks():
 
 def test_e_measure_by_hand():
     """Half of the mask is foreground, a quarter of the map: a is 3/4 or -1/4, b is ±1/2."""
+
     def enhanced(a, b):
         return (2 * a * b / (a * a + b * b) + 1) ** 2 / 4
 
@@ -111,8 +113,9 @@ def test_constant_quarters_score_one_whatever_the_constant():
     varied = constant.copy()
     varied[-1, -1] = 0.11
     lower_right = 0.5 * 25 / 64
-    assert s_measure(constant, mask) - s_measure(varied, mask) == pytest.approx(lower_right,
-                                                                                abs=0.01)
+    assert s_measure(constant, mask) - s_measure(varied, mask) == pytest.approx(
+        lower_right, abs=0.01
+    )
 
 
 @pytest.mark.parametrize("score", [f_weighted, s_measure])
@@ -122,7 +125,8 @@ def test_ignoring_a_frame_is_cutting_it_off(score):
     framed = np.full_like(mask, 255)
     framed[inside] = mask[inside]
     assert score(probability, framed) == pytest.approx(
-        score(probability[inside].copy(), mask[inside].copy()), abs=1e-6)
+        score(probability[inside].copy(), mask[inside].copy()), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("score", [f_weighted, s_measure])

@@ -36,14 +36,20 @@ def test_values_fall_into_the_parts_their_labels_say():
     shares = found(foreground=[0.0, 0.05, 0.1, 0.3, 0.99])
     parts = slices.assign(shares, pd.DataFrame(index=range(5)))
     assert parts["foreground share"].tolist() == [
-        "none", "up to 10 %", "10 to 30 %", "30 to 60 %", "over 60 %"]
+        "none",
+        "up to 10 %",
+        "10 to 30 %",
+        "30 to 60 %",
+        "over 60 %",
+    ]
     light = slices.assign(found(brightness=[0.1, 0.2, 0.7]), pd.DataFrame(index=range(3)))
     assert light["brightness"].tolist() == ["night", "dusk", "day"]
 
 
 def test_columns_of_the_manifest_are_slices_where_they_name_kinds():
-    manifest = pd.DataFrame({"id": [f"{k}" for k in range(20)], "weather": ["rain", "dry"] * 10,
-                             "split": ["test"] * 20})
+    manifest = pd.DataFrame(
+        {"id": [f"{k}" for k in range(20)], "weather": ["rain", "dry"] * 10, "split": ["test"] * 20}
+    )
     parts = slices.assign(found(brightness=[0.5] * 20), manifest)
     assert parts.columns.tolist() == ["weather"]  # all else is one kind, or twenty
     few = slices.assign(found(brightness=[0.5] * 4), manifest.head(4))
@@ -52,8 +58,9 @@ def test_columns_of_the_manifest_are_slices_where_they_name_kinds():
 
 def test_the_weakest_part_is_the_lowest_iou_of_enough_images():
     ious = np.array([0.9, 0.8, 0.2, 0.95, 0.5, 0.6, 0.7])
-    parts = slices.assign(found(brightness=[0.9, 0.9, 0.05, 0.9, 0.2, 0.2, 0.2]),
-                          pd.DataFrame(index=range(7)))
+    parts = slices.assign(
+        found(brightness=[0.9, 0.9, 0.05, 0.9, 0.2, 0.2, 0.2]), pd.DataFrame(index=range(7))
+    )
 
     def score(rows):
         return {"iou": float(ious[rows].mean()), "images": len(rows)}

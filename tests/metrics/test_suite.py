@@ -85,7 +85,8 @@ def test_pooled_and_mean_iou_differ_as_defined():
 
 def test_f_measure_by_hand():
     assert float(metrics.f_measure(np.array(0.5), np.array(1.0))) == pytest.approx(
-        1.3 * 0.5 / (0.3 * 0.5 + 1.0))
+        1.3 * 0.5 / (0.3 * 0.5 + 1.0)
+    )
     assert float(metrics.f_measure(np.array(0.0), np.array(0.0))) == 0
 
 
@@ -122,7 +123,8 @@ def figures(scores, names):
 def test_agrees_with_pysodmetrics(name):
     cases = [CASES[name]()]
     assert figures(our_scores(cases), AGREED) == pytest.approx(
-        figures(peer_scores(cases), AGREED), abs=1e-4)
+        figures(peer_scores(cases), AGREED), abs=1e-4
+    )
 
 
 def test_a_set_of_scenes_agrees_with_pysodmetrics():
@@ -175,7 +177,7 @@ def test_every_name_is_a_row_of_the_table_and_of_the_document():
 def test_the_cheap_measure_has_the_scores_of_counts():
     cheap = metrics.summarise([metrics.measure(*scene(0))], 0.5)
     names = list(metrics.METRICS)
-    assert set(cheap) == {*names[:names.index("f_max_image") + 1], "ece", "threshold", "images"}
+    assert set(cheap) == {*names[: names.index("f_max_image") + 1], "ece", "threshold", "images"}
     assert figures(our_scores([scene(0)]), cheap) == cheap
 
 
@@ -227,7 +229,8 @@ def test_any_rows_score_as_a_set_of_their_own():
     score = metrics.scorer(stats, 0.5)
     for rows in ([0], [3, 1], [2, 2, 4, 0, 2]):
         assert score(np.array(rows)) == pytest.approx(
-            metrics.summarise([stats[row] for row in rows], 0.5))
+            metrics.summarise([stats[row] for row in rows], 0.5)
+        )
 
 
 @given(seed=st.integers(0, 10_000))
@@ -236,4 +239,5 @@ def test_what_is_predicted_on_ignored_pixels_changes_nothing(seed):
     p, mask = random_case(seed, ignored=0.3)
     other = np.where(mask == 255, 1 - p, p)
     assert metrics.image_scores(metrics.measure_fully(p, mask, 0.5), 0.5) == pytest.approx(
-        metrics.image_scores(metrics.measure_fully(other, mask, 0.5), 0.5), nan_ok=True, abs=1e-9)
+        metrics.image_scores(metrics.measure_fully(other, mask, 0.5), 0.5), nan_ok=True, abs=1e-9
+    )

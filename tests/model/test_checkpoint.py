@@ -46,8 +46,9 @@ def test_round_trip_gives_the_same_network(weights, network):
 
 
 def test_the_same_weights_have_the_same_fingerprint(weights, tmp_path, network):
-    again = save_checkpoint(tmp_path / "b.safetensors", network.state_dict(),
-                            Card(variant="u2netp", size=320))
+    again = save_checkpoint(
+        tmp_path / "b.safetensors", network.state_dict(), Card(variant="u2netp", size=320)
+    )
     assert again.fingerprint == sha256(weights)
 
 
@@ -102,16 +103,21 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
     class Evil:
         def __reduce__(self):
             return print, ("executed",)
+
     torch.save({"x": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(UserError, match=r"evil\.pth: not a readable weights file"):
         read_weights(tmp_path / "evil.pth")
 
 
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("cut.safetensors", b"\x10\x00", "not a readable weights file"),
-    ("cut.pth", b"junk", "not a readable weights file"),
-    ("model.bin", b"x", "unknown kind of file"),
-    ("none.pth", None, "no such file")])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("cut.safetensors", b"\x10\x00", "not a readable weights file"),
+        ("cut.pth", b"junk", "not a readable weights file"),
+        ("model.bin", b"x", "unknown kind of file"),
+        ("none.pth", None, "no such file"),
+    ],
+)
 def test_unreadable_weights(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
@@ -140,8 +146,10 @@ def test_a_failed_save_keeps_the_earlier_checkpoint(weights, network):
 
 def test_a_full_disk_is_one_line(weights, monkeypatch, capsys):
     def full(*_):  # what safetensors 0.8 raises on a full tmpfs
-        raise SafetensorError("Error while serializing: I/O error: No space left on device "
-                              "(os error 28)")
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
+
     before = weights.read_bytes()
     monkeypatch.setattr(checkpoint, "save_file", full)
     card = Card(variant="u2netp", size=64)

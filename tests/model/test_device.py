@@ -27,9 +27,15 @@ def test_cuda_where_there_is_none(without_cuda):
         device.choose("cuda")
 
 
-@pytest.mark.parametrize(("precision", "native", "dtype"), [
-    ("auto", True, torch.bfloat16), ("auto", False, torch.float32),
-    ("fp32", True, torch.float32), ("bf16", False, torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "native", "dtype"),
+    [
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+        ("fp32", True, torch.float32),
+        ("bf16", False, torch.bfloat16),
+    ],
+)
 def test_precision(monkeypatch, precision, native, dtype):
     monkeypatch.setattr(device, "_cpu_multiplies_bfloat16", lambda: native)
     hardware = device.choose("cpu", precision)

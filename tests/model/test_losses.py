@@ -22,8 +22,9 @@ def test_bce_is_the_mean_over_pixels():
     logits = torch.tensor([[[[0.0, 2.0]]]])
     target = torch.tensor([[[[1.0, 0.0]]]])
     expected = (math.log(2) + math.log(1 + math.exp(2))) / 2
-    assert bce(logits, target, torch.ones_like(target, dtype=torch.bool)).item() == \
-        pytest.approx(expected, abs=1e-6)
+    assert bce(logits, target, torch.ones_like(target, dtype=torch.bool)).item() == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_every_output_is_named_and_counts(batch):
@@ -32,7 +33,8 @@ def test_every_output_is_named_and_counts(batch):
     assert tuple(losses) == OUTPUTS
     for name, output in zip(OUTPUTS, logits, strict=True):
         expected = torch.nn.functional.binary_cross_entropy_with_logits(
-            output, (mask == 1).float().unsqueeze(1))
+            output, (mask == 1).float().unsqueeze(1)
+        )
         assert losses[name].item() == pytest.approx(expected.item(), abs=1e-6)
     sum(losses.values()).backward()
     assert all(output.grad.abs().sum() > 0 for output in logits)
@@ -78,8 +80,14 @@ def test_soft_iou_rewards_nothing_found_where_nothing_is():
 
 def test_weights_scale_and_add(batch):
     logits, mask = batch
-    one = {n: deep_supervision(logits, mask, LossParams(**w))["fused"].item() for n, w in {
-        "bce": {}, "iou": {"bce": 0, "iou": 1}, "ssim": {"bce": 0, "ssim": 1},
-        "all": {"bce": 2, "iou": 0.5, "ssim": 3}}.items()}
+    one = {
+        n: deep_supervision(logits, mask, LossParams(**w))["fused"].item()
+        for n, w in {
+            "bce": {},
+            "iou": {"bce": 0, "iou": 1},
+            "ssim": {"bce": 0, "ssim": 1},
+            "all": {"bce": 2, "iou": 0.5, "ssim": 3},
+        }.items()
+    }
     expected = 2 * one["bce"] + 0.5 * one["iou"] + 3 * one["ssim"]
     assert one["all"] == pytest.approx(expected, rel=1e-5)

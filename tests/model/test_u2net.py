@@ -22,11 +22,13 @@ def test_names_and_their_order_are_the_published_ones(variant):
     assert names[0] == "stage1.rebnconvin.conv_s1.weight"
     assert names[-2:] == ["outconv.weight", "outconv.bias"]
     tops = list(dict.fromkeys(name.split(".")[0] for name in names))
-    assert tops == [f"stage{k}" for k in range(1, 7)] + [f"stage{k}d" for k in range(5, 0, -1)] \
-        + [f"side{k}" for k in range(1, 7)] + ["outconv"]
+    assert tops == [f"stage{k}" for k in range(1, 7)] + [f"stage{k}d" for k in range(5, 0, -1)] + [
+        f"side{k}" for k in range(1, 7)
+    ] + ["outconv"]
     inner = list(dict.fromkeys(n.split(".")[1] for n in names if n.startswith("stage1.")))
-    assert inner == ["rebnconvin"] + [f"rebnconv{k}" for k in range(1, 8)] \
-        + [f"rebnconv{k}d" for k in range(6, 0, -1)]
+    assert inner == ["rebnconvin"] + [f"rebnconv{k}" for k in range(1, 8)] + [
+        f"rebnconv{k}d" for k in range(6, 0, -1)
+    ]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -35,8 +37,11 @@ def test_dilations(variant):
         model = build_model(variant)
 
     def dilations(stage):
-        return [m.dilation[0] for m in model.get_submodule(stage).modules()
-                if isinstance(m, torch.nn.Conv2d)]
+        return [
+            m.dilation[0]
+            for m in model.get_submodule(stage).modules()
+            if isinstance(m, torch.nn.Conv2d)
+        ]
 
     assert dilations("stage1") == [1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1]
     assert dilations("stage4") == [1, 1, 1, 1, 2, 1, 1, 1]

@@ -20,8 +20,9 @@ from tiny import make_pairs, make_params
 
 pytest_plugins = ["mlflow_store"]
 
-PARAMS = make_params(train={"epochs": 1, "batch_size": 4, "device": "cpu"},
-                     evaluate={"gallery": 3, "batch_size": 2})
+PARAMS = make_params(
+    train={"epochs": 1, "batch_size": 4, "device": "cpu"}, evaluate={"gallery": 3, "batch_size": 2}
+)
 
 
 @pytest.fixture
@@ -37,8 +38,11 @@ def test_everything_evaluate_leaves(trained_workspace):
     root = trained_workspace
     evaluate(PARAMS, root)
     scores = json.loads((root / "reports" / "metrics.json").read_text())["test"]
-    assert set(scores) | {"false_alarms", "thin_recall"} == {*metrics.METRICS, "threshold",
-                                                             "images"}
+    assert set(scores) | {"false_alarms", "thin_recall"} == {
+        *metrics.METRICS,
+        "threshold",
+        "images",
+    }
 
     # The same by hand, from files alone.
     manifest = pd.read_csv(root / "prepared" / "manifest.csv", dtype={"id": str})
@@ -77,8 +81,10 @@ def test_everything_evaluate_leaves(trained_workspace):
 def test_the_page_compares_with_the_champion(trained_workspace):
     evaluate(PARAMS, trained_workspace)
     promote(PARAMS, trained_workspace)
-    longer = make_params(train={"epochs": 2, "batch_size": 4, "device": "cpu"},
-                         evaluate={"gallery": 3, "batch_size": 2})
+    longer = make_params(
+        train={"epochs": 2, "batch_size": 4, "device": "cpu"},
+        evaluate={"gallery": 3, "batch_size": 2},
+    )
     train(longer, trained_workspace)
     evaluate(longer, trained_workspace)
     page = (trained_workspace / "reports" / "report.html").read_text()
@@ -113,5 +119,8 @@ def test_no_checkpoint_and_no_test_split(trained_workspace):
         evaluate(PARAMS, trained_workspace)
     (trained_workspace / "models" / "best.json").unlink()
     with pytest.raises(UserError, match=r"best\.json"):
-        score(trained_workspace / "models" / "best.safetensors",
-              make_params(evaluate={"split": "val"}), trained_workspace)
+        score(
+            trained_workspace / "models" / "best.safetensors",
+            make_params(evaluate={"split": "val"}),
+            trained_workspace,
+        )

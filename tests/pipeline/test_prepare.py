@@ -43,7 +43,10 @@ def test_the_whole_stage(pairs: Callable[..., Path], capsys: pytest.CaptureFixtu
     assert dataset.decided in said
     assert (dataset.format, dataset.size, dataset.dvc_md5) == ("pairs", 32, None)
     assert {name: part.images for name, part in dataset.splits.items()} == {
-        "train": 28, "val": 8, "test": 4}
+        "train": 28,
+        "val": 8,
+        "test": 4,
+    }
     assert not (PREPARED / "images_test.npy").exists()
     for row in manifest.itertuples():
         assert row.image_sha256 == hashlib.sha256(Path(row.image).read_bytes()).hexdigest()
@@ -57,14 +60,17 @@ def test_the_whole_stage(pairs: Callable[..., Path], capsys: pytest.CaptureFixtu
         assert len(images) == len(masks) == len(rows)
         for number, row in rows.iterrows():
             np.testing.assert_array_equal(
-                images[number], resize_image(read_image(Path(row["image"])), 32))
+                images[number], resize_image(read_image(Path(row["image"])), 32)
+            )
             np.testing.assert_array_equal(
-                masks[number], resize_mask(read_mask(Path(row["mask"]), dataset.encoding), 32))
+                masks[number], resize_mask(read_mask(Path(row["mask"]), dataset.encoding), 32)
+            )
 
     summary = json.loads((REPORT / "summary.json").read_text())
     assert summary["splits"]["test"]["images"] == 4
     assert pd.read_csv(REPORT / "foreground.csv")[["train", "val", "test"]].sum().round(
-        1).tolist() == [100, 100, 100]
+        1
+    ).tolist() == [100, 100, 100]
     for name in ("samples.png", "foreground.png"):
         assert Image.open(REPORT / name).width > 500
 
@@ -74,8 +80,13 @@ def test_running_again_gives_the_same_bytes(pairs: Callable[..., Path]) -> None:
     contents = []
     for _ in range(2):
         prepare(make_params())
-        contents.append({path.name: path.read_bytes()
-                         for folder in (PREPARED, REPORT) for path in sorted(folder.iterdir())})
+        contents.append(
+            {
+                path.name: path.read_bytes()
+                for folder in (PREPARED, REPORT)
+                for path in sorted(folder.iterdir())
+            }
+        )
     assert contents[0] == contents[1]
 
 
@@ -118,11 +129,17 @@ def test_groups_and_copies_stay_together(pairs: Callable[..., Path]) -> None:
     (data / "images" / "29.png").write_bytes((data / "images" / "00.png").read_bytes())
     Image.fromarray(photograph(1)).resize((96, 80)).save(data / "images" / "28.png")
     Image.fromarray((sky(0.84) * 255).astype(np.uint8)).resize((96, 80), 0).save(
-        data / "masks" / "28.png")
+        data / "masks" / "28.png"
+    )
     prepare(make_params(split={"group_pattern": "^(.).", "val": 0.3, "test": 0}))
     manifest = read_manifest(PREPARED).set_index("id")
     assert manifest["flags"].loc[["00", "01", "28", "29", "05"]].tolist() == [
-        "duplicate;masks-differ", "near-duplicate", "near-duplicate", "duplicate;masks-differ", ""]
+        "duplicate;masks-differ",
+        "near-duplicate",
+        "near-duplicate",
+        "duplicate;masks-differ",
+        "",
+    ]
     # 0x and 2x are linked by copies, 1x is alone.
     assert manifest["group"].loc[["00", "29", "15"]].tolist() == ["0", "0", "1"]
     assert set(manifest.loc[manifest.index.str.startswith("1"), "split"]) == {"val"}
@@ -153,20 +170,34 @@ def truncate(path: Path) -> None:
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "truncated image": (lambda data: truncate(data / "images" / "07.png"),
-                        "data/images/07.png: truncated or damaged"),
-    "truncated mask": (lambda data: truncate(data / "masks" / "07.png"),
-                       "data/masks/07.png: truncated or damaged"),
-    "empty file": (lambda data: (data / "images" / "07.png").write_bytes(b""),
-                   "data/images/07.png: the file is empty"),
-    "sizes": (lambda data: save(data / "masks" / "07.png", np.zeros((40, 47), np.uint8)),
-              "data/masks/07.png: 47x40 pixels, but data/images/07.png has 48x40"),
-    "no mask": (lambda data: (data / "masks" / "07.png").unlink(),
-                "data/images/07.png: an image without a mask"),
-    "no image": (lambda data: (data / "images" / "07.png").unlink(),
-                 "data/masks/07.png: a mask without an image"),
-    "values": (lambda data: save(data / "masks" / "07.png", (sky(0.5) * 38).astype(np.uint8)),
-               "data/masks/07.png: mask values 0, 38 are ambiguous"),
+    "truncated image": (
+        lambda data: truncate(data / "images" / "07.png"),
+        "data/images/07.png: truncated or damaged",
+    ),
+    "truncated mask": (
+        lambda data: truncate(data / "masks" / "07.png"),
+        "data/masks/07.png: truncated or damaged",
+    ),
+    "empty file": (
+        lambda data: (data / "images" / "07.png").write_bytes(b""),
+        "data/images/07.png: the file is empty",
+    ),
+    "sizes": (
+        lambda data: save(data / "masks" / "07.png", np.zeros((40, 47), np.uint8)),
+        "data/masks/07.png: 47x40 pixels, but data/images/07.png has 48x40",
+    ),
+    "no mask": (
+        lambda data: (data / "masks" / "07.png").unlink(),
+        "data/images/07.png: an image without a mask",
+    ),
+    "no image": (
+        lambda data: (data / "images" / "07.png").unlink(),
+        "data/masks/07.png: a mask without an image",
+    ),
+    "values": (
+        lambda data: save(data / "masks" / "07.png", (sky(0.5) * 38).astype(np.uint8)),
+        "data/masks/07.png: mask values 0, 38 are ambiguous",
+    ),
 }
 
 
@@ -199,13 +230,15 @@ def test_index_formats_want_foreground(workspace: Path) -> None:
 
 
 def test_interrupted_or_out_of_space_leaves_the_earlier_result(
-        pairs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pairs()
     prepare(make_params())
     before = (PREPARED / "manifest.csv").read_bytes()
 
     def fails(*_: object) -> None:
         raise KeyboardInterrupt
+
     monkeypatch.setattr("skyseg.pipeline.prepare.write_histogram", fails)
     with pytest.raises(KeyboardInterrupt):
         prepare(make_params(split={"seed": 1}))

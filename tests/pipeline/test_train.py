@@ -67,8 +67,9 @@ def test_what_training_leaves(prepared):
 
 # bfloat16 is trained in another memory layout, which the optimizer's state has to come back in.
 @pytest.mark.parametrize(("killed_after", "precision"), [(1, "fp32"), (2, "bf16")])
-def test_a_killed_training_ends_as_an_uninterrupted_one(prepared, monkeypatch, killed_after,
-                                                        precision):
+def test_a_killed_training_ends_as_an_uninterrupted_one(
+    prepared, monkeypatch, killed_after, precision
+):
     params = settings(precision=precision)
     stage.train(params, prepared)
     whole_card, whole = load_model(prepared / "models" / "best.safetensors")
@@ -94,8 +95,9 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(prepared, monkeypatch, k
     card, model = load_model(prepared / "models" / "best.safetensors")
     assert card.run == interrupted != whole_card.run
     assert card.epoch == whole_card.epoch
-    for (name, ours), theirs in zip(model.state_dict().items(), whole.state_dict().values(),
-                                    strict=True):
+    for (name, ours), theirs in zip(
+        model.state_dict().items(), whole.state_dict().values(), strict=True
+    ):
         assert torch.equal(ours, theirs), name
     same = [column for column in whole_history if column != "images_per_second"]
     pd.testing.assert_frame_equal(history(prepared)[same], whole_history[same])
@@ -132,8 +134,7 @@ def test_a_finished_training_trains_again(prepared):
 def test_patience_stops_early(prepared, monkeypatch):
     worse = iter([0.9, 0.8, 0.7, 0.6])
     evaluate = engine.evaluate
-    monkeypatch.setattr(engine, "evaluate",
-                        lambda *args: evaluate(*args) | {"iou": next(worse)})
+    monkeypatch.setattr(engine, "evaluate", lambda *args: evaluate(*args) | {"iou": next(worse)})
     stage.train(settings(epochs=4, patience=2), prepared)
     assert history(prepared)["epoch"].tolist() == [1, 2, 3]
     assert load_model(prepared / "models" / "best.safetensors")[0].epoch == 1
@@ -142,8 +143,9 @@ def test_patience_stops_early(prepared, monkeypatch):
 def test_initial_weights_are_used(prepared):
     torch.manual_seed(123)
     torch.save(build_model("u2netp").state_dict(), prepared / "start.pth")
-    params = settings().model_copy(update={"model": settings().model.model_copy(
-        update={"init": "start.pth"})})
+    params = settings().model_copy(
+        update={"model": settings().model.model_copy(update={"init": "start.pth"})}
+    )
     model, fingerprint = stage.initial_model(params, prepared)
     assert fingerprint == sha256(prepared / "start.pth")
     state = model.state_dict()
@@ -151,9 +153,10 @@ def test_initial_weights_are_used(prepared):
     assert all(torch.equal(state[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize(("init", "message"), [
-    ("missing.pth", "no such file"),
-    ("half.pth", "weights of u2net_half: set model.variant")])
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [("missing.pth", "no such file"), ("half.pth", "weights of u2net_half: set model.variant")],
+)
 def test_unusable_initial_weights(prepared, init, message):
     if init == "half.pth":
         torch.save(build_model("u2net_half").state_dict(), prepared / init)

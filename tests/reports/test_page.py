@@ -14,32 +14,51 @@ from skyseg.reports import page, report
 from tiny import photograph, sky
 
 CARD = Card(variant="u2netp", size=64, threshold=0.5, fingerprint="f" * 64, epoch=2)
-HISTORY = pd.DataFrame([{"epoch": 1, "train/loss": 2.0, "val/loss": 2.1, "val/iou": 0.5,
-                         "val/f_max": 0.6},
-                        {"epoch": 2, "train/loss": 1.0, "val/loss": 1.2, "val/iou": 0.7,
-                         "val/f_max": 0.8}])
+HISTORY = pd.DataFrame(
+    [
+        {"epoch": 1, "train/loss": 2.0, "val/loss": 2.1, "val/iou": 0.5, "val/f_max": 0.6},
+        {"epoch": 2, "train/loss": 1.0, "val/loss": 1.2, "val/iou": 0.7, "val/f_max": 0.8},
+    ]
+)
 
 
 @pytest.fixture(scope="module")
 def evaluation():
-    pairs = [(photograph(k), sky(share).astype(np.uint8)) for k, share in
-             enumerate([0.0, 0.2, 0.4, 0.5, 0.7])]
-    maps = [np.clip(mask * 0.6 + image[..., 0] / 640, 0, 1).astype(np.float32)
-            for image, mask in pairs]
-    stats = [metrics.measure_fully(found, mask, 0.5)
-             for found, (_, mask) in zip(maps, pairs, strict=True)]
+    pairs = [
+        (photograph(k), sky(share).astype(np.uint8))
+        for k, share in enumerate([0.0, 0.2, 0.4, 0.5, 0.7])
+    ]
+    maps = [
+        np.clip(mask * 0.6 + image[..., 0] / 640, 0, 1).astype(np.float32) for image, mask in pairs
+    ]
+    stats = [
+        metrics.measure_fully(found, mask, 0.5)
+        for found, (_, mask) in zip(maps, pairs, strict=True)
+    ]
     scorer = metrics.scorer(stats, 0.5)
     histograms = np.stack([one.histogram for one in stats])
-    per_image = pd.DataFrame([metrics.image_scores(one, 0.5) | slices.traits(*pair)
-                              for one, pair in zip(stats, pairs, strict=True)])
+    per_image = pd.DataFrame(
+        [
+            metrics.image_scores(one, 0.5) | slices.traits(*pair)
+            for one, pair in zip(stats, pairs, strict=True)
+        ]
+    )
     parts = slices.assign(per_image, pd.DataFrame(index=range(5)))
     by_slice = slices.table(parts, scorer)
     return page.Evaluation(
-        card=CARD, split="test", decided="masks: 0/255", scores=scorer(np.arange(5)),
-        intervals={"iou": (0.123, 0.987)}, thresholds=report.threshold_table(histograms),
-        reliability=reliability(histograms.sum(0)), slices=by_slice,
-        weakest=slices.worst(by_slice), history=HISTORY, champion=None,
-        model_card="# A card\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
+        card=CARD,
+        split="test",
+        decided="masks: 0/255",
+        scores=scorer(np.arange(5)),
+        intervals={"iou": (0.123, 0.987)},
+        thresholds=report.threshold_table(histograms),
+        reliability=reliability(histograms.sum(0)),
+        slices=by_slice,
+        weakest=slices.worst(by_slice),
+        history=HISTORY,
+        champion=None,
+        model_card="# A card\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+    )
 
 
 def findings(*captions):
@@ -59,9 +78,16 @@ def test_scores_intervals_slices_galleries_and_card_are_there(evaluation):
     html = page.render(evaluation, findings("street_7  IoU 0.123"), [])
     for name in metrics.METRICS:
         if name in evaluation.scores:
-            assert f"<code>{name}</code></td><td class=\"n\">{evaluation.scores[name]:.4f}" in html
-    for expected in ("0.123 to", "street_7  IoU 0.123", "<td>10 to 30 %</td>", "Masks: 0/255.",
-                     "There is no champion yet", "<h1>A card</h1>", "<td>2</td>"):
+            assert f'<code>{name}</code></td><td class="n">{evaluation.scores[name]:.4f}' in html
+    for expected in (
+        "0.123 to",
+        "street_7  IoU 0.123",
+        "<td>10 to 30 %</td>",
+        "Masks: 0/255.",
+        "There is no champion yet",
+        "<h1>A card</h1>",
+        "<td>2</td>",
+    ):
         assert expected in html
     assert "<h2>Best</h2>" not in html
 

@@ -15,8 +15,11 @@ from skyseg.scenes.canvas import SAMPLES, Pen, cover, new_canvas
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def render_kind(kind: str, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -107,8 +110,9 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     assert files(tmp_path) == {"scenes/mine.txt": b"keep"}
 
 
-def test_an_interrupted_render_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-                                              ) -> None:
+def test_an_interrupted_render_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

@@ -15,30 +15,43 @@ DATA = "test abc"
 
 
 def version(number: str, iou: float | None, fingerprint: str = "", data: str = DATA) -> Evidence:
-    return Evidence(number, fingerprint or f"weights {number}", data,
-                    {} if iou is None else {"iou": iou, "f_max": 1 - iou})
+    return Evidence(
+        number,
+        fingerprint or f"weights {number}",
+        data,
+        {} if iou is None else {"iou": iou, "f_max": 1 - iou},
+    )
 
 
-@pytest.mark.parametrize(("challenger", "champion", "gate", "ok", "says"), [
-    (version("1", 0.9), None, {}, True, ["0.9000", "no champion yet"]),
-    (version("2", 0.91), version("1", 0.9), {}, True, ["0.9100", "0.9000", "version 1"]),
-    (version("2", 0.9), version("1", 0.9), {}, True, ["0.9000"]),
-    (version("2", 0.89), version("1", 0.9), {}, False, ["0.8900", "0.9000", "version 1"]),
-    (version("2", 0.91), version("1", 0.9), {"min_gain": 0.02}, False, ["+0.02", "0.9100"]),
-    (version("2", 0.92), version("1", 0.9), {"min_gain": 0.02}, True, ["0.9200"]),
-    (version("2", 0.89), version("1", 0.9), {"min_gain": -0.02}, True, ["0.8900"]),
-    (version("2", 0.89), version("1", 0.9), {"metric": "f_max"}, True, ["f_max", "0.1100"]),
-    (version("2", 0.1, "same"), version("1", 0.9, "same"), {}, True, ["champion already"]),
-    (version("2", 0.9, data="test x"), version("1", 0.8), {}, False,
-     ["different data", "test x", DATA]),
-    (version("2", None), version("1", 0.8), {}, False, ["version 2", "no figure", "dvc repro"]),
-    (version("2", None), None, {}, False, ["no figure"]),
-    (version("2", math.nan), None, {}, False, ["no figure"]),
-    (version("2", 0.9), version("1", None), {}, False, ["version 1", "no figure"]),
-    (version("2", 0.9), version("1", math.nan), {}, False, ["version 1", "no figure"]),
-])
-def test_gate(challenger: Evidence, champion: Evidence | None, gate: dict, ok: bool,
-              says: list[str]):
+@pytest.mark.parametrize(
+    ("challenger", "champion", "gate", "ok", "says"),
+    [
+        (version("1", 0.9), None, {}, True, ["0.9000", "no champion yet"]),
+        (version("2", 0.91), version("1", 0.9), {}, True, ["0.9100", "0.9000", "version 1"]),
+        (version("2", 0.9), version("1", 0.9), {}, True, ["0.9000"]),
+        (version("2", 0.89), version("1", 0.9), {}, False, ["0.8900", "0.9000", "version 1"]),
+        (version("2", 0.91), version("1", 0.9), {"min_gain": 0.02}, False, ["+0.02", "0.9100"]),
+        (version("2", 0.92), version("1", 0.9), {"min_gain": 0.02}, True, ["0.9200"]),
+        (version("2", 0.89), version("1", 0.9), {"min_gain": -0.02}, True, ["0.8900"]),
+        (version("2", 0.89), version("1", 0.9), {"metric": "f_max"}, True, ["f_max", "0.1100"]),
+        (version("2", 0.1, "same"), version("1", 0.9, "same"), {}, True, ["champion already"]),
+        (
+            version("2", 0.9, data="test x"),
+            version("1", 0.8),
+            {},
+            False,
+            ["different data", "test x", DATA],
+        ),
+        (version("2", None), version("1", 0.8), {}, False, ["version 2", "no figure", "dvc repro"]),
+        (version("2", None), None, {}, False, ["no figure"]),
+        (version("2", math.nan), None, {}, False, ["no figure"]),
+        (version("2", 0.9), version("1", None), {}, False, ["version 1", "no figure"]),
+        (version("2", 0.9), version("1", math.nan), {}, False, ["version 1", "no figure"]),
+    ],
+)
+def test_gate(
+    challenger: Evidence, champion: Evidence | None, gate: dict, ok: bool, says: list[str]
+):
     decision = decide(challenger, champion, PromoteParams(**gate))
 
     assert decision.ok is ok

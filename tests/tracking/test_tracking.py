@@ -22,14 +22,23 @@ from skyseg.tracking.store import repository_root, store_uri
 
 pytest_plugins = ["mlflow_store"]
 
-DATASET = {"fingerprint": "f" * 64, "dvc_md5": "d" * 32 + ".dir",
-           "splits": {"train": {"images": 9}, "val": {"images": 4}, "test": {"images": 6}}}
+DATASET = {
+    "fingerprint": "f" * 64,
+    "dvc_md5": "d" * 32 + ".dir",
+    "splits": {"train": {"images": 9}, "val": {"images": 4}, "test": {"images": 6}},
+}
 
 
 def train(resume: str | None = None, **changes: Any) -> Any:
-    arguments = {"experiment": "skies", "name": "a name", "description": "a **description**",
-                 "params": {"train.lr": 0.001, "data.ignore": [11]}, "tags": {"variant": "u2netp"},
-                 "dataset": DATASET, "resume": resume}
+    arguments = {
+        "experiment": "skies",
+        "name": "a name",
+        "description": "a **description**",
+        "params": {"train.lr": 0.001, "data.ignore": [11]},
+        "tags": {"variant": "u2netp"},
+        "dataset": DATASET,
+        "resume": resume,
+    }
     return tracking.training_run(**(arguments | changes))
 
 
@@ -51,8 +60,9 @@ def get(run: str) -> Run:
     return MlflowClient().get_run(run)
 
 
-@pytest.mark.parametrize("inside", [".", "src/deep", ".dvc/tmp/exps/tmp1234",
-                                    ".dvc/tmp/exps/standalone/tmp1234"])
+@pytest.mark.parametrize(
+    "inside", [".", "src/deep", ".dvc/tmp/exps/tmp1234", ".dvc/tmp/exps/standalone/tmp1234"]
+)
 def test_every_folder_of_a_repository_has_one_store(tmp_path: Path, environment: Any, inside: str):
     (tmp_path / ".dvc").mkdir()
     folder = tmp_path / inside
@@ -63,7 +73,8 @@ def test_every_folder_of_a_repository_has_one_store(tmp_path: Path, environment:
 
 
 def test_the_environment_wins_over_dotenv_which_wins_over_the_default(
-        tmp_path: Path, environment: Any):
+    tmp_path: Path, environment: Any
+):
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".env").write_text("MLFLOW_TRACKING_URI=http://from-dotenv:5000\n")
     assert store_uri(tmp_path) == "http://from-dotenv:5000"
@@ -109,10 +120,17 @@ def test_a_run_says_what_it_is(store: Path, tmp_path: Path):
     assert found.data.params == {"train.lr": "0.001", "data.ignore": "[11]"}
     assert found.data.metrics == stats(HISTORY[0])
     assert found.data.tags["mlflow.note.content"] == "a **description**"
-    assert found.data.tags["mlflow.source.git.commit"] == subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    files = {entry.path for folder in ("notes", "images")
-             for entry in MlflowClient().list_artifacts(run.id, folder)}
+    assert (
+        found.data.tags["mlflow.source.git.commit"]
+        == subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
+    files = {
+        entry.path
+        for folder in ("notes", "images")
+        for entry in MlflowClient().list_artifacts(run.id, folder)
+    }
     assert "notes/note.txt" in files
     assert any(path.startswith("images/validation+step+1+") for path in files)
     assert found.info.artifact_uri.startswith(str(store / "mlartifacts"))
@@ -149,7 +167,8 @@ def test_the_data_are_inputs_under_dvcs_hash(store: Path):
     assert inputs["data/train"].dataset.digest == DATASET["dvc_md5"]
     assert inputs["data/train"].dataset.profile == '{"num_rows": 9}'
     assert [(tag.key, tag.value) for tag in inputs["data/val"].tags] == [
-        ("mlflow.data.context", "val")]
+        ("mlflow.data.context", "val")
+    ]
 
 
 def test_data_that_dvc_does_not_track_go_by_their_fingerprint(store: Path):
@@ -159,8 +178,9 @@ def test_data_that_dvc_does_not_track_go_by_their_fingerprint(store: Path):
     assert only.dataset.digest == "f" * 32
 
 
-@pytest.mark.parametrize(("error", "status"), [(RuntimeError, "FAILED"),
-                                               (KeyboardInterrupt, "KILLED")])
+@pytest.mark.parametrize(
+    ("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")]
+)
 def test_a_run_that_ends_early_says_how(store: Path, error: type[BaseException], status: str):
     with pytest.raises(error), train() as run:
         raise error
@@ -202,8 +222,9 @@ def test_a_run_deleted_in_the_ui_starts_anew(store: Path):
 
 def test_an_epoch_is_one_request(store: Path, monkeypatch: pytest.MonkeyPatch):
     calls = []
-    monkeypatch.setattr(MlflowClient, "log_batch",
-                        lambda self, run_id, metrics, *rest: calls.append(len(metrics)))
+    monkeypatch.setattr(
+        MlflowClient, "log_batch", lambda self, run_id, metrics, *rest: calls.append(len(metrics))
+    )
     run = tracking.TrainingRun("r", set())
 
     run.record(1, {f"metric{number}": 0.5 for number in range(30)})
@@ -226,7 +247,8 @@ def test_the_machine_is_watched(store: Path, environment: Any):
 
 
 def test_a_store_that_fails_in_mid_training_stops_nothing_and_loses_nothing(
-        store: Path, capsys: pytest.CaptureFixture[str]):
+    store: Path, capsys: pytest.CaptureFixture[str]
+):
     hidden = store / "hidden.db"
     with train() as run:
         run.record(1, stats(HISTORY[0]))
@@ -257,13 +279,18 @@ def test_an_evaluation_continues_the_run_and_can_be_repeated(store: Path):
     assert found.data.metrics["test/iou"] == 0.9
     assert len(steps(run.id, "test/iou")) == 1
     assert steps(run.id, "val/iou") == [1, 2, 3]  # what the store missed came from the history
-    assert found.data.tags["mlflow.note.content"] == (
-        f"# A model card\n{card.fingerprint}\n")
+    assert found.data.tags["mlflow.note.content"] == (f"# A model card\n{card.fingerprint}\n")
     assert found.data.tags["fingerprint"] == card.fingerprint
     assert {entry.path for entry in MlflowClient().list_artifacts(run.id)} >= {
-        "evaluate", "history.csv", "model_card.md"}
+        "evaluate",
+        "history.csv",
+        "model_card.md",
+    }
     assert {entry.dataset.name for entry in found.inputs.dataset_inputs} == {
-        "data/train", "data/val", "data/test"}
+        "data/train",
+        "data/val",
+        "data/test",
+    }
 
 
 def test_other_scores_are_logged_beside_the_old(store: Path):
@@ -302,8 +329,9 @@ def test_an_evaluation_whose_store_fails_is_a_user_error(store: Path):
 
 
 @pytest.mark.pipeline
-def test_a_server_that_dies_and_comes_back(tmp_path: Path, environment: Any,
-                                           capsys: pytest.CaptureFixture[str]):
+def test_a_server_that_dies_and_comes_back(
+    tmp_path: Path, environment: Any, capsys: pytest.CaptureFixture[str]
+):
     port = free_port()
     with mlflow_server(tmp_path, port) as uri:
         connection.connect(tmp_path, uri)

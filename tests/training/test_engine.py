@@ -38,8 +38,13 @@ def run(steps, train, images, masks, learner=None, names=None):
     order = np.arange(len(images))
     for _ in range(steps):
         stats = engine.train_one_epoch(
-            learner, engine.batches(images, masks, len(images), CPU.device, order),
-            train, CPU, names or [str(i) for i in order], lambda images, loss: None)
+            learner,
+            engine.batches(images, masks, len(images), CPU.device, order),
+            train,
+            CPU,
+            names or [str(i) for i in order],
+            lambda images, loss: None,
+        )
     return learner, stats
 
 
@@ -53,8 +58,9 @@ def test_one_batch_overfits():
     train = once(lr=3e-3, ema=0.5, warmup=0)
     learner, stats = run(40, train, images, masks)
     order = np.arange(4)
-    result = engine.evaluate(learner.average.module,
-                             engine.batches(images, masks, 4, CPU.device, order), train.loss, CPU)
+    result = engine.evaluate(
+        learner.average.module, engine.batches(images, masks, 4, CPU.device, order), train.loss, CPU
+    )
     assert result["iou"] > 0.97
     assert result["f_max"] > 0.97
     assert stats["loss"] < 7 * math.log(2) / 2
@@ -120,8 +126,9 @@ def test_validation_counts_no_ignored_pixel():
     order = np.arange(2)
 
     def losses(mask):
-        return engine.evaluate(learner.model, engine.batches(images, mask, 2, CPU.device, order),
-                               ONCE.loss, CPU)
+        return engine.evaluate(
+            learner.model, engine.batches(images, mask, 2, CPU.device, order), ONCE.loss, CPU
+        )
 
     ignored = masks.copy()
     ignored[:, 16:] = 255

@@ -107,8 +107,15 @@ def caption(found: Found, language: str) -> str:
     """One line about a result."""
     height, width = found.mask.shape
     share = float((found.mask > 0).mean())
-    return say("found" if share else "nothing", language, share=share, width=width, height=height,
-               label=say("version", language, version=found.version), seconds=found.seconds)
+    return say(
+        "found" if share else "nothing",
+        language,
+        share=share,
+        width=width,
+        height=height,
+        label=say("version", language, version=found.version),
+        seconds=found.seconds,
+    )
 
 
 def photo_of(found: Found, folder: Path, name: str) -> Path:
@@ -156,13 +163,19 @@ def with_sky(found: Found, sky: Photo, folder: Path, name: str, language: str) -
     """The photograph under another sky, at its own size."""
     from skyseg.inference import outputs
 
-    replaced = outputs.replace(found.image, found.probability, read(sky, language),
-                               found.model.threshold)
+    replaced = outputs.replace(
+        found.image, found.probability, read(sky, language), found.model.threshold
+    )
     return write(replaced, folder, f"{name}-new-sky.jpg")
 
 
-def compare(photo: Photo, uris: tuple[str, str], root: Path, folder: Path, language: str,
-            ) -> tuple[Path, Path, str]:
+def compare(
+    photo: Photo,
+    uris: tuple[str, str],
+    root: Path,
+    folder: Path,
+    language: str,
+) -> tuple[Path, Path, str]:
     """Two models' overlays, and Markdown: how far they agree, and their registered scores.
 
     Raises:
@@ -214,8 +227,13 @@ def _strokes(layer: bytes, size: tuple[int, int]) -> Picture:
         raise UserError(f"the strokes cannot be read ({error}); paint them again") from None
 
 
-def save(photo: Photo, uri: str, layers: list[bytes], root: Path, language: str,
-         ) -> tuple[str, Picture]:
+def save(
+    photo: Photo,
+    uri: str,
+    layers: list[bytes],
+    root: Path,
+    language: str,
+) -> tuple[str, Picture]:
     """Correct what a model finds, and put photograph and mask into the inbox.
 
     Returns:
@@ -226,10 +244,14 @@ def save(photo: Photo, uri: str, layers: list[bytes], root: Path, language: str,
     found = find(photo, uri, root, language)
     mask = corrected(found.mask, layers)
     provenance: dict[str, Any] = {
-        "model": found.name, "version": found.version,
+        "model": found.name,
+        "version": found.version,
         "fingerprint": registry.tags(found.name, found.version).get("fingerprint"),
-        "threshold": found.model.threshold, "photo": photo.name,
-        "corrected": int((mask != found.mask).sum()), "pixels": int(mask.size)}
+        "threshold": found.model.threshold,
+        "photo": photo.name,
+        "corrected": int((mask != found.mask).sum()),
+        "pixels": int(mask.size),
+    }
     return inbox.save(root, photo.path.read_bytes(), mask, photo.name, provenance), mask
 
 
@@ -239,5 +261,7 @@ def _shrunk(found: Found, longest: int) -> tuple[Picture, NDArray[np.float32]]:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if scale == 1:
         return found.image, found.probability
-    return (np.asarray(Image.fromarray(found.image).resize(size, Image.Resampling.BILINEAR)),
-            np.asarray(Image.fromarray(found.probability).resize(size, Image.Resampling.BILINEAR)))
+    return (
+        np.asarray(Image.fromarray(found.image).resize(size, Image.Resampling.BILINEAR)),
+        np.asarray(Image.fromarray(found.probability).resize(size, Image.Resampling.BILINEAR)),
+    )

@@ -31,12 +31,17 @@ def choices(root: Path, model: str) -> list[Choice]:
         known, rows = registry.aliases(model), registry.versions(model)
     there = {row["version"] for row in rows}
     order = (registry.CHAMPION, registry.CHALLENGER, registry.PREVIOUS)
-    aliases = sorted((alias for alias in known if known[alias] in there),
-                     key=lambda alias: (order.index(alias) if alias in order else 9, alias))
-    return [*(Choice(f"{alias} (version {known[alias]})", f"models:/{model}@{alias}")
-              for alias in aliases),
-            *(Choice(f"version {row['version']}", f"models:/{model}/{row['version']}")
-              for row in rows)]
+    aliases = sorted(
+        (alias for alias in known if known[alias] in there),
+        key=lambda alias: (order.index(alias) if alias in order else 9, alias),
+    )
+    return [
+        *(
+            Choice(f"{alias} (version {known[alias]})", f"models:/{model}@{alias}")
+            for alias in aliases
+        ),
+        *(Choice(f"version {row['version']}", f"models:/{model}/{row['version']}") for row in rows),
+    ]
 
 
 def resolve(uri: str, root: Path) -> tuple[str, str]:
@@ -55,15 +60,22 @@ def score_table(resolved: Sequence[tuple[str, str]], language: str) -> str:
     with connection.store_errors():
         tags = [registry.tags(name, version) for name, version in resolved]
     figures = [registry.scores(recorded) for recorded in tags]
-    lines = [f"| {say('score', language)} | " + " | ".join(
-        say("version", language, version=version) for _, version in resolved) + " |",
-        "|---|--:|--:|"]
+    lines = [
+        f"| {say('score', language)} | "
+        + " | ".join(say("version", language, version=version) for _, version in resolved)
+        + " |",
+        "|---|--:|--:|",
+    ]
     for metric in SCORES:
         if all(metric in one for one in figures):
             pair = [one[metric] for one in figures]
             best = (min if METRICS[metric].lower_is_better else max)(pair)
-            cells = [f"**{value:.3f}**" if value == best != min(pair) + max(pair) - best
-                     else f"{value:.3f}" for value in pair]
+            cells = [
+                f"**{value:.3f}**"
+                if value == best != min(pair) + max(pair) - best
+                else f"{value:.3f}"
+                for value in pair
+            ]
             note = f" ({say('lower', language)})" if METRICS[metric].lower_is_better else ""
             lines.append(f"| {say(metric, language)}{note} | {cells[0]} | {cells[1]} |")
     if tags[0].get("test_data") != tags[1].get("test_data"):
@@ -80,13 +92,22 @@ def registry_table(root: Path, model: str, language: str) -> str:
         rows = registry.versions(model)
     if not rows:
         return say("no_models", language)
-    head = [say(key, language) for key in ("col_version", "col_aliases", *TABLE, "col_split",
-                                           "col_variant", "col_created")]
+    head = [
+        say(key, language)
+        for key in ("col_version", "col_aliases", *TABLE, "col_split", "col_variant", "col_created")
+    ]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         aliases = " ".join(f"`{alias}`" for alias in row["aliases"])
-        figures = ["" if row[name] is None else f"{row[name]:.3f}"
-                   for name in TABLE]
-        lines.append([row["version"], aliases, *figures, row["split"] or "", row["variant"] or "",
-                      row["created"][:16].replace("T", " ")])
+        figures = ["" if row[name] is None else f"{row[name]:.3f}" for name in TABLE]
+        lines.append(
+            [
+                row["version"],
+                aliases,
+                *figures,
+                row["split"] or "",
+                row["variant"] or "",
+                row["created"][:16].replace("T", " "),
+            ]
+        )
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

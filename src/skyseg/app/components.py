@@ -34,8 +34,9 @@ def uploaded(payload: dict[str, Any] | None) -> Photo | None:
     return Photo(path, payload.get("orig_name") or path.name)
 
 
-def layers(payload: dict[str, Any] | None,
-           drawings: MutableMapping[str, EditorDataBlobs]) -> list[bytes]:
+def layers(
+    payload: dict[str, Any] | None, drawings: MutableMapping[str, EditorDataBlobs]
+) -> list[bytes]:
     """The painted layers in what a ``gr.ImageEditor`` sends: image files.
 
     Args:

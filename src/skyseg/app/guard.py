@@ -22,8 +22,17 @@ from skyseg.data.uploads import MAX_BYTES
 MAX_BODY = MAX_BYTES + 2**20  # an upload and what surrounds it in a form
 MAX_JSON = 2**20  # what the page itself sends is a few kilobytes
 # Gradio's own, which the page does without: files at an address, other apps, recordings, figures.
-CLOSED = ("/file=http:", "/file=https:", "/proxy=", "/process_recording", "/monitoring",
-          "/vibe-", "/undo-vibe-edit", "/run-history", "/deep_link")
+CLOSED = (
+    "/file=http:",
+    "/file=https:",
+    "/proxy=",
+    "/process_recording",
+    "/monitoring",
+    "/vibe-",
+    "/undo-vibe-edit",
+    "/run-history",
+    "/deep_link",
+)
 
 
 class Guard:
@@ -55,7 +64,8 @@ class Guard:
         body = await request.body()
         if not _names_uploads_only(body, self.uploads):
             await PlainTextResponse("only uploaded files can be used: upload it again", 403)(
-                scope, receive, send)
+                scope, receive, send
+            )
             return
         sent = False
 
@@ -89,8 +99,9 @@ def _refusal(request: Request) -> tuple[str, int] | None:
 
 def _is_form(request: Request) -> bool:
     """Whether this is a file being uploaded: the only requests whose body is no JSON."""
-    return (request.url.path.rstrip("/").endswith(("/upload", "/component_server"))
-            and request.headers.get("content-type", "").startswith("multipart/form-data"))
+    return request.url.path.rstrip("/").endswith(
+        ("/upload", "/component_server")
+    ) and request.headers.get("content-type", "").startswith("multipart/form-data")
 
 
 def _names_uploads_only(body: bytes, uploads: Path) -> bool:

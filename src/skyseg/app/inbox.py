@@ -31,8 +31,14 @@ from skyseg.params import DataParams
 FOLDER = "inbox"
 LOOKED_AT = 64  # masks of the data set that say how its masks are written
 # Pillow's name of a format to the suffix that the data set's readers know; others become PNG.
-KEPT = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp",
-        "GIF": ".gif"}
+KEPT = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "TIFF": ".tif",
+    "BMP": ".bmp",
+    "GIF": ".gif",
+}
 
 
 class Entry(NamedTuple):
@@ -42,8 +48,9 @@ class Entry(NamedTuple):
     provenance: dict[str, Any]
 
 
-def save(root: Path, photo: bytes, mask: NDArray[np.uint8], title: str,
-         provenance: dict[str, Any]) -> str:
+def save(
+    root: Path, photo: bytes, mask: NDArray[np.uint8], title: str, provenance: dict[str, Any]
+) -> str:
     """Add an entry.
 
     Args:
@@ -63,8 +70,10 @@ def save(root: Path, photo: bytes, mask: NDArray[np.uint8], title: str,
     """
     image, _ = open_upright(photo, title)
     if image.size != mask.shape[::-1]:
-        raise UserError(f"{title}: {image.width}x{image.height} pixels, but the mask has "
-                        f"{mask.shape[1]}x{mask.shape[0]}")
+        raise UserError(
+            f"{title}: {image.width}x{image.height} pixels, but the mask has "
+            f"{mask.shape[1]}x{mask.shape[0]}"
+        )
     now = datetime.now(UTC)
     stem = re.sub(r"[^0-9A-Za-z]+", "-", Path(title).stem).strip("-").lower()[:40] or "photo"
     name = _free(f"{stem}-{now:%Y%m%dT%H%M%S}", lambda name: (root / FOLDER / name).exists())
@@ -77,9 +86,18 @@ def save(root: Path, photo: bytes, mask: NDArray[np.uint8], title: str,
             else:
                 image.save(aside / "photo.png")
             Image.fromarray(mask).save(aside / "mask.png")
-            write_text(aside / "provenance.json", json.dumps(
-                provenance | {"created": now.isoformat(timespec="seconds"),
-                              "sha256": sha256(next(aside.glob("photo.*")))}, indent=2) + "\n")
+            write_text(
+                aside / "provenance.json",
+                json.dumps(
+                    provenance
+                    | {
+                        "created": now.isoformat(timespec="seconds"),
+                        "sha256": sha256(next(aside.glob("photo.*"))),
+                    },
+                    indent=2,
+                )
+                + "\n",
+            )
     except PermissionError as error:
         raise _unwritable(error, root / FOLDER) from None
     return name
@@ -112,9 +130,11 @@ def accept(root: Path, names: Iterable[str], data: DataParams) -> list[Path]:
             does not fit or cannot be read, or a photograph that the data set has already.
     """
     if data.format != "pairs":
-        raise UserError(f"data.format is {data.format}, and accepted photographs are added to "
-                        "images/ and masks/ of format pairs; add them to your data set by hand "
-                        f"from {root / FOLDER}/")
+        raise UserError(
+            f"data.format is {data.format}, and accepted photographs are added to "
+            "images/ and masks/ of format pairs; add them to your data set by hand "
+            f"from {root / FOLDER}/"
+        )
     waiting = [_checked(_read(root, name)) for name in dict.fromkeys(names)]
     folder = root / "data"
     encoding = _encoding(folder, data)
@@ -126,20 +146,29 @@ def accept(root: Path, names: Iterable[str], data: DataParams) -> list[Path]:
 def _names(root: Path) -> list[str]:
     """Folders of the inbox; those that begin with a dot are being written."""
     folder = root / FOLDER
-    return sorted(path.name for path in folder.iterdir() if path.is_dir()
-                  and not path.name.startswith(".")) if folder.is_dir() else []
+    return (
+        sorted(
+            path.name
+            for path in folder.iterdir()
+            if path.is_dir() and not path.name.startswith(".")
+        )
+        if folder.is_dir()
+        else []
+    )
 
 
 def _read(root: Path, name: str) -> Entry:
     there = _names(root)
     if name not in there:
-        raise UserError(f"{name}: not in {root / FOLDER}/, which holds "
-                        f"{', '.join(there) or 'nothing'}")
+        raise UserError(
+            f"{name}: not in {root / FOLDER}/, which holds {', '.join(there) or 'nothing'}"
+        )
     folder = root / FOLDER / name
     photos, mask = list(folder.glob("photo.*")), folder / "mask.png"
     if len(photos) != 1 or not mask.is_file():
-        raise UserError(f"{folder}/: should hold one photograph (photo.*) and mask.png; complete "
-                        "or remove it")
+        raise UserError(
+            f"{folder}/: should hold one photograph (photo.*) and mask.png; complete or remove it"
+        )
     try:
         provenance = json.loads(read_bytes(folder / "provenance.json"))
     except ValueError:
@@ -150,8 +179,10 @@ def _read(root: Path, name: str) -> Entry:
 def _checked(entry: Entry) -> Entry:
     image, mask = read_image(entry.photo), _read_mask(entry.mask)
     if image.shape[:2] != mask.shape:
-        raise UserError(f"{entry.mask}: {mask.shape[1]}x{mask.shape[0]} pixels, but the photograph "
-                        f"has {image.shape[1]}x{image.shape[0]}; repair or remove the entry")
+        raise UserError(
+            f"{entry.mask}: {mask.shape[1]}x{mask.shape[0]} pixels, but the photograph "
+            f"has {image.shape[1]}x{image.shape[0]}; repair or remove the entry"
+        )
     return entry
 
 
@@ -159,8 +190,9 @@ def _read_mask(path: Path) -> NDArray[np.uint8]:
     image, _ = open_upright(read_bytes(path), str(path))
     mask = np.asarray(image)
     if image.mode != "L" or not np.isin(mask, (0, 255)).all():
-        raise UserError(f"{path}: should be an 8-bit grey PNG of 0 and 255; repair or remove the "
-                        "entry")
+        raise UserError(
+            f"{path}: should be an 8-bit grey PNG of 0 and 255; repair or remove the entry"
+        )
     return mask
 
 
@@ -169,7 +201,7 @@ def _encoding(folder: Path, data: DataParams) -> Encoding:
     if not folder.is_dir():
         return Encoding(kind="0/255", threshold=128, invert=data.invert)
     samples = find_samples(folder, "pairs")
-    some = samples[::-(-len(samples) // LOOKED_AT)]
+    some = samples[:: -(-len(samples) // LOOKED_AT)]
     return decide([measure(sample.mask, data) for sample in some], data)[0]
 
 
@@ -183,9 +215,11 @@ def _refuse_known(folder: Path, waiting: list[Entry]) -> None:
         same_size = sizes.setdefault(entry.photo.stat().st_size, [])
         for path in same_size:
             if sha256(path) == sha256(entry.photo):
-                raise UserError(f"{entry.name}: there is the same photograph already, "
-                                f"{path}; copy {entry.mask} over that one's mask, or remove the "
-                                "entry")
+                raise UserError(
+                    f"{entry.name}: there is the same photograph already, "
+                    f"{path}; copy {entry.mask} over that one's mask, or remove the "
+                    "entry"
+                )
         same_size.append(entry.photo)
 
 
@@ -208,10 +242,14 @@ def _move(entry: Entry, folder: Path, encoding: Encoding, taken: set[str]) -> Pa
     buffer = io.BytesIO()
     _written_as(_read_mask(entry.mask) > 0, encoding).save(buffer, "PNG")
     photo = folder / "images" / (name + entry.photo.suffix)
-    for path, content in ((folder / "provenance" / f"{name}.json",
-                           (json.dumps(entry.provenance, indent=2) + "\n").encode()),
-                          (folder / "masks" / f"{name}.png", buffer.getvalue()),
-                          (photo, entry.photo.read_bytes())):
+    for path, content in (
+        (
+            folder / "provenance" / f"{name}.json",
+            (json.dumps(entry.provenance, indent=2) + "\n").encode(),
+        ),
+        (folder / "masks" / f"{name}.png", buffer.getvalue()),
+        (photo, entry.photo.read_bytes()),
+    ):
         try:
             with written_aside(path) as aside:
                 aside.write_bytes(content)
@@ -222,19 +260,22 @@ def _move(entry: Entry, folder: Path, encoding: Encoding, taken: set[str]) -> Pa
 
 
 def _unwritable(error: PermissionError, folder: Path) -> UserError:
-    return UserError(f"{error.filename}: cannot be written ({error.strerror}); make {folder}/ "
-                     "writable")
+    return UserError(
+        f"{error.filename}: cannot be written ({error.strerror}); make {folder}/ writable"
+    )
 
 
 def _written_as(foreground: NDArray[np.bool_], encoding: Encoding) -> Image.Image:
     """A mask that means the same among those of an encoding."""
     marked = foreground != encoding.invert
     if encoding.kind == "index":
-        other = next(value for value in range(256)
-                     if value not in (*encoding.foreground, *encoding.ignore))
+        other = next(
+            value for value in range(256) if value not in (*encoding.foreground, *encoding.ignore)
+        )
         index = encoding.foreground[0]
-        return Image.fromarray(np.where(marked, index, other).astype(
-            np.uint16 if index > 255 else np.uint8))
+        return Image.fromarray(
+            np.where(marked, index, other).astype(np.uint16 if index > 255 else np.uint8)
+        )
     if encoding.kind == "0/1":
         return Image.fromarray(marked.astype(np.uint8))
     white = Image.fromarray(marked.astype(np.uint8) * np.uint8(255))

@@ -29,12 +29,23 @@ HERE = Path(__file__).parent
 WAITING = 16  # events in the queue; more are told to come back
 SESSIONS = 100  # open pages that the server remembers
 FORGOTTEN = (600, 3600)  # every 10 minutes, uploads and results older than an hour
-SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "PingFang SC",
-                "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
+SYSTEM_FONTS = [
+    "system-ui",
+    "-apple-system",
+    "Segoe UI",
+    "Roboto",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "Noto Sans CJK SC",
+    "sans-serif",
+]
 # Gradio picks its own words by the browser's language; its Chinese ones are zh-CN.
-I18N = gr.I18n(**{code: {key: getattr(text, language) for key, text in TEXTS.items()}
-                  for code, language in (("en", "en"), ("zh-CN", "zh"), ("zh", "zh"),
-                                         ("zh-TW", "zh"))})
+I18N = gr.I18n(
+    **{
+        code: {key: getattr(text, language) for key, text in TEXTS.items()}
+        for code, language in (("en", "en"), ("zh-CN", "zh"), ("zh", "zh"), ("zh-TW", "zh"))
+    }
+)
 
 
 class Workspace(NamedTuple):
@@ -52,13 +63,19 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
         with gr.Row(elem_id="head"):
             gr.HTML("<h1>skyseg</h1>", elem_id="name", padding=False)
             gr.Markdown(t("tagline"), elem_id="tagline")
-            language = gr.Radio([(name, code) for code, name in LANGUAGES.items()], value="en",
-                                show_label=False, container=False, elem_id="language")
+            language = gr.Radio(
+                [(name, code) for code, name in LANGUAGES.items()],
+                value="en",
+                show_label=False,
+                container=False,
+                elem_id="language",
+            )
         notice = gr.Markdown(visible=False, elem_id="notice")
         with gr.Row(elem_id="body", equal_height=False):
             with gr.Column(scale=2, min_width=300):
-                photo = _upload("photo", "drop_photo", ["upload", "webcam", "clipboard"],
-                                height=260)
+                photo = _upload(
+                    "photo", "drop_photo", ["upload", "webcam", "clipboard"], height=260
+                )
                 picked = gr.Dropdown([], label=t("model"), elem_id="model", filterable=False)
             with gr.Column(scale=5, min_width=300), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab(t("result"), id="result"):
@@ -73,14 +90,17 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
                     refresh = gr.Button(t("refresh"), size="sm", elem_id="refresh")
 
         _hang(work, photo, picked, language, result, tabs, canvas)
-        looked = {"fn": _guarded(lambda chosen, one, two, words: _look(work, chosen, one, two,
-                                                                        words)),
-                  "inputs": [picked, first, second, language],
-                  "outputs": [picked, first, second, table, notice], "preprocess": False,
-                  **PRIVATE}
+        looked = {
+            "fn": _guarded(lambda chosen, one, two, words: _look(work, chosen, one, two, words)),
+            "inputs": [picked, first, second, language],
+            "outputs": [picked, first, second, table, notice],
+            "preprocess": False,
+            **PRIVATE,
+        }
         demo.load(None, None, language, js="() => skysegLanguage()", **PRIVATE).then(**looked)
-        language.input(None, language, None, js="code => skysegLanguage(code)",
-                       **PRIVATE).then(**looked)
+        language.input(None, language, None, js="code => skysegLanguage(code)", **PRIVATE).then(
+            **looked
+        )
         refresh.click(**looked)
     demo.queue(max_size=WAITING, default_concurrency_limit=1)
     return demo
@@ -91,24 +111,47 @@ def start(demo: gr.Blocks, files: Path, host: str, port: int) -> None:
     for noisy in ("httpx", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     demo.launch(
-        server_name=host, server_port=port, share=False, quiet=True, inbrowser=False,
-        show_error=False, prevent_thread_lock=True, max_file_size=MAX_BYTES, allowed_paths=[],
-        state_session_capacity=SESSIONS, enable_monitoring=False, mcp_server=False,
-        ssr_mode=False, pwa=False, run_history=False,
-        footer_links=[], i18n=I18N, theme=theme(), css_paths=HERE / "page.css",
+        server_name=host,
+        server_port=port,
+        share=False,
+        quiet=True,
+        inbrowser=False,
+        show_error=False,
+        prevent_thread_lock=True,
+        max_file_size=MAX_BYTES,
+        allowed_paths=[],
+        state_session_capacity=SESSIONS,
+        enable_monitoring=False,
+        mcp_server=False,
+        ssr_mode=False,
+        pwa=False,
+        run_history=False,
+        footer_links=[],
+        i18n=I18N,
+        theme=theme(),
+        css_paths=HERE / "page.css",
         head_paths=HERE / "page.head.html",
-        app_kwargs={"middleware": [
-            Middleware(TrustedHostMiddleware, allowed_hosts=[host, "localhost"]),
-            Middleware(Guard, uploads=files)],
-            "docs_url": None, "redoc_url": None, "openapi_url": None})
+        app_kwargs={
+            "middleware": [
+                Middleware(TrustedHostMiddleware, allowed_hosts=[host, "localhost"]),
+                Middleware(Guard, uploads=files),
+            ],
+            "docs_url": None,
+            "redoc_url": None,
+            "openapi_url": None,
+        },
+    )
 
 
 PAINTING = 2  # index of the tab with the canvas
 # No name under which a program could call an event; and one at a time, since each wants all cores.
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = PRIVATE | {"show_progress": "hidden"}
-WORK: dict[str, Any] = PRIVATE | {"preprocess": False, "concurrency_id": "model",
-                                  "concurrency_limit": 1}
+WORK: dict[str, Any] = PRIVATE | {
+    "preprocess": False,
+    "concurrency_id": "model",
+    "concurrency_limit": 1,
+}
 
 
 class Result(NamedTuple):
@@ -123,47 +166,86 @@ class Result(NamedTuple):
 def theme() -> gr.themes.Base:
     """Calm, and with the fonts that the machine has."""
     return gr.themes.Default(
-        primary_hue="sky", secondary_hue="sky", neutral_hue="slate", radius_size="lg",
-        font=SYSTEM_FONTS, font_mono=["ui-monospace", "monospace"],
-    ).set(block_shadow="none", block_label_background_fill="*background_fill_primary",
-          block_border_width="1px", body_background_fill="#f6f8fa",
-          body_background_fill_dark="#0d1117")
+        primary_hue="sky",
+        secondary_hue="sky",
+        neutral_hue="slate",
+        radius_size="lg",
+        font=SYSTEM_FONTS,
+        font_mono=["ui-monospace", "monospace"],
+    ).set(
+        block_shadow="none",
+        block_label_background_fill="*background_fill_primary",
+        block_border_width="1px",
+        body_background_fill="#f6f8fa",
+        body_background_fill_dark="#0d1117",
+    )
 
 
 def _result() -> Result:
     line = gr.Markdown(I18N("hint"), elem_id="line")
     with gr.Tabs(elem_id="views"):
         with gr.Tab(I18N("overlay")):
-            overlay = gr.ImageSlider(show_label=False, interactive=False, buttons=["fullscreen"],
-                                     elem_id="overlay", max_height=560, height=440)
+            overlay = gr.ImageSlider(
+                show_label=False,
+                interactive=False,
+                buttons=["fullscreen"],
+                elem_id="overlay",
+                max_height=560,
+                height=440,
+            )
         pictures = []
         for key in ("mask", "cutout", "replaced"):
             with gr.Tab(I18N(key)):
                 if key == "replaced":
                     sky = _upload("sky", "drop_sky", ["upload", "clipboard"], height=130)
-                pictures.append(gr.Image(show_label=False, interactive=False, height=440,
-                                         buttons=["download", "fullscreen"], elem_id=key))
+                pictures.append(
+                    gr.Image(
+                        show_label=False,
+                        interactive=False,
+                        height=440,
+                        buttons=["download", "fullscreen"],
+                        elem_id=key,
+                    )
+                )
     mask, cutout, replaced = pictures
     return Result(line, overlay, mask, cutout, sky, replaced)
 
 
 def _upload(key: str, hint: str, sources: list[Any], height: int) -> gr.Image:
     # Our own placeholder: Gradio's words stay in the language that the page was opened in.
-    return gr.Image(label=I18N(key), sources=sources, buttons=[], height=height, elem_id=key,
-                    placeholder=I18N(hint))  # type: ignore[arg-type]
+    return gr.Image(
+        label=I18N(key),
+        sources=sources,
+        buttons=[],
+        height=height,
+        elem_id=key,
+        placeholder=I18N(hint),  # type: ignore[arg-type]
+    )
 
 
-def _compare(photo: gr.Image, language: gr.Radio, work: Workspace,
-             ) -> list[gr.Dropdown]:
+def _compare(
+    photo: gr.Image,
+    language: gr.Radio,
+    work: Workspace,
+) -> list[gr.Dropdown]:
     gr.Markdown(I18N("compare_hint"), elem_classes="hint")
     with gr.Row():
-        pickers = [gr.Dropdown([], label=I18N(key), elem_id=key, filterable=False)
-                   for key in ("first", "second")]
+        pickers = [
+            gr.Dropdown([], label=I18N(key), elem_id=key, filterable=False)
+            for key in ("first", "second")
+        ]
     button = gr.Button(I18N("compare"), variant="primary", elem_id="do-compare")
     with gr.Row():
-        pictures = [gr.Image(show_label=False, interactive=False, height=300,
-                             buttons=["fullscreen"], elem_classes="compared")
-                    for _ in range(2)]
+        pictures = [
+            gr.Image(
+                show_label=False,
+                interactive=False,
+                height=300,
+                buttons=["fullscreen"],
+                elem_classes="compared",
+            )
+            for _ in range(2)
+        ]
     words = gr.Markdown(elem_id="versus")
 
     def compare(upload: File, one: str | None, two: str | None, language: str) -> Any:
@@ -175,21 +257,40 @@ def _compare(photo: gr.Image, language: gr.Radio, work: Workspace,
     return pickers
 
 
-def _correct(photo: gr.Image, picked: gr.Dropdown, language: gr.Radio, work: Workspace,
-             ) -> gr.ImageEditor:
+def _correct(
+    photo: gr.Image,
+    picked: gr.Dropdown,
+    language: gr.Radio,
+    work: Workspace,
+) -> gr.ImageEditor:
     gr.Markdown(I18N("correct_hint"), elem_classes="hint")
     brushes: list[str | tuple[str, float]] = [
         f"#{red:02x}{green:02x}{blue:02x}"
-        for red, green, blue in (actions.SKY_BRUSH, actions.NO_SKY_BRUSH)]
-    canvas = gr.ImageEditor(show_label=False, sources=[], transforms=[], layers=False, format="png",
-                            buttons=["fullscreen"], height=520, elem_id="canvas",
-                            brush=gr.Brush(default_size=24, colors=brushes, color_mode="fixed"),
-                            eraser=gr.Eraser(default_size=24))
+        for red, green, blue in (actions.SKY_BRUSH, actions.NO_SKY_BRUSH)
+    ]
+    canvas = gr.ImageEditor(
+        show_label=False,
+        sources=[],
+        transforms=[],
+        layers=False,
+        format="png",
+        buttons=["fullscreen"],
+        height=520,
+        elem_id="canvas",
+        brush=gr.Brush(default_size=24, colors=brushes, color_mode="fixed"),
+        eraser=gr.Eraser(default_size=24),
+    )
     canvas.blob_storage = Newest()
     button = gr.Button(I18N("save"), variant="primary", elem_id="save")
     line = gr.Markdown(elem_id="saved")
-    mask = gr.Image(label=I18N("saved_mask"), interactive=False, height=220, visible=False,
-                    buttons=["download"], elem_id="saved-mask")
+    mask = gr.Image(
+        label=I18N("saved_mask"),
+        interactive=False,
+        height=220,
+        visible=False,
+        buttons=["download"],
+        elem_id="saved-mask",
+    )
 
     def save(upload: File, uri: str | None, drawing: File, language: str) -> Any:
         taken = _given(uploaded(upload), "no_mask", language)
@@ -197,15 +298,24 @@ def _correct(photo: gr.Image, picked: gr.Dropdown, language: gr.Radio, work: Wor
         uri = _model(work, uri, language)
         name, saved = actions.save(taken, uri, strokes, work.root, language)
         path = actions.write(saved, _folder(work), f"{name}-mask.png")
-        return (say("saved", language, name=name, count=len(inbox.entries(work.root))),
-                gr.Image(str(path), visible=True))
+        return (
+            say("saved", language, name=name, count=len(inbox.entries(work.root))),
+            gr.Image(str(path), visible=True),
+        )
 
     button.click(_guarded(save), [photo, picked, canvas, language], [line, mask], **WORK)
     return canvas
 
 
-def _hang(work: Workspace, photo: gr.Image, picked: gr.Dropdown, language: gr.Radio,
-          result: Result, tabs: gr.Tabs, canvas: gr.ImageEditor) -> None:
+def _hang(
+    work: Workspace,
+    photo: gr.Image,
+    picked: gr.Dropdown,
+    language: gr.Radio,
+    result: Result,
+    tabs: gr.Tabs,
+    canvas: gr.ImageEditor,
+) -> None:
     """What happens when photograph, model, sky or tab change."""
     to_paint, painted, tab = gr.State(), gr.State(), gr.State(0)
 
@@ -219,9 +329,14 @@ def _hang(work: Workspace, photo: gr.Image, picked: gr.Dropdown, language: gr.Ra
             gr.Info(say("animated", language), title="skyseg")
         found = actions.find(taken, uri, work.root, language)
         folder, name = _folder(work), Path(taken.name).stem[:40]
-        yield (actions.caption(found, language),
-               (actions.photo_of(found, folder, name), actions.overlay_of(found, folder, name)),
-               None, None, None, str(actions.to_paint_on(found, folder, name)))
+        yield (
+            actions.caption(found, language),
+            (actions.photo_of(found, folder, name), actions.overlay_of(found, folder, name)),
+            None,
+            None,
+            None,
+            str(actions.to_paint_on(found, folder, name)),
+        )
         for mask, cutout in actions.outputs_of(found, folder, name):
             yield gr.skip(), gr.skip(), mask, cutout, gr.skip(), gr.skip()
         if sky is not None:
@@ -238,36 +353,59 @@ def _hang(work: Workspace, photo: gr.Image, picked: gr.Dropdown, language: gr.Ra
 
     inputs = [photo, picked, result.sky, language]
     outputs = [result.line, result.overlay, result.mask, result.cutout, result.replaced, to_paint]
-    gr.on([photo.change, picked.input], _guarded(segment), inputs, outputs,
-          trigger_mode="always_last", show_progress_on=[result.line, result.overlay], **WORK)
+    gr.on(
+        [photo.change, picked.input],
+        _guarded(segment),
+        inputs,
+        outputs,
+        trigger_mode="always_last",
+        show_progress_on=[result.line, result.overlay],
+        **WORK,
+    )
     result.sky.change(_guarded(replace), inputs, result.replaced, **WORK)
 
     # A canvas that is given its picture while its tab is hidden stays empty, and one that is given
     # it again loses what was painted: it gets each picture once, when it is seen. Never gr.skip():
     # that makes Gradio build it anew, without the drawings that it holds.
-    seen = {"fn": lambda tab, new, before: new if tab == PAINTING else before,
-            "inputs": [tab, to_paint, painted], "outputs": painted, **QUIET}
+    seen = {
+        "fn": lambda tab, new, before: new if tab == PAINTING else before,
+        "inputs": [tab, to_paint, painted],
+        "outputs": painted,
+        **QUIET,
+    }
     tabs.select(_selected, None, tab, **QUIET).then(**seen)
     to_paint.change(**seen)
-    painted.change(lambda picture: picture and {"background": picture, "layers": [],
-                                                "composite": None}, painted, canvas, **QUIET)
+    painted.change(
+        lambda picture: picture and {"background": picture, "layers": [], "composite": None},
+        painted,
+        canvas,
+        **QUIET,
+    )
 
 
 def _selected(event: gr.SelectData) -> int:
     return int(event.index)
 
 
-def _look(work: Workspace, chosen: str | None, one: str | None, two: str | None, language: str,
-          ) -> tuple[Any, ...]:
+def _look(
+    work: Workspace,
+    chosen: str | None,
+    one: str | None,
+    two: str | None,
+    language: str,
+) -> tuple[Any, ...]:
     """The registry as it is now: three pickers, the table, and what to do if it is empty."""
     there = catalogue.choices(work.root, work.model)
     uris = [choice.uri for choice in there]
     default = uris[0] if uris else None
     other = next((uri for uri in uris if "@" not in uri and uri != _fixed(work, default)), default)
-    kept = [value if value in uris else fallback
-            for value, fallback in ((chosen, default), (one, default), (two, other))]
-    pickers = [gr.Dropdown([(choice.label, choice.uri) for choice in there], value=value)
-               for value in kept]
+    kept = [
+        value if value in uris else fallback
+        for value, fallback in ((chosen, default), (one, default), (two, other))
+    ]
+    pickers = [
+        gr.Dropdown([(choice.label, choice.uri) for choice in there], value=value) for value in kept
+    ]
     table = catalogue.registry_table(work.root, work.model, language)
     return *pickers, table if there else "", gr.Markdown(table, visible=not there)
 
@@ -305,6 +443,7 @@ def _given(value: T | None, key: str, language: str) -> T:
 
 def _guarded(action: Callable[..., Any]) -> Callable[..., Any]:
     """What a user can mend is shown on the page; memory goes back after every answer."""
+
     def answer(*given: Any) -> Iterator[Any]:
         if given[-1] not in LANGUAGES:  # the language comes last, everywhere
             raise gr.Error("no such language", print_exception=False)
@@ -315,8 +454,13 @@ def _guarded(action: Callable[..., Any]) -> Callable[..., Any]:
             else:
                 yield answered
         except UserError as error:
-            raise gr.Error(html.escape(str(error)), duration=12, print_exception=False,
-                           title=say("problem", given[-1])) from None
+            raise gr.Error(
+                html.escape(str(error)),
+                duration=12,
+                print_exception=False,
+                title=say("problem", given[-1]),
+            ) from None
         finally:
             release_memory()
+
     return answer

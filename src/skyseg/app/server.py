@@ -32,8 +32,12 @@ def run(root: Path, model: str, port: int) -> None:
     print(f"Starting; in some seconds on http://{HOST}:{port}", flush=True)
     files = tempfile.mkdtemp(prefix="skyseg-app-")
     # Read while Gradio is imported. The files are uploads and results, and end with the server.
-    os.environ |= {"GRADIO_TEMP_DIR": files, "GRADIO_ANALYTICS_ENABLED": "False",
-                   "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    os.environ |= {
+        "GRADIO_TEMP_DIR": files,
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
     try:
         try:
             from skyseg.app import page

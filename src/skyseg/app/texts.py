@@ -15,8 +15,9 @@ TEXTS = {
     "photo": Text("Photograph", "照片"),
     "model": Text("Model", "模型"),
     "sky": Text("Another sky", "替换用的天空"),
-    "drop_photo": Text("Drop a photograph here, or tap to choose one",
-                       "将照片拖到这里，或点击选择"),
+    "drop_photo": Text(
+        "Drop a photograph here, or tap to choose one", "将照片拖到这里，或点击选择"
+    ),
     "drop_sky": Text("Drop the sky to put in here", "将要换上的天空拖到这里"),
     "result": Text("Result", "结果"),
     "overlay": Text("Found sky", "识别结果"),
@@ -26,53 +27,77 @@ TEXTS = {
     "compare": Text("Compare", "对比"),
     "correct": Text("Correct", "修正"),
     "models": Text("Models", "模型库"),
-    "hint": Text("Drop a photograph or take one: the sky is found at once.",
-                 "拖入或拍摄一张照片，天空会立即被识别出来。"),
-    "compare_hint": Text("Two models on the same photograph, with the scores they were registered "
-                         "with.", "用两个模型处理同一张照片，并列出各自注册时的评分。"),
+    "hint": Text(
+        "Drop a photograph or take one: the sky is found at once.",
+        "拖入或拍摄一张照片，天空会立即被识别出来。",
+    ),
+    "compare_hint": Text(
+        "Two models on the same photograph, with the scores they were registered with.",
+        "用两个模型处理同一张照片，并列出各自注册时的评分。",
+    ),
     "first": Text("First model", "第一个模型"),
     "second": Text("Second model", "第二个模型"),
-    "correct_hint": Text("Paint <b class='is-sky'>pink</b> where there is sky, "
-                         "<b class='no-sky'>yellow</b> where there is none, and save. What you "
-                         "leave alone stays as the model found it.",
-                         "用<b class='is-sky'>粉色</b>涂出天空，用<b class='no-sky'>黄色</b>"
-                         "涂出非天空，然后保存。未涂抹的部分保持模型的结果。"),
+    "correct_hint": Text(
+        "Paint <b class='is-sky'>pink</b> where there is sky, "
+        "<b class='no-sky'>yellow</b> where there is none, and save. What you "
+        "leave alone stays as the model found it.",
+        "用<b class='is-sky'>粉色</b>涂出天空，用<b class='no-sky'>黄色</b>"
+        "涂出非天空，然后保存。未涂抹的部分保持模型的结果。",
+    ),
     "save": Text("Save to the inbox", "保存到收件箱"),
     "saved_mask": Text("Saved mask", "已保存的掩膜"),
-    "models_hint": Text("What this workspace's registry holds. `dvc repro` registers a version, "
-                        "`make promote` makes it the champion.",
-                        "本工作区模型库中的模型。`dvc repro` 注册新版本，`make promote` "
-                        "将其设为冠军模型。"),
+    "models_hint": Text(
+        "What this workspace's registry holds. `dvc repro` registers a version, "
+        "`make promote` makes it the champion.",
+        "本工作区模型库中的模型。`dvc repro` 注册新版本，`make promote` 将其设为冠军模型。",
+    ),
     "refresh": Text("Look again", "刷新"),
     # Said while the page is used.
-    "no_models": Text("**No model is registered yet.** Run `dvc repro` in this workspace to train "
-                      "one, then press *Look again* on the tab *Models*.",
-                      "**还没有注册任何模型。** 请在本工作区运行 `dvc repro` 训练一个模型，"
-                      "然后在“模型库”页点击“刷新”。"),
-    "no_model": Text("No model is registered yet: run dvc repro, then press Look again on the tab "
-                     "Models.",
-                     "还没有注册任何模型：请运行 dvc repro，然后在“模型库”页点击“刷新”。"),
+    "no_models": Text(
+        "**No model is registered yet.** Run `dvc repro` in this workspace to train "
+        "one, then press *Look again* on the tab *Models*.",
+        "**还没有注册任何模型。** 请在本工作区运行 `dvc repro` 训练一个模型，"
+        "然后在“模型库”页点击“刷新”。",
+    ),
+    "no_model": Text(
+        "No model is registered yet: run dvc repro, then press Look again on the tab Models.",
+        "还没有注册任何模型：请运行 dvc repro，然后在“模型库”页点击“刷新”。",
+    ),
     "no_photo": Text("Choose a photograph first.", "请先选择一张照片。"),
-    "no_mask": Text("Choose a photograph first; its mask can be corrected here then.",
-                    "请先选择一张照片，然后才能在这里修正掩膜。"),
+    "no_mask": Text(
+        "Choose a photograph first; its mask can be corrected here then.",
+        "请先选择一张照片，然后才能在这里修正掩膜。",
+    ),
     "unreadable": Text("{reason}", "无法打开这张图片（{reason}）。请换一张 JPEG 或 PNG。"),
     "problem": Text("That did not work", "未能完成"),
     "animated": Text("An animation: its first picture is taken.", "这是动画，仅使用第一帧。"),
-    "found": Text("**{share:.1%} sky** · {label} · {width} × {height} · {seconds:.1f} s",
-                  "**天空占 {share:.1%}** · {label} · {width} × {height} · {seconds:.1f} 秒"),
-    "nothing": Text("**No sky found** · {label} · {width} × {height} · {seconds:.1f} s",
-                    "**未发现天空** · {label} · {width} × {height} · {seconds:.1f} 秒"),
+    "found": Text(
+        "**{share:.1%} sky** · {label} · {width} × {height} · {seconds:.1f} s",
+        "**天空占 {share:.1%}** · {label} · {width} × {height} · {seconds:.1f} 秒",
+    ),
+    "nothing": Text(
+        "**No sky found** · {label} · {width} × {height} · {seconds:.1f} s",
+        "**未发现天空** · {label} · {width} × {height} · {seconds:.1f} 秒",
+    ),
     "version": Text("Version {version}", "版本 {version}"),
-    "agree": Text("The two agree on **{share:.1%}** of the pixels.",
-                  "两个模型在 **{share:.1%}** 的像素上一致。"),
-    "same_model": Text("Both are version {version}: choose two different ones.",
-                       "两边都是版本 {version}：请选择两个不同的模型。"),
-    "other_data": Text("Measured on different data, so the scores do not compare.",
-                       "两者的评分来自不同数据，不能直接比较。"),
-    "saved": Text("Saved as **inbox/{name}**; {count} waiting. `skyseg inbox accept --all` adds "
-                  "them to `data/`.",
-                  "已保存为 **inbox/{name}**，共 {count} 条待处理。运行 "
-                  "`skyseg inbox accept --all` 即可加入 `data/`。"),
+    "agree": Text(
+        "The two agree on **{share:.1%}** of the pixels.",
+        "两个模型在 **{share:.1%}** 的像素上一致。",
+    ),
+    "same_model": Text(
+        "Both are version {version}: choose two different ones.",
+        "两边都是版本 {version}：请选择两个不同的模型。",
+    ),
+    "other_data": Text(
+        "Measured on different data, so the scores do not compare.",
+        "两者的评分来自不同数据，不能直接比较。",
+    ),
+    "saved": Text(
+        "Saved as **inbox/{name}**; {count} waiting. `skyseg inbox accept --all` adds "
+        "them to `data/`.",
+        "已保存为 **inbox/{name}**，共 {count} 条待处理。运行 "
+        "`skyseg inbox accept --all` 即可加入 `data/`。",
+    ),
     "score": Text("Score", "评分"),
     "col_version": Text("Version", "版本"),
     "col_aliases": Text("Aliases", "别名"),

@@ -26,8 +26,18 @@ from skyseg.params import DataParams
 from skyseg.reports import report
 
 # In the printed table; the JSON has all.
-SHOWN = ("iou", "iou_image", "f_max", "f_weighted", "s_measure", "e_max", "mae", "boundary_iou",
-         "boundary_f", "thin_recall")
+SHOWN = (
+    "iou",
+    "iou_image",
+    "f_max",
+    "f_weighted",
+    "s_measure",
+    "e_max",
+    "mae",
+    "boundary_iou",
+    "boundary_f",
+    "thin_recall",
+)
 
 
 class Item(NamedTuple):
@@ -43,8 +53,14 @@ class Result(NamedTuple):
     """One an image, from the decoded photograph to its map."""
 
 
-def benchmark(models: list[str], root: Path, data: DataParams, split: str | None = None,
-              recipe: str = "skyseg", maps: Path | None = None) -> list[dict[str, Any]]:
+def benchmark(
+    models: list[str],
+    root: Path,
+    data: DataParams,
+    split: str | None = None,
+    recipe: str = "skyseg",
+    maps: Path | None = None,
+) -> list[dict[str, Any]]:
     """Run each model on the same photographs; score it where there are masks.
 
     Args:
@@ -81,8 +97,10 @@ def benchmark(models: list[str], root: Path, data: DataParams, split: str | None
             if item.mask is not None:
                 result.stats.append(metrics.measure_fully(found, item.mask, contender.threshold))
             if maps:
-                report.write_png(maps / folders[contender.name] / f"{item.id}.png",
-                                 Image.fromarray((found * 255).round().astype(np.uint8)))
+                report.write_png(
+                    maps / folders[contender.name] / f"{item.id}.png",
+                    Image.fromarray((found * 255).round().astype(np.uint8)),
+                )
     return _rows(contenders, results, len(ids))
 
 
@@ -92,18 +110,34 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     scored = [name for name in SHOWN if name in rows[0]]
     table = [["model", *scored, *cost]]
     for row in rows:
-        table.append([row["model"], *(_with_interval(row[name], *row["intervals"][name])
-                                      if name in row["intervals"] else f"{row[name]:.4f}"
-                                      for name in scored),
-                      f"{row['images']}", f"{row['latency_ms']:.0f}",
-                      f"{row['parameters']:,}", f"{row['megabytes']:.1f}"])
+        table.append(
+            [
+                row["model"],
+                *(
+                    _with_interval(row[name], *row["intervals"][name])
+                    if name in row["intervals"]
+                    else f"{row[name]:.4f}"
+                    for name in scored
+                ),
+                f"{row['images']}",
+                f"{row['latency_ms']:.0f}",
+                f"{row['parameters']:,}",
+                f"{row['megabytes']:.1f}",
+            ]
+        )
     text = _table(table)
     if any("differences" in row for row in rows):
         changes = [["difference", *scored]]
-        changes += [[f"{row['model']} - {rows[0]['model']}",
-                     *(_with_interval(*row["differences"][name])
-                       if name in row["differences"] else "-" for name in scored)]
-                    for row in rows[1:]]
+        changes += [
+            [
+                f"{row['model']} - {rows[0]['model']}",
+                *(
+                    _with_interval(*row["differences"][name]) if name in row["differences"] else "-"
+                    for name in scored
+                ),
+            ]
+            for row in rows[1:]
+        ]
         text += "\n\n" + _table(changes)
     return text
 
@@ -120,10 +154,12 @@ def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], 
             raise UserError(f"{root}: no masks, so no split {split!r}; leave --split away")
         photographs = find_photographs(root)
         print(f"{root}: no masks: maps and latency only")
-        return list(photographs), (Item(name, read_image(path), None)
-                                   for name, path in photographs.items())
-    samples = [sample for sample in find_samples(root, data.format)
-               if split in (None, sample.split)]
+        return list(photographs), (
+            Item(name, read_image(path), None) for name, path in photographs.items()
+        )
+    samples = [
+        sample for sample in find_samples(root, data.format) if split in (None, sample.split)
+    ]
     if not samples:
         raise UserError(f"{root}: no sample is in the split {split!r}; leave --split away for all")
     statistics = in_order(lambda sample: measure(sample.mask, data), samples, "looking at masks")
@@ -131,27 +167,33 @@ def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], 
     print(decided)
     return [sample.id for sample in samples], (
         Item(sample.id, read_image(sample.image), read_mask(sample.mask, encoding))
-        for sample in samples)
+        for sample in samples
+    )
 
 
-def _rows(contenders: list[Opened], results: dict[str, Result], images: int
-          ) -> list[dict[str, Any]]:
+def _rows(
+    contenders: list[Opened], results: dict[str, Result], images: int
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     baseline: list[bootstrap.Scores] = []
     for contender in contenders:
         stats, seconds = results[contender.name]
-        row: dict[str, Any] = {"model": contender.name, "images": images,
-                               "latency_ms": float(np.median(seconds)) * 1000,
-                               "parameters": contender.steps.parameters,
-                               "megabytes": contender.megabytes}
+        row: dict[str, Any] = {
+            "model": contender.name,
+            "images": images,
+            "latency_ms": float(np.median(seconds)) * 1000,
+            "parameters": contender.steps.parameters,
+            "megabytes": contender.megabytes,
+        }
         if stats:
             score = metrics.scorer(stats, contender.threshold)
             draws = bootstrap.resample(score, images)
             row |= score(np.arange(images)) | {"intervals": bootstrap.intervals(draws)}
             if baseline:
                 low_high = bootstrap.intervals(bootstrap.differences(draws, baseline))
-                row["differences"] = {name: (row[name] - rows[0][name], *bounds)
-                                      for name, bounds in low_high.items()}
+                row["differences"] = {
+                    name: (row[name] - rows[0][name], *bounds) for name, bounds in low_high.items()
+                }
             baseline = baseline or draws
         rows.append(row)
     return rows

@@ -30,23 +30,29 @@ def run(name: str, format: str, out: Path, images: Path | None, root: Path) -> N
             ``skyseg.inference.export.export`` refuse; or ``out`` cannot be written.
     """
     registered = registry.resolve(name) if name.startswith("models:") else None
-    weights = (registry.download_weights("models:/{}/{}".format(*registered)) if registered
-               else Path(name))  # by version: an alias may move meanwhile
+    weights = (
+        registry.download_weights("models:/{}/{}".format(*registered)) if registered else Path(name)
+    )  # by version: an alias may move meanwhile
     if weights.suffix != ".safetensors":
-        raise UserError(f"{name}: only checkpoints with their card (.safetensors) and registered "
-                        "models (models:/skyseg@champion) are exported")
+        raise UserError(
+            f"{name}: only checkpoints with their card (.safetensors) and registered "
+            "models (models:/skyseg@champion) are exported"
+        )
     size, fixed = load_card(weights).size, FORMATS[format].size
     if fixed and fixed != size:
-        print(f"{name} was trained at {size} px and is made to see {fixed}: check its scores with "
-              f"'skyseg benchmark {out}'")
+        print(
+            f"{name} was trained at {size} px and is made to see {fixed}: check its scores with "
+            f"'skyseg benchmark {out}'"
+        )
     checked, calibration = _photographs(images, root)
     try:
         parity = export(weights, format, out, checked, calibration)
     except OSError as error:
         if disk_is_full(error):
             raise
-        raise UserError(f"{out}: cannot be written ({error.strerror}); name another place with "
-                        "--out") from None
+        raise UserError(
+            f"{out}: cannot be written ({error.strerror}); name another place with --out"
+        ) from None
     print(f"{out}: {format}, {out.stat().st_size / 1e6:.1f} MB; against PyTorch: {parity}")
     if registered:
         stored = registry.attach(*registered, out, f"onnx/{format}")
@@ -57,8 +63,10 @@ def _photographs(images: Path | None, root: Path) -> tuple[list[Path], list[Path
     """Photographs to check a file on, and others to calibrate it on; each spread evenly."""
     if images is None and (root / "prepared" / "manifest.csv").is_file():
         rows = read_manifest(root / "prepared")
-        test, val = ([root / image for image in rows.loc[rows["split"] == split, "image"]]
-                     for split in ("test", "val"))
+        test, val = (
+            [root / image for image in rows.loc[rows["split"] == split, "image"]]
+            for split in ("test", "val")
+        )
         if test and val:
             return _spread(test, CHECKED), _spread(val, CALIBRATED)
     if images is not None and not images.is_dir():

@@ -63,8 +63,15 @@ class Task:
     logits: Tensor | None = None
 
 
-def predict(inputs: list[str], out: Path, model: Opened, kinds: list[str], sky: Path | None = None,
-            overwrite: bool = False, smooth: float = 0.0) -> None:
+def predict(
+    inputs: list[str],
+    out: Path,
+    model: Opened,
+    kinds: list[str],
+    sky: Path | None = None,
+    overwrite: bool = False,
+    smooth: float = 0.0,
+) -> None:
     """Segment photographs and videos into a folder.
 
     Photographs are decoded and shrunk in threads ahead of the network, and refined, encoded and
@@ -90,13 +97,21 @@ def predict(inputs: list[str], out: Path, model: Opened, kinds: list[str], sky: 
         _say(f"error: {problem}")
     count = Counter(failed=len(problems))
     tasks = (_plan(source, wish, results) for source in found)
-    steps = (_each(lambda task: _load(task, wish)), lambda tasks: _run(tasks, wish),
-             _each(lambda task: _finish(task, wish, results)))
+    steps = (
+        _each(lambda task: _load(task, wish)),
+        lambda tasks: _run(tasks, wish),
+        _each(lambda task: _finish(task, wish, results)),
+    )
     batch = BATCH if torch.cuda.is_available() else 1
     with warnings.catch_warnings(), closing(results):
         warnings.filterwarnings("ignore", module="PIL")  # what matters comes as error or note
-        for task in tqdm(overlapped(tasks, _weight, BUDGET, *steps, one_thread, batch),
-                         total=len(found), desc="segmenting", unit="file", disable=None):
+        for task in tqdm(
+            overlapped(tasks, _weight, BUDGET, *steps, one_thread, batch),
+            total=len(found),
+            desc="segmenting",
+            unit="file",
+            disable=None,
+        ):
             if task.source.is_video:
                 _attempt(lambda task: _segment_video(task, wish, results), task)
             for note in task.picture.notes if task.picture else ():
@@ -104,8 +119,10 @@ def predict(inputs: list[str], out: Path, model: Opened, kinds: list[str], sky: 
             if task.problem:
                 _say(f"error: {task.problem}")
             count["failed" if task.problem else "done" if task.places else "there already"] += 1
-    _say(f"{out}: " + ", ".join(f"{count[state]} {state}"
-                                for state in ("done", "there already", "failed")))
+    _say(
+        f"{out}: "
+        + ", ".join(f"{count[state]} {state}" for state in ("done", "there already", "failed"))
+    )
     if count["failed"]:
         raise UserError(f"{count['failed']} of {count.total()} inputs failed, see above")
 
@@ -123,20 +140,28 @@ def pass_through(model: Opened, kind: str, sky: Path | None = None) -> None:
     output = OUTPUTS[kind]
     job = Job(picture.pixels, model.probability(picture.pixels), model.threshold, wish.sky)
     try:
-        photographs.write(sys.stdout.buffer, output.make(job), FORMATS[Path(output.suffix).suffix],
-                          picture, output.data)
+        photographs.write(
+            sys.stdout.buffer,
+            output.make(job),
+            FORMATS[Path(output.suffix).suffix],
+            picture,
+            output.data,
+        )
     except OSError as error:
         if disk_is_full(error):
             raise
-        raise UserError(f"standard output: cannot be written ({error.strerror or error})"
-                        ) from None
+        raise UserError(f"standard output: cannot be written ({error.strerror or error})") from None
 
 
-def _wish(model: Opened, kinds: list[str], sky: Path | None, overwrite: bool, smooth: float
-          ) -> Wish:
+def _wish(
+    model: Opened, kinds: list[str], sky: Path | None, overwrite: bool, smooth: float
+) -> Wish:
     if ("replace" in kinds) != (sky is not None):
-        raise UserError("--output replace needs the new sky, --sky FILE" if sky is None else
-                        "--sky is for --output replace, which is not asked for")
+        raise UserError(
+            "--output replace needs the new sky, --sky FILE"
+            if sky is None
+            else "--sky is for --output replace, which is not asked for"
+        )
     pixels = photographs.decode(read_bytes(sky), str(sky)).pixels if sky else None
     if UNMIXED & set(kinds):
         unmixing.prepare()  # seconds, and not in each thread
@@ -145,12 +170,19 @@ def _wish(model: Opened, kinds: list[str], sky: Path | None, overwrite: bool, sm
 
 
 def _plan(source: Source, wish: Wish, results: Results) -> Task:
-    suffixes = video.SUFFIXES if source.is_video else {
-        kind: output.suffix for kind, output in OUTPUTS.items()}
+    suffixes = (
+        video.SUFFIXES
+        if source.is_video
+        else {kind: output.suffix for kind, output in OUTPUTS.items()}
+    )
     task = Task(source, {})
     try:
-        task.places = results.plan(source, {kind: suffixes[kind] for kind in wish.kinds},
-                                   _made(source, wish), wish.overwrite)
+        task.places = results.plan(
+            source,
+            {kind: suffixes[kind] for kind in wish.kinds},
+            _made(source, wish),
+            wish.overwrite,
+        )
     except UserError as error:
         task.problem = str(error)
     return task
@@ -170,10 +202,12 @@ def _weight(task: Task) -> int:
 
 def _each(step: Callable[[Task], None]) -> Callable[[Task], Task]:
     """A step for photographs that there is still something to do for."""
+
     def careful(task: Task) -> Task:
         if not task.source.is_video:
             _attempt(step, task)
         return task
+
     return careful
 
 
@@ -189,8 +223,9 @@ def _attempt(step: Callable[[Task], None], task: Task) -> None:
     except OSError as error:
         if disk_is_full(error):
             raise
-        task.problem = (f"{task.source.name}: its results cannot be written "
-                        f"({error.strerror or error})")
+        task.problem = (
+            f"{task.source.name}: its results cannot be written ({error.strerror or error})"
+        )
 
 
 def _load(task: Task, wish: Wish) -> None:
@@ -213,15 +248,23 @@ def _finish(task: Task, wish: Wish, results: Results) -> None:
     assert task.logits is not None
     pixels = task.picture.pixels
     probability = wish.model.steps.finish(task.logits, pixels)
-    figures = {"width": pixels.shape[1], "height": pixels.shape[0],
-               "foreground": float(np.mean(probability >= wish.model.threshold)),
-               "confidence": presence.confidence(task.logits.sigmoid().cpu().numpy())}
+    figures = {
+        "width": pixels.shape[1],
+        "height": pixels.shape[0],
+        "foreground": float(np.mean(probability >= wish.model.threshold)),
+        "confidence": presence.confidence(task.logits.sigmoid().cpu().numpy()),
+    }
     job = Job(pixels, probability, wish.model.threshold, wish.sky)
     with ExitStack() as asides:
         for kind, path in task.places.items():
             aside = asides.enter_context(written_aside(path))
-            photographs.write(aside, OUTPUTS[kind].make(job), FORMATS[path.suffix], task.picture,
-                              OUTPUTS[kind].data)
+            photographs.write(
+                aside,
+                OUTPUTS[kind].make(job),
+                FORMATS[path.suffix],
+                task.picture,
+                OUTPUTS[kind].data,
+            )
         results.record(task.source, figures, wish.made, task.places)
     task.picture = task.picture._replace(pixels=NOTHING)  # the notes are still wanted
     task.shrunk = task.logits = None
@@ -230,8 +273,9 @@ def _finish(task: Task, wish: Wish, results: Results) -> None:
 def _segment_video(task: Task, wish: Wish, results: Results) -> None:
     assert task.source.path is not None
     with ExitStack() as asides:
-        places = {kind: asides.enter_context(written_aside(path))
-                  for kind, path in task.places.items()}
+        places = {
+            kind: asides.enter_context(written_aside(path)) for kind, path in task.places.items()
+        }
         figures, notes = video.segment(task.source.path, places, wish.model, wish.sky, wish.smooth)
         results.record(task.source, figures, _made(task.source, wish), task.places)
     for note in notes:

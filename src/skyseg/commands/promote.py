@@ -60,11 +60,18 @@ def promote(params: Params, root: Path, uri: str | None = None, force: str | Non
         if not decision.ok and not force:
             raise UserError(
                 f"{model} version {version} is not promoted: {why}. Nothing was moved; "
-                "--force 'why' promotes it all the same and records the reason")
+                "--force 'why' promotes it all the same and records the reason"
+            )
         registry.crown(model, version)
-        registry.set_tags(model, version, {
-            "promoted_at": _now(), "promotion.reason": why,
-            "promotion.forced": None if decision.ok else force})
+        registry.set_tags(
+            model,
+            version,
+            {
+                "promoted_at": _now(),
+                "promotion.reason": why,
+                "promotion.forced": None if decision.ok else force,
+            },
+        )
     forced = "" if decision.ok else f", forced: {force}"
     print(f"{model} version {version} is the champion now in {store}: {why}{forced}")
     if CHAMPION in before:
@@ -87,14 +94,23 @@ def rollback(params: Params, root: Path, uri: str | None = None) -> str:
         before = registry.aliases(model)
         version = before.get(PREVIOUS)
         if version is None or version == before.get(CHAMPION):
-            raise UserError(f"{model} in {store}: nothing to roll back to, no champion was "
-                            "replaced yet; 'skyseg models' lists the versions")
+            raise UserError(
+                f"{model} in {store}: nothing to roll back to, no champion was "
+                "replaced yet; 'skyseg models' lists the versions"
+            )
         registry.crown(model, version)
-        registry.set_tags(model, version, {
-            "promoted_at": _now(),
-            "promotion.reason": f"rolled back from version {before.get(CHAMPION)}"})
-    print(f"{model} version {version} is the champion again in {store}; "
-          f"version {before.get(CHAMPION)} is 'previous'")
+        registry.set_tags(
+            model,
+            version,
+            {
+                "promoted_at": _now(),
+                "promotion.reason": f"rolled back from version {before.get(CHAMPION)}",
+            },
+        )
+    print(
+        f"{model} version {version} is the champion again in {store}; "
+        f"version {before.get(CHAMPION)} is 'previous'"
+    )
     return version
 
 
@@ -108,21 +124,28 @@ def _registered(params: Params, root: Path, weights: Path, card: Card) -> str:
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        raise UserError(f"{path}: missing or unreadable, and a model without figures is not "
-                        "registered; run 'dvc repro', or 'dvc pull' if it was run elsewhere"
-                        ) from None
+        raise UserError(
+            f"{path}: missing or unreadable, and a model without figures is not "
+            "registered; run 'dvc repro', or 'dvc pull' if it was run elsewhere"
+        ) from None
     report = root / "reports" / "model_card.md"  # written with the metrics, and names the weights
     if not report.is_file() or card.fingerprint not in report.read_text(encoding="utf-8"):
-        raise UserError(f"{path}: figures of other weights than {weights}, which were trained "
-                        "since; run 'dvc repro' to evaluate them")
+        raise UserError(
+            f"{path}: figures of other weights than {weights}, which were trained "
+            "since; run 'dvc repro' to evaluate them"
+        )
     run = tracking.log_evaluation(root, card, metrics, params.registry.experiment)
     version = registry.register(weights, card, metrics, run, model)
     print(f"registered {model} version {version}, which this registry had not seen")
     return version
 
 
-def _measured_here(params: Params, root: Path, champion: Evidence, challenger: Evidence,
-                   ) -> Evidence:
+def _measured_here(
+    params: Params,
+    root: Path,
+    champion: Evidence,
+    challenger: Evidence,
+) -> Evidence:
     """The champion's figures on the challenger's test data, which has to be here."""
     from skyseg.pipeline.evaluate import score  # seconds of imports that most promotions do without
 
@@ -132,10 +155,14 @@ def _measured_here(params: Params, root: Path, champion: Evidence, challenger: E
     except (UserError, KeyError):
         here = ""
     if here != challenger.test_data:
-        raise UserError("the champion was measured on other data, and to measure it anew needs the "
-                        "data of this model here: run 'dvc pull', then 'dvc repro'")
-    print(f"the champion, version {champion.version}, was measured on other data: measuring it on "
-          "this workspace's")
+        raise UserError(
+            "the champion was measured on other data, and to measure it anew needs the "
+            "data of this model here: run 'dvc pull', then 'dvc repro'"
+        )
+    print(
+        f"the champion, version {champion.version}, was measured on other data: measuring it on "
+        "this workspace's"
+    )
     weights = registry.download_weights(f"models:/{params.registry.model}/{champion.version}")
     return replace(champion, test_data=here, metrics=score(weights, params, root))
 
@@ -143,8 +170,12 @@ def _measured_here(params: Params, root: Path, champion: Evidence, challenger: E
 def _evidence(model: str, version: str) -> Evidence:
     """What the registry says about a version."""
     recorded = registry.tags(model, version)
-    return Evidence(version, recorded.get("fingerprint", ""), recorded.get("test_data", ""),
-                    registry.scores(recorded))
+    return Evidence(
+        version,
+        recorded.get("fingerprint", ""),
+        recorded.get("test_data", ""),
+        registry.scores(recorded),
+    )
 
 
 def _now() -> str:

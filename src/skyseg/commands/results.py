@@ -1,5 +1,4 @@
-"""A folder of results and its predictions.csv: which file became what, so that a second run knows.
-"""
+"""A folder of results and its predictions.csv: which file became what, for a second run."""
 
 from __future__ import annotations
 
@@ -49,8 +48,9 @@ class Results:
             (folder / f".{NAME}.{os.getpid()}.part").touch()
             (folder / f".{NAME}.{os.getpid()}.part").unlink()
         except OSError as error:
-            raise UserError(f"--out {folder}: cannot be written to ({error.strerror}); "
-                            "name another folder") from None
+            raise UserError(
+                f"--out {folder}: cannot be written to ({error.strerror}); name another folder"
+            ) from None
         self._lock = threading.Lock()  # of the table
         self._rows = {row["file"]: row for row in _read(self._table)}
         if self._table.exists():
@@ -59,11 +59,16 @@ class Results:
 
     def files(self) -> set[Path]:
         """Resolved paths of all results here."""
-        return {(self.folder / row[kind]).resolve() for row in self._rows.values()
-                for kind in OUTPUTS if row[kind]}
+        return {
+            (self.folder / row[kind]).resolve()
+            for row in self._rows.values()
+            for kind in OUTPUTS
+            if row[kind]
+        }
 
-    def plan(self, source: Source, suffixes: dict[str, str], made: Made, overwrite: bool
-             ) -> dict[str, Path]:
+    def plan(
+        self, source: Source, suffixes: dict[str, str], made: Made, overwrite: bool
+    ) -> dict[str, Path]:
         """Where each missing result of a source goes, by kind; empty: all are there.
 
         Args:
@@ -80,12 +85,18 @@ class Results:
         base = _base(row) if row else self._claim(source, file)
         places = {kind: self.folder / f"{base}{suffix}" for kind, suffix in suffixes.items()}
         if row and row["model"] != made.model:  # one row, one model
-            staying = [row[kind] for kind in OUTPUTS
-                       if row[kind] and (self.folder / row[kind]).exists()
-                       and not (overwrite and kind in places)]
+            staying = [
+                row[kind]
+                for kind in OUTPUTS
+                if row[kind]
+                and (self.folder / row[kind]).exists()
+                and not (overwrite and kind in places)
+            ]
             if staying:
-                raise UserError(f"{source.name}: {self.folder / staying[0]} was made by "
-                                f"{row['model']}; name another --out, or --overwrite each kind")
+                raise UserError(
+                    f"{source.name}: {self.folder / staying[0]} was made by "
+                    f"{row['model']}; name another --out, or --overwrite each kind"
+                )
         if overwrite:
             return places
         missing = {}
@@ -93,21 +104,29 @@ class Results:
             if not path.exists():
                 missing[kind] = path
             elif row is None or not row[kind]:
-                raise UserError(f"{source.name}: {path} exists already, from elsewhere; name "
-                                "another --out, or --overwrite it")
+                raise UserError(
+                    f"{source.name}: {path} exists already, from elsewhere; name "
+                    "another --out, or --overwrite it"
+                )
             elif kind == "replace" and row["sky"] != made.sky:
-                raise UserError(f"{source.name}: {path} has another sky, {row['sky']}; name "
-                                "another --out, or --overwrite it")
+                raise UserError(
+                    f"{source.name}: {path} has another sky, {row['sky']}; name "
+                    "another --out, or --overwrite it"
+                )
         return missing
 
-    def record(self, source: Source, figures: dict[str, float], made: Made,
-               places: dict[str, Path]) -> None:
+    def record(
+        self, source: Source, figures: dict[str, float], made: Made, places: dict[str, Path]
+    ) -> None:
         """Note what is about to be in place. Called before files are renamed to their places, so
         that whatever is there has been noted."""
         file = self._key(source)
         old = self._rows.get(file, dict.fromkeys(COLUMNS, ""))
-        row = old | {"file": file, "model": made.model} | {
-            name: f"{value:.6g}" for name, value in figures.items()}
+        row = (
+            old
+            | {"file": file, "model": made.model}
+            | {name: f"{value:.6g}" for name, value in figures.items()}
+        )
         row |= {kind: path.relative_to(self.folder).as_posix() for kind, path in places.items()}
         if "replace" in places:
             row["sky"] = made.sky
@@ -150,14 +169,17 @@ class Results:
 def _read(table: Path) -> list[dict[str, str]]:
     if not table.exists():
         return []
-    with (suppress(OSError, UnicodeDecodeError, csv.Error),
-          table.open(encoding="utf-8", newline="") as file):
+    with (
+        suppress(OSError, UnicodeDecodeError, csv.Error),
+        table.open(encoding="utf-8", newline="") as file,
+    ):
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) == COLUMNS:
             # The last line of a killed run may be cut off.
             return [row for row in reader if None not in (*row, *row.values()) and _base(row)]
-    raise UserError(f"{table}: not a table that skyseg predict wrote; name another --out, or move "
-                    "it away")
+    raise UserError(
+        f"{table}: not a table that skyseg predict wrote; name another --out, or move it away"
+    )
 
 
 def _base(row: dict[str, str]) -> str:

@@ -23,17 +23,41 @@ def run(uri: str, experiment: str, port: int) -> NoReturn:
     page = f"experiments/{found}/runs" if found else "experiments"
     # MLflow 3.17 opens in its GenAI view, whatever the experiment's kind, unless the address says
     # otherwise or the browser remembers another choice.
-    print(f"MLflow on {uri}, in some seconds at\n"
-          f"  http://127.0.0.1:{port}/#/{page}?workflowType=machine_learning\n"
-          "Choose 'Model training' at the top left once, and the browser keeps to it.\n"
-          "Ctrl-C ends it.", flush=True)
+    print(
+        f"MLflow on {uri}, in some seconds at\n"
+        f"  http://127.0.0.1:{port}/#/{page}?workflowType=machine_learning\n"
+        "Choose 'Model training' at the top left once, and the browser keeps to it.\n"
+        "Ctrl-C ends it.",
+        flush=True,
+    )
     # The job runner's seven processes serve GenAI evaluations, which nobody runs here.
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                                "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
-    os.execve(sys.executable, [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", uri, "--workers", "1", "--uvicorn-opts", "--no-access-log",
-        "--artifacts-destination", str(artifact_folder(uri) or "mlartifacts")], environment)
+    environment = os.environ | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONWARNINGS": "ignore",
+    }
+    os.execve(
+        sys.executable,
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--backend-store-uri",
+            uri,
+            "--workers",
+            "1",
+            "--uvicorn-opts",
+            "--no-access-log",
+            "--artifacts-destination",
+            str(artifact_folder(uri) or "mlartifacts"),
+        ],
+        environment,
+    )
 
 
 def _experiment(uri: str, name: str) -> str | None:

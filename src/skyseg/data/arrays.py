@@ -23,16 +23,19 @@ ARRAY_SPLITS = ("train", "val")
 """Evaluation scores the originals, so the test split has no arrays."""
 
 
-def write_split(prepared: Path, split: str, files: Iterable[tuple[Path, Path]], size: int,
-                encoding: Encoding) -> None:
+def write_split(
+    prepared: Path, split: str, files: Iterable[tuple[Path, Path]], size: int, encoding: Encoding
+) -> None:
     """Decode, resize and store the (image, mask) files of a split, in their order.
 
     Raises:
         UserError: a damaged file, or an image and a mask of different sizes.
     """
     todo = list(enumerate(files))
-    with (_rows(prepared / f"images_{split}.npy", (len(todo), size, size, 3)) as images,
-          _rows(prepared / f"masks_{split}.npy", (len(todo), size, size)) as masks):
+    with (
+        _rows(prepared / f"images_{split}.npy", (len(todo), size, size, 3)) as images,
+        _rows(prepared / f"masks_{split}.npy", (len(todo), size, size)) as masks,
+    ):
 
         def convert(item: tuple[int, tuple[Path, Path]]) -> None:
             row, (image, mask) = item
@@ -81,7 +84,8 @@ class _Rows:
 def _rows(path: Path, shape: tuple[int, ...]) -> Iterator[_Rows]:
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(
-            file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+        )
         file.flush()
         start = file.tell()
         if hasattr(os, "posix_fallocate") and np.prod(shape):

@@ -45,7 +45,7 @@ def clusters(digests: Sequence[str], thumbnails: np.ndarray) -> np.ndarray:
     contrast = points.std(axis=1)
     near = NearestNeighbors(radius=NEAR * SIDE, algorithm="brute").fit(points)
     for start in range(0, len(points), BLOCK):
-        block = points[start:start + BLOCK]
+        block = points[start : start + BLOCK]
         pairs = near.radius_neighbors_graph(block, mode="distance").tocoo()
         one, two = pairs.row + start, pairs.col
         alike = pairs.data / SIDE <= CONTRAST * np.minimum(contrast[one], contrast[two])

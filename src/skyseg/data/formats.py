@@ -83,8 +83,11 @@ def other_format(root: Path) -> str | None:
 
 
 def _read_pairs(root: Path) -> list[Sample]:
-    found = [folder for folder in (root, *_folders(root))
-             if (folder / "images").is_dir() and (folder == root or folder.name in SPLIT_NAMES)]
+    found = [
+        folder
+        for folder in (root, *_folders(root))
+        if (folder / "images").is_dir() and (folder == root or folder.name in SPLIT_NAMES)
+    ]
     if not found:
         raise _unexpected(root, "pairs")
     samples = []
@@ -106,8 +109,9 @@ def _read_camvid(root: Path) -> list[Sample]:
         for number, line in _lines(path):
             columns = line.split()
             if len(columns) != 2:
-                raise UserError(f"{path}: line {number} should name an image and its mask, "
-                                f"found {line!r}")
+                raise UserError(
+                    f"{path}: line {number} should name an image and its mask, found {line!r}"
+                )
             # Only folder and file count: published lists begin with /SegNet/CamVid/.
             image, mask = (root.joinpath(*Path(column).parts[-2:]) for column in columns)
             samples.append(Sample(f"{image.parent.name}/{image.stem}", image, mask, split))
@@ -116,16 +120,22 @@ def _read_camvid(root: Path) -> list[Sample]:
 
 
 def _read_duts(root: Path) -> list[Sample]:
-    folders = [folder for parent in (root, *_folders(root)) for folder in _folders(parent)
-               if folder.name.endswith("-Image")]
+    folders = [
+        folder
+        for parent in (root, *_folders(root))
+        for folder in _folders(parent)
+        if folder.name.endswith("-Image")
+    ]
     if not folders:
         raise _unexpected(root, "duts")
     samples = []
     for folder in folders:
         name = folder.name.removesuffix("-Image")  # DUTS-TR
         split = SPLIT_NAMES.get(name.split("-")[-1].lower())
-        samples += [Sample(f"{name}/{stem}", image, mask, split)
-                    for stem, image, mask in _pair(folder, folder.with_name(f"{name}-Mask"))]
+        samples += [
+            Sample(f"{name}/{stem}", image, mask, split)
+            for stem, image, mask in _pair(folder, folder.with_name(f"{name}-Mask"))
+        ]
     return samples
 
 
@@ -151,23 +161,40 @@ def _read_ade20k(root: Path) -> list[Sample]:
     folders = _folders(root / "images")
     if not folders:
         raise _unexpected(root, "ade20k")
-    return [Sample(f"{folder.name}/{stem}", image, mask, SPLIT_NAMES.get(folder.name))
-            for folder in folders
-            for stem, image, mask in _pair(folder, root / "annotations" / folder.name)]
+    return [
+        Sample(f"{folder.name}/{stem}", image, mask, SPLIT_NAMES.get(folder.name))
+        for folder in folders
+        for stem, image, mask in _pair(folder, root / "annotations" / folder.name)
+    ]
 
 
 FORMATS: dict[str, Format] = {
-    "pairs": Format(_read_pairs, "images/ and masks/ with equal file names (suffixes may differ), "
-                                 "optionally each under train/, val/ and test/"),
-    "camvid": Format(_read_camvid, "train.txt, val.txt, test.txt with an image and a mask a line, "
-                                   "and the folders they name, such as train/ and trainannot/",
-                     index=True),
-    "duts": Format(_read_duts, "folders in twos such as DUTS-TR/DUTS-TR-Image/ and "
-                               "DUTS-TR/DUTS-TR-Mask/ (TR: train, VAL: val, TE: test)"),
-    "voc": Format(_read_voc, "JPEGImages/, SegmentationClass/ and "
-                             "ImageSets/Segmentation/train.txt, val.txt, test.txt", index=True),
-    "ade20k": Format(_read_ade20k, "images/training/, annotations/training/ and the same "
-                                   "with validation", index=True),
+    "pairs": Format(
+        _read_pairs,
+        "images/ and masks/ with equal file names (suffixes may differ), "
+        "optionally each under train/, val/ and test/",
+    ),
+    "camvid": Format(
+        _read_camvid,
+        "train.txt, val.txt, test.txt with an image and a mask a line, "
+        "and the folders they name, such as train/ and trainannot/",
+        index=True,
+    ),
+    "duts": Format(
+        _read_duts,
+        "folders in twos such as DUTS-TR/DUTS-TR-Image/ and "
+        "DUTS-TR/DUTS-TR-Mask/ (TR: train, VAL: val, TE: test)",
+    ),
+    "voc": Format(
+        _read_voc,
+        "JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/train.txt, val.txt, test.txt",
+        index=True,
+    ),
+    "ade20k": Format(
+        _read_ade20k,
+        "images/training/, annotations/training/ and the same with validation",
+        index=True,
+    ),
 }
 
 
@@ -177,11 +204,15 @@ def _pair(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
         raise UserError(f"{masks}/: no such folder, but {images}/ exists; put the masks there")
     left, right = _by_stem(images), _by_stem(masks)
     if alone := sorted(left.keys() - right.keys()):
-        raise UserError(f"{_first([left[stem] for stem in alone])}: an image without a mask; "
-                        f"add {masks / alone[0]}.png or remove the image")
+        raise UserError(
+            f"{_first([left[stem] for stem in alone])}: an image without a mask; "
+            f"add {masks / alone[0]}.png or remove the image"
+        )
     if alone := sorted(right.keys() - left.keys()):
-        raise UserError(f"{_first([right[stem] for stem in alone])}: a mask without an image; "
-                        f"add {images / alone[0]}.jpg or remove the mask")
+        raise UserError(
+            f"{_first([right[stem] for stem in alone])}: a mask without an image; "
+            f"add {images / alone[0]}.jpg or remove the mask"
+        )
     return [(stem, left[stem], right[stem]) for stem in sorted(left)]
 
 
@@ -194,8 +225,9 @@ def _by_stem(folder: Path) -> dict[str, Path]:
             continue  # .DS_Store, Thumbs.db, readme.txt
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in files:
-            raise UserError(f"{files[stem]} and {path.name}: two files with the same stem; "
-                            "remove or rename one")
+            raise UserError(
+                f"{files[stem]} and {path.name}: two files with the same stem; remove or rename one"
+            )
         files[stem] = path
     return files
 
@@ -222,8 +254,9 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 def _refuse_missing(files: Iterable[Path], lists: dict[str, Path]) -> None:
     if missing := [path for path in files if not path.is_file()]:
         names = ", ".join(path.name for path in lists.values())
-        raise UserError(f"{_first(missing)}: listed in {names} but not there; "
-                        "add the file or remove its line")
+        raise UserError(
+            f"{_first(missing)}: listed in {names} but not there; add the file or remove its line"
+        )
 
 
 def _refuse_repeats(samples: list[Sample]) -> None:
@@ -231,8 +264,11 @@ def _refuse_repeats(samples: list[Sample]) -> None:
     for sample in samples:
         other = seen.setdefault(sample.id, sample)
         if other is not sample:
-            where = (f"listed for {other.split} and for {sample.split}"
-                     if other.image == sample.image else f"has the id of {other.image}")
+            where = (
+                f"listed for {other.split} and for {sample.split}"
+                if other.image == sample.image
+                else f"has the id of {other.image}"
+            )
             raise UserError(f"{sample.image}: {where}; keep one of the two")
 
 
@@ -242,5 +278,6 @@ def _first(paths: list[Path]) -> str:
 
 
 def _unexpected(root: Path, format: str) -> UserError:
-    return UserError(f"{root}/: not laid out as data.format: {format}, which expects "
-                     f"{FORMATS[format].layout}")
+    return UserError(
+        f"{root}/: not laid out as data.format: {format}, which expects {FORMATS[format].layout}"
+    )

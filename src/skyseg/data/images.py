@@ -14,10 +14,30 @@ from skyseg.errors import UserError
 ORIENTATION = 0x0112  # EXIF tag
 MARGIN = 2  # times the wanted side that a JPEG decoded at reduced scale has at least
 # What cameras, scanners and the web make. Not all that Pillow reads: EPS would be a program to run.
-FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "GIF", "AVIF", "HEIF", "JPEG2000", "PPM",
-           "TGA", "ICO")
-FLAGS = {"1": "1bit", "L": "grey", "LA": "alpha", "RGBA": "alpha", "PA": "alpha", "P": "palette",
-         "CMYK": "cmyk"}
+FORMATS = (
+    "JPEG",
+    "MPO",
+    "PNG",
+    "TIFF",
+    "WEBP",
+    "BMP",
+    "GIF",
+    "AVIF",
+    "HEIF",
+    "JPEG2000",
+    "PPM",
+    "TGA",
+    "ICO",
+)
+FLAGS = {
+    "1": "1bit",
+    "L": "grey",
+    "LA": "alpha",
+    "RGBA": "alpha",
+    "PA": "alpha",
+    "P": "palette",
+    "CMYK": "cmyk",
+}
 
 
 class Photograph(NamedTuple):
@@ -129,14 +149,17 @@ def open_upright(data: bytes, name: str, least: int | None = None) -> tuple[Imag
     except Image.UnidentifiedImageError:
         raise UserError(f"{name}: not an image of a known kind; save it as JPEG or PNG") from None
     except Image.DecompressionBombError:
-        raise UserError(f"{name}: more pixels than is safe to decode (limit "
-                        f"{2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels); "
-                        "shrink the image") from None
+        raise UserError(
+            f"{name}: more pixels than is safe to decode (limit "
+            f"{2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels); "
+            "shrink the image"
+        ) from None
     except MemoryError:
         raise
     except Exception as error:  # decoders raise nearly anything on broken bytes
-        raise UserError(f"{name}: truncated or damaged ({' '.join(str(error).split())}); "
-                        "replace or remove it") from None
+        raise UserError(
+            f"{name}: truncated or damaged ({' '.join(str(error).split())}); replace or remove it"
+        ) from None
     return image, turned
 
 

@@ -14,8 +14,20 @@ from skyseg.data.masks import Encoding
 from skyseg.data.split import SPLITS
 from skyseg.errors import UserError
 
-COLUMNS = ("id", "image", "mask", "split", "group", "width", "height", "foreground", "ignored",
-           "image_sha256", "mask_sha256", "flags")
+COLUMNS = (
+    "id",
+    "image",
+    "mask",
+    "split",
+    "group",
+    "width",
+    "height",
+    "foreground",
+    "ignored",
+    "image_sha256",
+    "mask_sha256",
+    "flags",
+)
 
 
 class SplitSummary(BaseModel):
@@ -47,17 +59,28 @@ class Dataset(BaseModel):
     """What data.dvc calls the raw data; null where DVC does not track it."""
 
 
-def summarise(manifest: pd.DataFrame, format: str, encoding: Encoding, decided: str, size: int,
-              root: Path) -> Dataset:
+def summarise(
+    manifest: pd.DataFrame, format: str, encoding: Encoding, decided: str, size: int, root: Path
+) -> Dataset:
     """The ``Dataset`` of a manifest."""
     splits = {}
     for name in SPLITS:
         rows = manifest[manifest["split"] == name]
         if len(rows):
-            splits[name] = SplitSummary(images=len(rows), foreground=round(
-                float(rows["foreground"].mean()), 6), fingerprint=_fingerprint(rows, encoding))
-    return Dataset(format=format, encoding=encoding, decided=decided, size=size, splits=splits,
-                   fingerprint=_fingerprint(manifest, encoding), dvc_md5=_dvc_md5(root))
+            splits[name] = SplitSummary(
+                images=len(rows),
+                foreground=round(float(rows["foreground"].mean()), 6),
+                fingerprint=_fingerprint(rows, encoding),
+            )
+    return Dataset(
+        format=format,
+        encoding=encoding,
+        decided=decided,
+        size=size,
+        splits=splits,
+        fingerprint=_fingerprint(manifest, encoding),
+        dvc_md5=_dvc_md5(root),
+    )
 
 
 def read_manifest(prepared: Path) -> pd.DataFrame:
@@ -66,8 +89,9 @@ def read_manifest(prepared: Path) -> pd.DataFrame:
     Raises:
         UserError: nothing prepared there.
     """
-    text = {name: str for name in COLUMNS
-            if name not in ("width", "height", "foreground", "ignored")}
+    text = {
+        name: str for name in COLUMNS if name not in ("width", "height", "foreground", "ignored")
+    }
     return pd.read_csv(_there(prepared / "manifest.csv"), dtype=text, keep_default_na=False)
 
 
@@ -78,7 +102,8 @@ def read_dataset(prepared: Path) -> Dataset:
         UserError: nothing prepared there.
     """
     return Dataset.model_validate_json(
-        _there(prepared / "dataset.json").read_text(encoding="utf-8"))
+        _there(prepared / "dataset.json").read_text(encoding="utf-8")
+    )
 
 
 def _there(path: Path) -> Path:

@@ -61,22 +61,26 @@ def _palette(image: Image.Image, path: Path, ignore: tuple[int, ...]) -> Raw:
     indices = np.asarray(image)
     flat = np.array(image.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
     colours = np.zeros((256, 3), np.uint8)
-    colours[:len(flat)] = flat
+    colours[: len(flat)] = flat
     used = np.setdiff1d(np.unique(indices), ignore)
     greys = colours[:, 0]
     if set(used.tolist()) <= {0, 1}:
         first, second = colours[0], colours[1]
         if (first >= 250).all() and ((second <= 5).all() or len(used) == 1):
-            raise UserError(f"{path}: the palette shows index 0 white and 1 black: which is "
-                            "foreground? set data.foreground to the index, [0] or [1]")
+            raise UserError(
+                f"{path}: the palette shows index 0 white and 1 black: which is "
+                "foreground? set data.foreground to the index, [0] or [1]"
+            )
         return Raw(indices, "two-valued", None, None)
     grey = (colours[used] == greys[used, None]).all()
     if grey and (np.isin(greys[used], (0, 255)).all() or (greys[used] == used).all()):
         # Ignored indices keep their number.
         table = np.where(np.isin(np.arange(256), ignore), np.arange(256), greys).astype(np.uint8)
         return Raw(table[indices], "8bit", None, None)
-    raise UserError(f"{path}: a palette with indices {listed(used.tolist())}: set data.foreground "
-                    "to those that are foreground, and data.ignore to void")
+    raise UserError(
+        f"{path}: a palette with indices {listed(used.tolist())}: set data.foreground "
+        "to those that are foreground, and data.ignore to void"
+    )
 
 
 def _with_alpha(rgba: np.ndarray) -> Raw:
@@ -113,8 +117,10 @@ def _grey(rgb: np.ndarray, tolerance: int) -> np.ndarray | None:
 
 
 def coloured(path: Path) -> UserError:
-    return UserError(f"{path}: a mask in colours; save class indices as a one-channel PNG and set "
-                     "data.foreground, or save the mask as black and white")
+    return UserError(
+        f"{path}: a mask in colours; save class indices as a one-channel PNG and set "
+        "data.foreground, or save the mask as black and white"
+    )
 
 
 def listed(values: Iterable[int]) -> str:

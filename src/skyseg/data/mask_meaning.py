@@ -51,43 +51,58 @@ def decide(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
         parts.append(f"ignored {listed(encoding.ignore)}")
     if encoding.invert:
         parts.append("inverted")
-    return encoding, (f"masks: {', '.join(parts)}; {changed:,} of "
-                      f"{background + foreground + ignored:,} pixels changed")
+    return encoding, (
+        f"masks: {', '.join(parts)}; {changed:,} of "
+        f"{background + foreground + ignored:,} pixels changed"
+    )
 
 
 def _decide_index(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
     for s in stats:
         if s.lossy:
-            raise UserError(f"{s.path}: data.foreground is set, but lossy compression (JPEG, WebP) "
-                            "blurs class indices; save the masks as PNG")
+            raise UserError(
+                f"{s.path}: data.foreground is set, but lossy compression (JPEG, WebP) "
+                "blurs class indices; save the masks as PNG"
+            )
         if s.levels is None or (s.alpha is not None and len(s.alpha.values) > 1):
-            raise UserError(f"{s.path}: data.foreground is set, but this mask has an alpha "
-                            "channel; save class indices as a PNG of one channel")
+            raise UserError(
+                f"{s.path}: data.foreground is set, but this mask has an alpha "
+                "channel; save class indices as a PNG of one channel"
+            )
         if s.levels.reduced:
-            raise UserError(f"{s.path}: more than 256 different values are no class indices; set "
-                            "data.foreground: null for soft masks")
+            raise UserError(
+                f"{s.path}: more than 256 different values are no class indices; set "
+                "data.foreground: null for soft masks"
+            )
     seen = seen_values(stats)
     foreground = data.foreground or []
     if absent := sorted(set(foreground) - set(seen)):
-        raise UserError(f"data.foreground: {listed(absent)} occurs in no mask of "
-                        f"{stats[0].path.parent}/; values that do: {listed(seen)}")
+        raise UserError(
+            f"data.foreground: {listed(absent)} occurs in no mask of "
+            f"{stats[0].path.parent}/; values that do: {listed(seen)}"
+        )
     what = f"class index ({listed(seen)} seen), foreground {listed(foreground)}"
     if IGNORE in seen and IGNORE not in (*data.ignore, *foreground):
         what += " (255, void in most data sets, counts as background: see data.ignore)"
-    return Encoding(kind="index", foreground=tuple(sorted(foreground)),
-                    ignore=tuple(sorted(data.ignore)), invert=data.invert), what
+    return Encoding(
+        kind="index",
+        foreground=tuple(sorted(foreground)),
+        ignore=tuple(sorted(data.ignore)),
+        invert=data.invert,
+    ), what
 
 
 def _decide_alpha(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
     varied = next(s for s in stats if s.alpha is not None and len(s.alpha.values) > 1)
     for s in stats:
         if s.alpha is None:
-            raise UserError(f"{varied.path} has an alpha channel and {s.path} has none; "
-                            "save all masks the same way, best as one-channel PNG")
+            raise UserError(
+                f"{varied.path} has an alpha channel and {s.path} has none; "
+                "save all masks the same way, best as one-channel PNG"
+            )
         if s.conflict:
             raise UserError(f"{s.path}: {s.conflict}; save the mask as a one-channel PNG")
-    return (_encoding("alpha", HALF, data),
-            f"alpha channel, foreground from {HALF} on")
+    return (_encoding("alpha", HALF, data), f"alpha channel, foreground from {HALF} on")
 
 
 def _decide_grey(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
@@ -103,20 +118,26 @@ def _decide_grey(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, st
 
     white = [s for v in ("0/255", "soft") for s in by_verdict.get(v, [])]
     if (black := by_verdict.get("0/1")) and white:
-        raise UserError(f"{black[0].path} holds 0 and 1 while {white[0].path} reaches "
-                        f"{top_value(white[0], data)}; save all masks as 0 and 255")
+        raise UserError(
+            f"{black[0].path} holds 0 and 1 while {white[0].path} reaches "
+            f"{top_value(white[0], data)}; save all masks as 0 and 255"
+        )
     if black:
         return _encoding("0/1", 1, data), "0/1 (they look black), foreground 1"
     if by_verdict.get("soft"):
         top = max(top_value(s, data) for s in white)
         if top < NEAR_WHITE * (257 if wide else 1):
-            raise UserError(f"{white[0].path}: greys, but no mask reaches white (largest value "
-                            f"{top}); stretch the masks to 0-{65535 if wide else 255}, or set "
-                            "data.foreground if they are class indices")
+            raise UserError(
+                f"{white[0].path}: greys, but no mask reaches white (largest value "
+                f"{top}); stretch the masks to 0-{65535 if wide else 255}, or set "
+                "data.foreground if they are class indices"
+            )
         lossy = all(s.lossy for s in by_verdict["soft"])
         name = "0/255 blurred by JPEG" if lossy else "soft greys"
-        return (_encoding("soft", HALF, data, wide),
-                f"{name}, foreground from {HALF * 256 if wide else HALF} on")
+        return (
+            _encoding("soft", HALF, data, wide),
+            f"{name}, foreground from {HALF * 256 if wide else HALF} on",
+        )
     if white:
         full = 65535 if wide else 255
         return _encoding("0/255", HALF, data, wide), f"0/{full}, foreground {full}"
@@ -124,10 +145,19 @@ def _decide_grey(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, st
     return _encoding("0/255", HALF, data, wide), "two-valued, foreground 1"
 
 
-def _encoding(kind: Literal["0/1", "0/255", "soft", "alpha"], threshold: int, data: DataParams,
-              wide: bool = False) -> Encoding:
-    return Encoding(kind=kind, threshold=threshold, ignore=tuple(sorted(data.ignore)),
-                    invert=data.invert, wide=wide)
+def _encoding(
+    kind: Literal["0/1", "0/255", "soft", "alpha"],
+    threshold: int,
+    data: DataParams,
+    wide: bool = False,
+) -> Encoding:
+    return Encoding(
+        kind=kind,
+        threshold=threshold,
+        ignore=tuple(sorted(data.ignore)),
+        invert=data.invert,
+        wide=wide,
+    )
 
 
 def _verdict(stats: MaskStats, data: DataParams, wide: bool) -> str:
@@ -143,13 +173,15 @@ def _verdict(stats: MaskStats, data: DataParams, wide: bool) -> str:
     if stats.lossy:
         # JPEG surrounds the edges of a 0/255 mask with near-blacks and near-whites; where greys
         # cover much of it, or white is not reached, it has blurred class indices.
-        blurred = (counts[between].sum() > BLURRED * counts.sum() or values.max() < NEAR_WHITE
-                   or bool(data.ignore))
+        blurred = (
+            counts[between].sum() > BLURRED * counts.sum()
+            or values.max() < NEAR_WHITE
+            or bool(data.ignore)
+        )
         return "unclear" if blurred else "soft"
     classes = flat[between].sum() > counts[between].sum() / 2 and between.sum() <= MOST_CLASSES
     inexact = stats.levels.reduced and data.ignore  # rounding would move ignored values
-    return ("unclear" if classes or between.sum() < 3 or values.max() > full or inexact
-            else "soft")
+    return "unclear" if classes or between.sum() < 3 or values.max() > full or inexact else "soft"
 
 
 def _unclear(stats: list[MaskStats], data: DataParams) -> UserError:
@@ -163,16 +195,23 @@ def _unclear(stats: list[MaskStats], data: DataParams) -> UserError:
     if len(others) == 1:
         return UserError(f"{holds}: set data.foreground: [{others[0]}]")
     if len(seen) <= 3 and others[-1] == 255:
-        return UserError(f"{holds}: set data.ignore: [{others[0] if others[0] != 1 else 255}] if "
-                         f"that marks void, or data.foreground to the values that are foreground")
-    return UserError(f"{holds}: they look like class indices; set data.foreground to the ones that "
-                     "are foreground, such as [1], and data.ignore to void, such as [255]")
+        return UserError(
+            f"{holds}: set data.ignore: [{others[0] if others[0] != 1 else 255}] if "
+            f"that marks void, or data.foreground to the values that are foreground"
+        )
+    return UserError(
+        f"{holds}: they look like class indices; set data.foreground to the ones that "
+        "are foreground, such as [1], and data.ignore to void, such as [255]"
+    )
 
 
-def _constant(stats: list[MaskStats], encoding: Encoding, what: str,
-              all_foreground: bool) -> UserError:
+def _constant(
+    stats: list[MaskStats], encoding: Encoding, what: str, all_foreground: bool
+) -> UserError:
     folder = stats[0].path.parent
     name = "foreground" if all_foreground else "background"
     key = "data.foreground" if encoding.kind == "index" else "data.invert and the mask files"
-    return UserError(f"{folder}/: every pixel that counts is {name} in all {len(stats)} masks "
-                     f"(read as {what}): nothing to learn; check {key}")
+    return UserError(
+        f"{folder}/: every pixel that counts is {name} in all {len(stats)} masks "
+        f"(read as {what}): nothing to learn; check {key}"
+    )

@@ -55,17 +55,25 @@ def measure(path: Path, data: DataParams) -> MaskStats:
     image, turned = open_upright(content, str(path))
     raw = values_of(image, path, indexed=data.foreground is not None, ignore=tuple(data.ignore))
     return MaskStats(
-        path, hashlib.sha256(content).hexdigest(), image.size, raw.scale,
+        path,
+        hashlib.sha256(content).hexdigest(),
+        image.size,
+        raw.scale,
         None if raw.values is None else _levels(raw.values),
         None if raw.alpha is None else _levels(raw.alpha),
-        raw.conflict, image.format in LOSSY, turned)
+        raw.conflict,
+        image.format in LOSSY,
+        turned,
+    )
 
 
 def shares(stats: MaskStats, encoding: Encoding) -> tuple[float, float]:
     """(foreground share of the valid pixels, ignored share of all) of a measured file."""
     background, foreground, ignored = pixel_counts(stats, encoding)
-    return (foreground / max(background + foreground, 1),
-            ignored / max(background + foreground + ignored, 1))
+    return (
+        foreground / max(background + foreground, 1),
+        ignored / max(background + foreground + ignored, 1),
+    )
 
 
 def pixel_counts(stats: MaskStats, encoding: Encoding) -> tuple[int, int, int]:
@@ -110,6 +118,7 @@ def _scale(stats: MaskStats, encoding: Encoding) -> Scale:
 
 def _levels(values: np.ndarray) -> Levels:
     """Histogram; a 16-bit file of more than 256 values is a soft mask and kept to 8 bits."""
+
     def histogram(v: np.ndarray) -> np.ndarray:
         return np.bincount(v.ravel(), minlength=65536 if v.dtype == np.uint16 else 256)
 

@@ -17,8 +17,9 @@ Worked = TypeVar("Worked")
 Result = TypeVar("Result")
 
 
-def in_order(function: Callable[[Item], Result], items: Sequence[Item],
-             description: str) -> Iterator[Result]:
+def in_order(
+    function: Callable[[Item], Result], items: Sequence[Item], description: str
+) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in order, computed by as many threads as cores.
 
     Threads suffice: Pillow, hashlib and NumPy release the interpreter lock where the time goes.
@@ -28,8 +29,13 @@ def in_order(function: Callable[[Item], Result], items: Sequence[Item],
     workers = _cores()
     with ThreadPoolExecutor(workers) as pool:
         try:
-            yield from tqdm(_ahead(pool, function, items, 4 * workers), total=len(items),
-                            desc=description, unit="img", disable=None)
+            yield from tqdm(
+                _ahead(pool, function, items, 4 * workers),
+                total=len(items),
+                desc=description,
+                unit="img",
+                disable=None,
+            )
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -40,22 +46,28 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _ahead(pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item],
-           window: int) -> Iterator[Result]:
+def _ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], window: int
+) -> Iterator[Result]:
     rest = iter(items)
     waiting: deque[Future[Result]] = deque(
-        pool.submit(function, item) for item in islice(rest, window))
+        pool.submit(function, item) for item in islice(rest, window)
+    )
     while waiting:
         yield waiting.popleft().result()
         waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
 
 
-def overlapped(items: Iterable[Item], weight: Callable[[Item], int], budget: int,
-               load: Callable[[Item], Loaded],
-               work: Callable[[Sequence[Loaded]], Sequence[Worked]],
-               finish: Callable[[Worked], Result],
-               initializer: Callable[[], object] | None = None, batch: int = 1
-               ) -> Iterator[Result]:
+def overlapped(
+    items: Iterable[Item],
+    weight: Callable[[Item], int],
+    budget: int,
+    load: Callable[[Item], Loaded],
+    work: Callable[[Sequence[Loaded]], Sequence[Worked]],
+    finish: Callable[[Worked], Result],
+    initializer: Callable[[], object] | None = None,
+    batch: int = 1,
+) -> Iterator[Result]:
     """Yield each item's result, loaded, worked on and finished, in order.
 
     ``load`` runs in threads ahead of ``work``, which runs here on what is loaded, and ``finish`` in

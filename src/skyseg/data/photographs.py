@@ -20,8 +20,36 @@ ANIMATED = {"GIF": "animation", "PNG": "animation", "WEBP": "animation", "TIFF":
 XMP_KEYS = ("xmp", "XML:com.adobe.xmp")  # JPEG, WebP and TIFF; PNG
 # What a TIFF keeps in the same table as its EXIF: how its pixels lie in the file, and what `icc`
 # and `xmp` are (TIFF 6.0, section 8 and supplements).
-TIFF_OWN = {254, 255, 256, 257, 258, 259, 262, 263, 266, 273, 277, 278, 279, 282, 283, 284, 296,
-            317, 320, 322, 323, 324, 325, 338, 339, 347, 700, 34675}
+TIFF_OWN = {
+    254,
+    255,
+    256,
+    257,
+    258,
+    259,
+    262,
+    263,
+    266,
+    273,
+    277,
+    278,
+    279,
+    282,
+    283,
+    284,
+    296,
+    317,
+    320,
+    322,
+    323,
+    324,
+    325,
+    338,
+    339,
+    347,
+    700,
+    34675,
+}
 EXIF_LIMIT, XMP_LIMIT = 65527, 65504  # bytes: what a JPEG segment holds of each
 
 # Run lengths suit masks: on 12 megapixels 66 ms and 156 kB, where Pillow's default takes 162 ms and
@@ -77,8 +105,10 @@ def decode(data: bytes, name: str) -> Picture:
         notes.append(f"{ANIMATED[format]}, only the first of {frames} frames is used")
     icc = image.info.get("icc_profile")
     if icc and icc[16:20] != b"RGB ":  # ICC.1:2022, 7.2.8: the colour space, at byte 16
-        notes.append(f"its colour profile is one of {icc[16:20].decode('latin-1').strip()}, "
-                     "results are RGB without a profile")
+        notes.append(
+            f"its colour profile is one of {icc[16:20].decode('latin-1').strip()}, "
+            "results are RGB without a profile"
+        )
         icc = None
     exif, lost = _exif(image, data, format)
     xmp = next((image.info[key] for key in XMP_KEYS if key in image.info), b"")
@@ -89,8 +119,13 @@ def decode(data: bytes, name: str) -> Picture:
     return Picture(pixels, icc or None, exif, xmp, _dpi(image.info.get("dpi")), (*notes, *lost))
 
 
-def write(file: Path | BinaryIO, pixels: NDArray[np.uint8], format: str, source: Picture,
-          data: bool = False) -> None:
+def write(
+    file: Path | BinaryIO,
+    pixels: NDArray[np.uint8],
+    format: str,
+    source: Picture,
+    data: bool = False,
+) -> None:
     """Write a result with the metadata of the photograph it is made from.
 
     Args:

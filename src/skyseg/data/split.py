@@ -28,16 +28,23 @@ def group_names(ids: Sequence[str], split: SplitParams, data: Path) -> list[str]
     if split.group_pattern:
         found = [re.search(split.group_pattern, id) for id in ids]
         if None in found:
-            raise UserError(f"split.group_pattern: {split.group_pattern!r} does not match the id "
-                            f"{ids[found.index(None)]!r} ({found.count(None)} of {len(ids)} ids)")
+            raise UserError(
+                f"split.group_pattern: {split.group_pattern!r} does not match the id "
+                f"{ids[found.index(None)]!r} ({found.count(None)} of {len(ids)} ids)"
+            )
         return [match.group(1) or "" for match in found if match]
     if split.group_column:
         return _from_column(ids, split.group_column, data)
     return list(ids)
 
 
-def assign(ids: Sequence[str], predefined: Sequence[str | None], foreground: Sequence[float],
-           groups: Sequence[str] | np.ndarray, split: SplitParams) -> list[str]:
+def assign(
+    ids: Sequence[str],
+    predefined: Sequence[str | None],
+    foreground: Sequence[float],
+    groups: Sequence[str] | np.ndarray,
+    split: SplitParams,
+) -> list[str]:
     """The split of each sample: 'train', 'val' or 'test'.
 
     A val or test split that the data set lacks is carved out of what is train or undecided,
@@ -47,27 +54,42 @@ def assign(ids: Sequence[str], predefined: Sequence[str | None], foreground: Seq
     Raises:
         UserError: a split that would hold no image, or too few groups.
     """
-    table = pd.DataFrame({"id": list(ids), "split": [name or "train" for name in predefined],
-                          "foreground": list(foreground), "group": list(groups)})
+    table = pd.DataFrame(
+        {
+            "id": list(ids),
+            "split": [name or "train" for name in predefined],
+            "foreground": list(foreground),
+            "group": list(groups),
+        }
+    )
     table = table.sort_values("id", kind="stable")
     given = set(table["split"])
     pool = table[table["split"] == "train"]
-    wanted = {name: share for name, share in (("test", split.test), ("val", split.val))
-              if name not in given}
+    wanted = {
+        name: share
+        for name, share in (("test", split.test), ("val", split.val))
+        if name not in given
+    }
     if "val" in wanted and not split.val:
-        raise UserError("split.val: 0, and the data set has no validation split; training needs "
-                        "one: set it to a share such as 0.15")
+        raise UserError(
+            "split.val: 0, and the data set has no validation split; training needs "
+            "one: set it to a share such as 0.15"
+        )
     total = len(pool)
     for name, share in wanted.items():
         if not share:
             continue
         count = round(share * total)
         if count < 1 or count >= len(pool):
-            raise UserError(f"split.{name}: {share:g} of {total} images holds {count}, leaving "
-                            f"{len(pool) - count} to train on; change it or add images")
+            raise UserError(
+                f"split.{name}: {share:g} of {total} images holds {count}, leaving "
+                f"{len(pool) - count} to train on; change it or add images"
+            )
         if pool["group"].nunique() < 2:
-            raise UserError(f"split.{name}: all {len(pool)} images are one group or copies of one "
-                            "another; change split.group_pattern/group_column or add scenes")
+            raise UserError(
+                f"split.{name}: all {len(pool)} images are one group or copies of one "
+                "another; change split.group_pattern/group_column or add scenes"
+            )
         chosen = _carve(pool, count, split.seed)
         assert 0 < len(chosen) < len(pool)
         table.loc[chosen, "split"] = name
@@ -99,7 +121,7 @@ def _carve(pool: pd.DataFrame, count: int, seed: int) -> pd.Index:
             parts = [part for _, part in divider.split(strata, strata, groups)]
         taken = min(max(1, round(share * number)), int(number) - 1)
         for first in range(len(parts)):
-            rows = np.concatenate((parts + parts)[first:first + taken])
+            rows = np.concatenate((parts + parts)[first : first + taken])
             if not 0 < len(rows) < len(pool):
                 continue
             mix = np.bincount(strata[rows], minlength=len(overall)) / len(rows)
@@ -135,7 +157,9 @@ def _from_column(ids: Sequence[str], column: str, data: Path) -> list[str]:
             continue
         known = dict(zip(table["id"], table[column], strict=True))
         if missing := [id for id in ids if id not in known]:
-            raise UserError(f"{path}: no row with id {missing[0]!r} for split.group_column "
-                            f"({len(missing)} of {len(ids)} ids missing)")
+            raise UserError(
+                f"{path}: no row with id {missing[0]!r} for split.group_column "
+                f"({len(missing)} of {len(ids)} ids missing)"
+            )
         return [known[id] for id in ids]
     raise UserError(f"split.group_column: no CSV file in {data}/ has the columns id and {column}")

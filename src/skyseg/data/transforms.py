@@ -84,8 +84,9 @@ def random_colours(count: int, params: AugmentParams) -> Tensor:
     identity, luma = torch.eye(3), torch.tensor(GREY).expand(3, 3)
     # Rodrigues' rotation about the unit vector (1, 1, 1) / sqrt(3).
     cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
-    turn = (angle.cos() * identity + angle.sin() * cross
-            + (1 - angle.cos()) * torch.full((3, 3), 1 / 3))
+    turn = (
+        angle.cos() * identity + angle.sin() * cross + (1 - angle.cos()) * torch.full((3, 3), 1 / 3)
+    )
     saturate = saturation * identity + (1 - saturation) * luma
     linear = turn @ saturate
     # Both keep greys, so the shift that keeps the middle grey passes through them unchanged.

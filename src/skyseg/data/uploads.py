@@ -26,8 +26,10 @@ def decode_upload(data: bytes, name: str) -> NDArray[np.uint8]:
         raise UserError(f"{name}: {len(data) / 2**20:.0f} MiB; at most {MAX_BYTES // 2**20} MiB")
     width = height = 0
     # What cannot even be opened is explained by decode_image.
-    with (suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError),
-          open_image(io.BytesIO(data)) as image):
+    with (
+        suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError),
+        open_image(io.BytesIO(data)) as image,
+    ):
         width, height = image.size
     if width * height > MAX_PIXELS:
         raise UserError(f"{name}: {width}x{height} pixels; at most {MAX_PIXELS // 10**6} million")

@@ -52,8 +52,10 @@ class Parity:
     """IoU of the two models' masks, over all pixels; 1 where neither finds anything."""
 
     def __str__(self) -> str:
-        return (f"mean difference {self.mean:.2g}, largest {self.max:.2g}, mask IoU "
-                f"{self.mask_iou:.5f} on {self.images} photographs")
+        return (
+            f"mean difference {self.mean:.2g}, largest {self.max:.2g}, mask IoU "
+            f"{self.mask_iou:.5f} on {self.images} photographs"
+        )
 
 
 class Format(NamedTuple):
@@ -69,8 +71,9 @@ class Format(NamedTuple):
     """Smallest ``Parity.mask_iou`` it may have."""
 
 
-def export(weights: Path, format: str, out: Path, photographs: Sequence[Path],
-           calibration: Sequence[Path]) -> Parity:
+def export(
+    weights: Path, format: str, out: Path, photographs: Sequence[Path], calibration: Sequence[Path]
+) -> Parity:
     """Write a checkpoint as an ONNX file; an earlier file at ``out`` stays if it fails.
 
     Args:
@@ -92,7 +95,8 @@ def export(weights: Path, format: str, out: Path, photographs: Sequence[Path],
     row = FORMATS[format]
     reference = Predictor(weights, "cpu", "fp32")
     card = reference.card = reference.card.model_copy(
-        update={"size": row.size or reference.card.size})
+        update={"size": row.size or reference.card.size}
+    )
     with written_aside(out) as aside:
         with _quietly():
             _trace(weights, aside, row.size)
@@ -103,11 +107,16 @@ def export(weights: Path, format: str, out: Path, photographs: Sequence[Path],
         _save(model, aside, {CARD: card.model_dump_json(), FORMAT: format})
         parity = measure(reference, OnnxPredictor(aside), photographs)
         if not (parity.mean <= row.mean and parity.mask_iou >= row.mask_iou):  # NaN is far, too
-            raise UserError(f"{out}: not written, as {format} is too far from PyTorch: {parity}; "
-                            f"allowed are a mean difference of {row.mean:g} and a mask IoU of "
-                            f"{row.mask_iou:g}" + ("; choose dynamic" if row.convert else ""))
-        _save(model, aside, {CARD: card.model_dump_json(), FORMAT: format,
-                             PARITY: json.dumps(asdict(parity))})
+            raise UserError(
+                f"{out}: not written, as {format} is too far from PyTorch: {parity}; "
+                f"allowed are a mean difference of {row.mean:g} and a mask IoU of "
+                f"{row.mask_iou:g}" + ("; choose dynamic" if row.convert else "")
+            )
+        _save(
+            model,
+            aside,
+            {CARD: card.model_dump_json(), FORMAT: format, PARITY: json.dumps(asdict(parity))},
+        )
     return parity
 
 
@@ -151,9 +160,15 @@ def _trace(weights: Path, out: Path, size: int | None) -> None:
     # packages, and its file is no faster (docs/export.md). That what it traced holds for other
     # sizes is what the tests are for.
     torch.onnx.export(
-        _Exported(network), (example,), str(out), input_names=[INPUT],
-        output_names=[PROBABILITY, LOGITS], opset_version=OPSET, dynamo=False,
-        dynamic_axes=None if size else dict.fromkeys((INPUT, PROBABILITY, LOGITS), AXES))
+        _Exported(network),
+        (example,),
+        str(out),
+        input_names=[INPUT],
+        output_names=[PROBABILITY, LOGITS],
+        opset_version=OPSET,
+        dynamo=False,
+        dynamic_axes=None if size else dict.fromkeys((INPUT, PROBABILITY, LOGITS), AXES),
+    )
 
 
 @contextmanager
@@ -175,8 +190,9 @@ def _save(model: ModelProto, path: Path, metadata: dict[str, str]) -> None:
     onnx.save(model, path)
 
 
-def _to_float16(model: ModelProto, reference: CardPredictor, calibration: Sequence[Path]
-                ) -> ModelProto:
+def _to_float16(
+    model: ModelProto, reference: CardPredictor, calibration: Sequence[Path]
+) -> ModelProto:
     """Half-precision weights and arithmetic; input and outputs stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -184,8 +200,9 @@ def _to_float16(model: ModelProto, reference: CardPredictor, calibration: Sequen
     return halved
 
 
-def _to_int8(model: ModelProto, reference: CardPredictor, calibration: Sequence[Path]
-             ) -> ModelProto:
+def _to_int8(
+    model: ModelProto, reference: CardPredictor, calibration: Sequence[Path]
+) -> ModelProto:
     """Convolutions of 8-bit weights and activations, whose ranges are those seen on photographs."""
     import onnx
     from onnxruntime import quantization
@@ -203,9 +220,15 @@ def _to_int8(model: ModelProto, reference: CardPredictor, calibration: Sequence[
         path = Path(folder) / "int8.onnx"
         # Weights of 7 bits: without VNNI, products of 8 bits are added up in 16, and saturate.
         quantization.quantize_static(
-            model, path, Photographs(), op_types_to_quantize=["Conv"], per_channel=True,
-            reduce_range=True, activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8)
+            model,
+            path,
+            Photographs(),
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            reduce_range=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
         return onnx.load(path)
 
 

@@ -126,8 +126,11 @@ def _open_file(name: str, path: Path, recipe: str) -> Opened:
             return Opened(name, label, exported, _megabytes(path))
     other = ForeignPredictor(path, recipe)
     if path.suffix == ".safetensors":
-        print(f"WARNING: {path}: no card beside it, so it is run as published weights are: at "
-              f"{SIZE} px, threshold {ForeignPredictor.threshold}", file=sys.stderr)
+        print(
+            f"WARNING: {path}: no card beside it, so it is run as published weights are: at "
+            f"{SIZE} px, threshold {ForeignPredictor.threshold}",
+            file=sys.stderr,
+        )
     label = f"{path.name} (published weights, {sha256(path)[:8]})"
     return Opened(name, label, other, _megabytes(path))
 
@@ -136,12 +139,18 @@ def _open_shipped(name: str, root: Path) -> Opened:
     weights = root / SHIPPED
     for needed in (weights, card_path(weights)):
         if not needed.is_file():
-            raise UserError(f"no model yet: nothing is registered here, and {needed} is missing; "
-                            f"fetch it with 'dvc pull {SHIPPED}.dvc', train with 'make repro' and "
-                            "'make promote', or name a model with --model")
-    print(f"WARNING: nothing is registered in this workspace, so {weights} is used, the model "
-          "that skyseg comes with, which has seen rendered scenes only; 'make repro promote' "
-          "registers your own", file=sys.stderr, flush=True)
+            raise UserError(
+                f"no model yet: nothing is registered here, and {needed} is missing; "
+                f"fetch it with 'dvc pull {SHIPPED}.dvc', train with 'make repro' and "
+                "'make promote', or name a model with --model"
+            )
+    print(
+        f"WARNING: nothing is registered in this workspace, so {weights} is used, the model "
+        "that skyseg comes with, which has seen rendered scenes only; 'make repro promote' "
+        "registers your own",
+        file=sys.stderr,
+        flush=True,
+    )
     return _open_file(name, weights, "skyseg")
 
 

@@ -35,13 +35,15 @@ class OnnxPredictor(CardPredictor):
         try:
             card = Card.model_validate_json(text)
         except ValidationError as error:
-            raise UserError(f"{path}: its card is not valid: {' '.join(str(error).split())}"
-                            ) from None
+            raise UserError(
+                f"{path}: its card is not valid: {' '.join(str(error).split())}"
+            ) from None
         names = [output.name for output in session.get_outputs()]
         if LOGITS not in names:
             raise UserError(f"{path}: no output named {LOGITS}; export it with 'skyseg export'")
-        super().__init__(card, path, lambda x: run_onnx(session, LOGITS, x), parameters,
-                         torch.device("cpu"))
+        super().__init__(
+            card, path, lambda x: run_onnx(session, LOGITS, x), parameters, torch.device("cpu")
+        )
 
 
 def has_card(path: Path) -> bool:
@@ -52,7 +54,8 @@ def has_card(path: Path) -> bool:
     except ImportError:
         raise UserError(f"{path}: {NEED_ONNX}") from None
     try:
-        return any(entry.key == CARD for entry in
-                   onnx.load(path, load_external_data=False).metadata_props)
+        return any(
+            entry.key == CARD for entry in onnx.load(path, load_external_data=False).metadata_props
+        )
     except (OSError, DecodeError):
         return False

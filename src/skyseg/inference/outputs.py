@@ -70,8 +70,9 @@ def matte(probability: Map, threshold: float = 0.5) -> Pixels:
     even = np.float32((threshold / (1 - threshold)) ** DECIDED)
 
     def mixed(p: Map) -> Any:
-        yes, no = p ** DECIDED, even * (1 - p) ** DECIDED
+        yes, no = p**DECIDED, even * (1 - p) ** DECIDED
         return np.float32(255) * yes / (yes + no)
+
     return np.asarray(cv2.GaussianBlur(_by_rows(mixed, probability), (0, 0), EDGE), np.uint8)
 
 
@@ -113,8 +114,9 @@ def replace(image: Pixels, probability: Map, sky: Pixels, threshold: float = 0.5
     if not len(rows_with_sky):
         return image.copy()
     bottom = int(rows_with_sky[-1]) + 1
-    new = np.asarray(ImageOps.fit(Image.fromarray(sky), (image.shape[1], bottom),
-                                  Image.Resampling.LANCZOS))
+    new = np.asarray(
+        ImageOps.fit(Image.fromarray(sky), (image.shape[1], bottom), Image.Resampling.LANCZOS)
+    )
     _, ground = unmix(image, opaque)
     light = _light(image, opaque, new)
     result = np.empty_like(image)
@@ -128,8 +130,8 @@ def replace(image: Pixels, probability: Map, sky: Pixels, threshold: float = 0.5
 
 def _light(image: Pixels, opaque: Pixels, sky: Pixels) -> NDArray[np.float32]:
     """Gains of the ground's channels, float32 [3]: by how much the sky over it has changed."""
-    inside = (opaque[:len(sky)] >= 128).astype(np.uint8)
-    old, new = (np.array(cv2.mean(pixels[:len(sky)], inside)[:3]) for pixels in (image, sky))
+    inside = (opaque[: len(sky)] >= 128).astype(np.uint8)
+    old, new = (np.array(cv2.mean(pixels[: len(sky)], inside)[:3]) for pixels in (image, sky))
     return ((new + 1) / (old + 1)).clip(*GAIN).astype(np.float32) ** np.float32(LIGHT)
 
 
@@ -154,7 +156,8 @@ OUTPUTS = {
     "mask": Output(lambda job: mask(job.probability, job.threshold), "-mask.png", data=True),
     "alpha": Output(lambda job: alpha(job.probability, job.threshold), "-alpha.png", data=True),
     "cutout": Output(lambda job: cutout(job.image, job.probability, job.threshold), "-cutout.png"),
-    "overlay": Output(lambda job: overlay(job.image, job.probability, job.threshold),
-                      "-overlay.jpg"),
+    "overlay": Output(
+        lambda job: overlay(job.image, job.probability, job.threshold), "-overlay.jpg"
+    ),
     "replace": Output(_replace, "-replace.jpg"),
 }

@@ -26,8 +26,9 @@ GAP = 8
 LINE = 20
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, colour: Colour = FOREGROUND,
-            alpha: float = 0.35) -> np.ndarray:
+def overlay(
+    image: np.ndarray, mask: np.ndarray, colour: Colour = FOREGROUND, alpha: float = 0.35
+) -> np.ndarray:
     """Tint the foreground and outline it; ignored pixels are greyed.
 
     Args:
@@ -63,44 +64,56 @@ def error_overlay(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -
     return _outline(picture, real, (255, 255, 255))
 
 
-def fitted_error_overlay(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray,
-                         cell: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def fitted_error_overlay(
+    image: np.ndarray, predicted: np.ndarray, truth: np.ndarray, cell: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """The photograph fitted into a cell (width, height), and ``error_overlay`` at that size."""
     small, small_truth = fit(image, truth, cell)
     return small, error_overlay(small, fit(image, predicted.astype(np.uint8), cell)[1], small_truth)
 
 
-def fit(image: np.ndarray, mask: np.ndarray,
-        cell: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def fit(
+    image: np.ndarray, mask: np.ndarray, cell: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Image and mask resized into a cell (width, height), in proportion. Draw outlines after this,
     so that they stay crisp."""
     scale = min(cell[0] / image.shape[1], cell[1] / image.shape[0])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return (np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)),
-            np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)))
+    return (
+        np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)),
+        np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)),
+    )
 
 
-def sheet(pictures: list[tuple[np.ndarray, str]], columns: int,
-          cell: int | tuple[int, int] = (320, 240)) -> Image.Image:
+def sheet(
+    pictures: list[tuple[np.ndarray, str]], columns: int, cell: int | tuple[int, int] = (320, 240)
+) -> Image.Image:
     """A contact sheet: pictures in reading order, each fitted to a cell (a square's side, or
     (width, height)) over its caption. Captions that are too long lose their middle."""
     width, height = (cell, cell) if isinstance(cell, int) else cell
     rows = -(-len(pictures) // columns)
-    page = Image.new("RGB", (GAP + columns * (width + GAP), GAP + rows * (height + LINE + GAP)),
-                     PAPER)
+    page = Image.new(
+        "RGB", (GAP + columns * (width + GAP), GAP + rows * (height + LINE + GAP)), PAPER
+    )
     draw = ImageDraw.Draw(page)
     for number, (array, caption) in enumerate(pictures):
         picture = Image.fromarray(array)
         scale = min(width / picture.width, height / picture.height)
         if scale != 1:
-            picture = picture.resize((max(1, round(picture.width * scale)),
-                                      max(1, round(picture.height * scale))),
-                                     Image.Resampling.LANCZOS)
+            picture = picture.resize(
+                (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))),
+                Image.Resampling.LANCZOS,
+            )
         left = GAP + number % columns * (width + GAP)
         top = GAP + number // columns * (height + LINE + GAP)
         page.paste(picture, (left + (width - picture.width) // 2, top + height - picture.height))
-        draw.text((left + width // 2, top + height + LINE // 2), _shorten(caption, width),
-                  fill=INK, font=_font(), anchor="mm")
+        draw.text(
+            (left + width // 2, top + height + LINE // 2),
+            _shorten(caption, width),
+            fill=INK,
+            font=_font(),
+            anchor="mm",
+        )
     return page
 
 
@@ -139,5 +152,5 @@ def _shorten(text: str, width: int) -> str:
     short = text
     while _font().getlength(short) > width and keep > 2:
         keep -= 1
-        short = f"{text[:keep - keep // 2]}…{text[len(text) - keep // 2:]}"
+        short = f"{text[: keep - keep // 2]}…{text[len(text) - keep // 2 :]}"
     return short

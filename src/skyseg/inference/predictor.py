@@ -38,11 +38,18 @@ class CardPredictor:
         UserError: the card names a refinement that there is none of.
     """
 
-    def __init__(self, card: Card, source: Path, network: Callable[[Tensor], Tensor],
-                 parameters: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        card: Card,
+        source: Path,
+        network: Callable[[Tensor], Tensor],
+        parameters: int,
+        device: torch.device,
+    ) -> None:
         if card.refine not in REFINEMENTS:
-            raise UserError(f"{source}: unknown refinement {card.refine!r}; "
-                            f"known: {', '.join(REFINEMENTS)}")
+            raise UserError(
+                f"{source}: unknown refinement {card.refine!r}; known: {', '.join(REFINEMENTS)}"
+            )
         self.card = card
         self.parameters = parameters
         self._network = network
@@ -67,8 +74,10 @@ class CardPredictor:
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """The same for several photographs of any sizes, in one forward pass."""
-        return [self.finish(logits, image)
-                for logits, image in zip(self.logits(images), images, strict=True)]
+        return [
+            self.finish(logits, image)
+            for logits, image in zip(self.logits(images), images, strict=True)
+        ]
 
     def shrink(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What the network sees: uint8 [H, W, 3] to [size, size, 3]."""

@@ -70,8 +70,11 @@ class ForeignPredictor:
 
     def __init__(self, path: Path, recipe: str) -> None:
         self._recipe = RECIPES[recipe]
-        self._network = (_read_onnx(path) if path.suffix == ".onnx"
-                         else _read_state_dict(path, self._recipe.precision))
+        self._network = (
+            _read_onnx(path)
+            if path.suffix == ".onnx"
+            else _read_state_dict(path, self._recipe.precision)
+        )
         self.parameters = self._network.parameters
 
     def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -139,11 +142,15 @@ def _read_onnx(path: Path) -> Network:
     entry, output = session.get_inputs()[0], session.get_outputs()[0]
     for tensor, expected in ((entry, (1, 3, SIZE, SIZE)), (output, (1, 1, SIZE, SIZE))):
         fits = len(tensor.shape) == 4 and all(
-            have == want for have, want in zip(tensor.shape, expected, strict=True)
-            if isinstance(have, int))  # a name stands for any size
+            have == want
+            for have, want in zip(tensor.shape, expected, strict=True)
+            if isinstance(have, int)
+        )  # a name stands for any size
         if not fits:
-            raise UserError(f"{path}: {tensor.name} is {tensor.shape}, expected {list(expected)}; "
-                            "export the network like the published one")
+            raise UserError(
+                f"{path}: {tensor.name} is {tensor.shape}, expected {list(expected)}; "
+                "export the network like the published one"
+            )
 
     def logits(x: Tensor) -> Tensor:
         return run_onnx(session, output.name, x).logit(EPSILON)
@@ -155,8 +162,12 @@ def run_onnx(session: InferenceSession, output: str, x: Tensor) -> Tensor:
     """One output for a batch, float32; row by row where the file takes no more than one."""
     [entry] = session.get_inputs()
     one_by_one = entry.shape[0] == 1  # a name stands for any number
-    return torch.cat([torch.from_numpy(session.run([output], {entry.name: rows.numpy()})[0])
-                      for rows in (x.split(1) if one_by_one else [x])])
+    return torch.cat(
+        [
+            torch.from_numpy(session.run([output], {entry.name: rows.numpy()})[0])
+            for rows in (x.split(1) if one_by_one else [x])
+        ]
+    )
 
 
 def _shrink(image: NDArray[np.uint8]) -> Tensor:
@@ -172,8 +183,9 @@ def _shrink_as_published(image: NDArray[np.uint8]) -> Tensor:
     # skimage.transform.resize: a Gaussian blur where it shrinks, then bilinear.
     blur = [max(0.0, (side / SIZE - 1) / 2) for side in image.shape[:2]]
     smooth = gaussian_filter(image.astype(np.float32), (*blur, 0), mode="constant")
-    x = F.interpolate(torch.from_numpy(smooth).permute(2, 0, 1)[None], (SIZE, SIZE),
-                      mode="bilinear")
+    x = F.interpolate(
+        torch.from_numpy(smooth).permute(2, 0, 1)[None], (SIZE, SIZE), mode="bilinear"
+    )
     return standardise(x / x.max().clamp(min=1))[0]
 
 
@@ -184,5 +196,7 @@ def _enlarge_as_published(logits: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 # bfloat16 moves a stretched map by .007 on average, four times what separates us from the authors'.
-RECIPES = {"skyseg": Recipe(_shrink, _enlarge, "auto"),
-           "published": Recipe(_shrink_as_published, _enlarge_as_published, "fp32")}
+RECIPES = {
+    "skyseg": Recipe(_shrink, _enlarge, "auto"),
+    "published": Recipe(_shrink_as_published, _enlarge_as_published, "fp32"),
+}

@@ -89,8 +89,9 @@ def _learn(logits: Tensor, image: NDArray[np.uint8], strength: float) -> Tensor:
     def fit(posterior: Tensor) -> Tensor:
         # Clamped, so that a class that is nowhere has a colour all the same.
         share = posterior.clamp(-7, 7).sigmoid()
-        foreground, background = (_gaussian(_moments(weight.square() * colours, samples))
-                                  for weight in (share, 1 - share))
+        foreground, background = (
+            _gaussian(_moments(weight.square() * colours, samples)) for weight in (share, 1 - share)
+        )
         return torch.cat([strength * (foreground - background), *counts])
 
     models = fit(prior)
@@ -124,18 +125,27 @@ def _gaussian(moments: Tensor) -> Tensor:
     """
     moments = moments[1:] / moments[0]
     r, g, b = mean = moments[:3]
-    rr, rg, rb, gg, gb, bb = (square - mean[i] * mean[j] + NOISE * (i == j)
-                              for square, (i, j) in zip(moments[3:], PAIRS, strict=True))
+    rr, rg, rb, gg, gb, bb = (
+        square - mean[i] * mean[j] + NOISE * (i == j)
+        for square, (i, j) in zip(moments[3:], PAIRS, strict=True)
+    )
     # The covariance's inverse from its cofactors: a tenth of the time of torch.linalg.inv.
-    cofactors = (gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg,
-                 rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg)
+    cofactors = (
+        gg * bb - gb * gb,
+        rb * gb - rg * bb,
+        rg * gb - rb * gg,
+        rr * bb - rb * rb,
+        rg * rb - rr * gb,
+        rr * gg - rg * rg,
+    )
     determinant = rr * cofactors[0] + rg * cofactors[1] + rb * cofactors[2]
     prr, prg, prb, pgg, pgb, pbb = precision = [entry / determinant for entry in cofactors]
     slope = (prr * r + prg * g + prb * b, prg * r + pgg * g + pgb * b, prb * r + pgb * g + pbb * b)
     constant = -0.5 * (r * slope[0] + g * slope[1] + b * slope[2] + determinant.log())
     # A product of two channels stands for two entries of the matrix.
-    products = [-entry * (0.5 if i == j else 1.0)
-                for entry, (i, j) in zip(precision, PAIRS, strict=True)]
+    products = [
+        -entry * (0.5 if i == j else 1.0) for entry, (i, j) in zip(precision, PAIRS, strict=True)
+    ]
     return torch.stack([constant, *slope, *products])
 
 

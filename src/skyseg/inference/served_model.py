@@ -31,8 +31,9 @@ class SegmentationModel(PythonModel):
     def load_context(self, context: Any) -> None:
         self.predictor = Predictor(Path(context.artifacts["weights"]))
 
-    def predict(self, context: Any, model_input: pd.DataFrame,
-                params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Segment each row.
 
         Raises:
@@ -48,8 +49,10 @@ class SegmentationModel(PythonModel):
         return pd.DataFrame(rows, columns=["mask", "foreground"])
 
     def _segment(self, number: int, data: object) -> tuple[bytes, float]:
-        foreground = (self.predictor.probability(_decode(f"row {number}", data))
-                      >= self.predictor.card.threshold)
+        foreground = (
+            self.predictor.probability(_decode(f"row {number}", data))
+            >= self.predictor.card.threshold
+        )
         png = io.BytesIO()
         Image.fromarray(foreground).convert("L").save(png, "PNG")
         return png.getvalue(), float(foreground.mean())

@@ -40,15 +40,18 @@ def unmix(image: Pixels, matte: Pixels) -> tuple[Pixels, Pixels]:
     height, width = matte.shape
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
-            inner = np.s_[top:top + TILE, left:left + TILE]
+            inner = np.s_[top : top + TILE, left : left + TILE]
             soft = (matte[inner] > 0) & (matte[inner] < 255)
             if not soft.any():
                 continue
             y, x = max(0, top - MARGIN), max(0, left - MARGIN)
-            outer = np.s_[y:top + TILE + MARGIN, x:left + TILE + MARGIN]
-            found = _estimator()(image[outer] / np.float32(255), matte[outer] / np.float32(255),
-                                 return_background=True)
-            back = np.s_[top - y:top - y + TILE, left - x:left - x + TILE]
+            outer = np.s_[y : top + TILE + MARGIN, x : left + TILE + MARGIN]
+            found = _estimator()(
+                image[outer] / np.float32(255),
+                matte[outer] / np.float32(255),
+                return_background=True,
+            )
+            back = np.s_[top - y : top - y + TILE, left - x : left - x + TILE]
             for target, colours in zip((foreground, background), found, strict=True):
                 target[inner][soft] = (colours[back][soft] * 255 + 0.5).astype(np.uint8)
     return foreground, background
@@ -67,8 +70,9 @@ def prepare() -> None:
 def _load() -> Callable[..., Any]:
     package = find_spec("pymatting")
     if package is None:
-        raise UserError("cut-outs and replaced skies need the package pymatting: "
-                        "pip install 'skyseg[cutout]'")
+        raise UserError(
+            "cut-outs and replaced skies need the package pymatting: pip install 'skyseg[cutout]'"
+        )
     # What `import pymatting` runs compiles all of its methods, for a minute the first time; this
     # one alone takes ten seconds. Its parents are stood in for while it is imported. It has to keep
     # its own name, which is written into the compiled code that all of this machine's users share.
@@ -76,8 +80,10 @@ def _load() -> Callable[..., Any]:
     for name in ("pymatting", "pymatting.foreground"):
         if name not in sys.modules:
             stand_ins[name] = sys.modules[name] = ModuleType(name)
-            stand_ins[name].__path__ = [str(Path(folder, *name.split(".")[1:]))
-                                        for folder in package.submodule_search_locations or ()]
+            stand_ins[name].__path__ = [
+                str(Path(folder, *name.split(".")[1:]))
+                for folder in package.submodule_search_locations or ()
+            ]
     try:
         return import_module("pymatting.foreground.estimate_foreground_ml").estimate_foreground_ml
     finally:

@@ -54,8 +54,9 @@ class Segmented(NamedTuple):
     confidence: float
 
 
-def segment(path: Path, places: dict[str, Path], model: Opened, sky: Pixels | None, smooth: float
-            ) -> tuple[dict[str, float], list[str]]:
+def segment(
+    path: Path, places: dict[str, Path], model: Opened, sky: Pixels | None, smooth: float
+) -> tuple[dict[str, float], list[str]]:
     """Make videos out of a video.
 
     Args:
@@ -81,21 +82,40 @@ def segment(path: Path, places: dict[str, Path], model: Opened, sky: Pixels | No
                 raise UserError(f"{path}: holds no video")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            frames = tqdm(_decode(container, stream), total=stream.frames or None, leave=False,
-                          desc=path.name, unit="frame", disable=None)
+            frames = tqdm(
+                _decode(container, stream),
+                total=stream.frames or None,
+                leave=False,
+                desc=path.name,
+                unit="frame",
+                disable=None,
+            )
             smoothed = _smoothed(model, smooth)
-            return _write(overlapped(
-                frames, lambda frame: frame.image[..., 0].size, BUDGET,
-                lambda frame: Shrunk(frame, model.steps.shrink(frame.image),
-                                     resize_image(frame.image, 32).astype(np.float32)),
-                lambda frames: list(map(smoothed, frames)),
-                lambda done: _finish(*done, model, list(places), sky), one_thread,
-            ), places, stream, for_sound, notes), notes
+            return _write(
+                overlapped(
+                    frames,
+                    lambda frame: frame.image[..., 0].size,
+                    BUDGET,
+                    lambda frame: Shrunk(
+                        frame,
+                        model.steps.shrink(frame.image),
+                        resize_image(frame.image, 32).astype(np.float32),
+                    ),
+                    lambda frames: list(map(smoothed, frames)),
+                    lambda done: _finish(*done, model, list(places), sky),
+                    one_thread,
+                ),
+                places,
+                stream,
+                for_sound,
+                notes,
+            ), notes
     except av.error.FFmpegError as error:
         if disk_is_full(error):
             raise OSError(error.errno, error.strerror) from None
-        raise UserError(f"{path}: truncated, damaged or no video ({error.strerror}); replace or "
-                        "remove it") from None
+        raise UserError(
+            f"{path}: truncated, damaged or no video ({error.strerror}); replace or remove it"
+        ) from None
 
 
 def _decode(container: Any, stream: Any) -> Iterator[Frame]:
@@ -118,30 +138,45 @@ def _smoothed(model: Opened, smooth: float) -> Callable[[Shrunk], tuple[Tensor, 
                 logits = smooth * past + (1 - smooth) * logits
         before.append((logits, shrunk.thumbnail))
         return logits, shrunk.frame
+
     return run
 
 
-def _finish(logits: Tensor, frame: Frame, model: Opened, kinds: list[str], sky: Pixels | None
-            ) -> Segmented:
+def _finish(
+    logits: Tensor, frame: Frame, model: Opened, kinds: list[str], sky: Pixels | None
+) -> Segmented:
     probability = model.steps.finish(logits, frame.image)
     job = Job(frame.image, probability, model.threshold, sky)
-    return Segmented(frame.pts, {kind: OUTPUTS[kind].make(job) for kind in kinds},
-                     float((probability >= model.threshold).mean()),
-                     presence.confidence(logits.sigmoid().cpu().numpy()))
+    return Segmented(
+        frame.pts,
+        {kind: OUTPUTS[kind].make(job) for kind in kinds},
+        float((probability >= model.threshold).mean()),
+        presence.confidence(logits.sigmoid().cpu().numpy()),
+    )
 
 
-def _write(done: Iterator[Segmented], places: dict[str, Path], stream: Any, for_sound: Any,
-           notes: list[str]) -> dict[str, float]:
+def _write(
+    done: Iterator[Segmented],
+    places: dict[str, Path],
+    stream: Any,
+    for_sound: Any,
+    notes: list[str],
+) -> dict[str, float]:
     first = next(done, None)
     if first is None:
         raise UserError(f"{stream.container.name}: holds no frame")
     height, width = next(iter(first.pictures.values())).shape[:2]
     shares, confidences = [], []
     with ExitStack() as files:
-        writers = {kind: _Writer(files, place, kind, stream, (width, height))
-                   for kind, place in places.items()}
-        sound = _Sound(for_sound, [writer.file for kind, writer in writers.items()
-                                   if not OUTPUTS[kind].data], notes)
+        writers = {
+            kind: _Writer(files, place, kind, stream, (width, height))
+            for kind, place in places.items()
+        }
+        sound = _Sound(
+            for_sound,
+            [writer.file for kind, writer in writers.items() if not OUTPUTS[kind].data],
+            notes,
+        )
         for segmented in chain([first], done):
             shares.append(segmented.foreground)
             confidences.append(segmented.confidence)
@@ -151,19 +186,26 @@ def _write(done: Iterator[Segmented], places: dict[str, Path], stream: Any, for_
         sound.copy_until(math.inf)
         for writer in writers.values():
             writer.finish()
-    return {"width": width, "height": height, "foreground": float(np.mean(shares)),
-            "confidence": float(np.mean(confidences))}
+    return {
+        "width": width,
+        "height": height,
+        "foreground": float(np.mean(shares)),
+        "confidence": float(np.mean(confidences)),
+    }
 
 
 class _Writer:
     """A video being written, its frames shown when those of ``like`` are."""
 
-    def __init__(self, files: ExitStack, place: Path, kind: str, like: Any, size: tuple[int, int]
-                 ) -> None:
+    def __init__(
+        self, files: ExitStack, place: Path, kind: str, like: Any, size: tuple[int, int]
+    ) -> None:
         even = not any(side % 2 for side in size)  # 4:2:0 halves both
         codec, options, self._pixels = (
-            ("prores_ks", {"profile": "4444"}, "yuva444p10le") if kind == "cutout" else
-            ("libx264", {"crf": "18"}, "yuv420p" if even else "yuv444p"))
+            ("prores_ks", {"profile": "4444"}, "yuva444p10le")
+            if kind == "cutout"
+            else ("libx264", {"crf": "18"}, "yuv420p" if even else "yuv444p")
+        )
         suffix = SUFFIXES[kind][-3:]
         self.file = files.enter_context(_av().open(str(place), "w", format=suffix))
         rate = like.average_rate or like.guessed_rate
@@ -178,7 +220,8 @@ class _Writer:
 
     def write(self, picture: Pixels, pts: int) -> None:
         frame = _av().VideoFrame.from_ndarray(
-            picture, {1: "gray", 3: "rgb24", 4: "rgba"}[picture[0, 0].size])
+            picture, {1: "gray", 3: "rgb24", 4: "rgba"}[picture[0, 0].size]
+        )
         frame = frame.reformat(format=self._pixels, dst_colorspace=BT709)
         frame.pts, frame.time_base = pts, self._time_base
         self.file.mux(self._stream.encode(frame))
@@ -198,8 +241,10 @@ class _Sound:
         try:
             self._copies = [(file, file.add_stream_from_template(stream)) for file in targets]
         except (ValueError, _av().error.FFmpegError):
-            notes.append(f"its sound ({stream.codec_context.name}) does not go into this kind of "
-                         "file and is left out")
+            notes.append(
+                f"its sound ({stream.codec_context.name}) does not go into this kind of "
+                "file and is left out"
+            )
             return
         self._packets = (packet for packet in source.demux(stream) if packet.pts is not None)
         self._next = next(self._packets, None)

@@ -35,11 +35,16 @@ def intervals(draws: list[Scores]) -> dict[str, tuple[float, float]]:
     """The central 95 % of each score; of those that every draw has."""
     common = set.intersection(*(set(draw) for draw in draws))
     tails = 100 * np.array([(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return {name: tuple(np.percentile([draw[name] for draw in draws], tails).tolist())
-            for name in draws[0] if name in common}
+    return {
+        name: tuple(np.percentile([draw[name] for draw in draws], tails).tolist())
+        for name in draws[0]
+        if name in common
+    }
 
 
 def differences(draws: list[Scores], baseline: list[Scores]) -> list[Scores]:
     """Draw by draw, how much higher a model scores than another on the same images."""
-    return [{name: draw[name] - other[name] for name in draw.keys() & other.keys()}
-            for draw, other in zip(draws, baseline, strict=True)]
+    return [
+        {name: draw[name] - other[name] for name in draw.keys() & other.keys()}
+        for draw, other in zip(draws, baseline, strict=True)
+    ]

@@ -14,7 +14,7 @@ from skyseg.params import IGNORE
 
 WIDTH = 0.02  # of the region along an edge, in diagonals (Cheng et al. 2021)
 RHO = 3  # pixels an edge may be off (U-2-Net, section 4.3)
-DISK = (np.hypot(*np.mgrid[-RHO:RHO + 1, -RHO:RHO + 1]) <= RHO).astype(np.uint8)
+DISK = (np.hypot(*np.mgrid[-RHO : RHO + 1, -RHO : RHO + 1]) <= RHO).astype(np.uint8)
 
 
 def boundary_iou(found: NDArray[np.bool_], mask: NDArray[np.uint8]) -> float:
@@ -37,8 +37,7 @@ def boundary_iou(found: NDArray[np.bool_], mask: NDArray[np.uint8]) -> float:
     return int(np.count_nonzero(true & predicted)) / union if union else 1.0
 
 
-def edge_precision_recall(found: NDArray[np.bool_], mask: NDArray[np.uint8]
-                          ) -> tuple[float, float]:
+def edge_precision_recall(found: NDArray[np.bool_], mask: NDArray[np.uint8]) -> tuple[float, float]:
     """Relaxed precision and recall of edges (Qin et al., U-2-Net 2020, section 4.3; ρ = 3).
 
     A region's edge is what a 3 x 3 erosion takes away; the image's border is none. Precision is the
@@ -86,8 +85,9 @@ def _share_near(edge: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return int(np.count_nonzero(near)) / max(int(np.count_nonzero(edge)), 1)
 
 
-def _inside_edges(found: NDArray[np.bool_], mask: NDArray[np.uint8], width: int, beyond: int
-                  ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _inside_edges(
+    found: NDArray[np.bool_], mask: NDArray[np.uint8], width: int, beyond: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """The true and the predicted foreground at most ``width`` rows and columns from background.
 
     Args:
@@ -97,8 +97,9 @@ def _inside_edges(found: NDArray[np.bool_], mask: NDArray[np.uint8], width: int,
     square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
 
     def inside_edge(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        core = cv2.erode(region.view(np.uint8), square, borderType=cv2.BORDER_CONSTANT,
-                         borderValue=beyond)
+        core = cv2.erode(
+            region.view(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=beyond
+        )
         return (region ^ core.view(bool)) & valid
 
     return inside_edge(mask != 0), inside_edge(found | ~valid)

@@ -24,12 +24,17 @@ def reliability(histogram: NDArray[np.int64]) -> pd.DataFrame:
     centres = (np.arange(bins) + 0.5) / bins
     pixels = histogram.sum(0)
     parts = np.arange(bins) * PARTS // bins
-    count, foreground, confidence = (np.bincount(parts, weights) for weights in
-                                     (pixels, histogram[1], pixels * centres))
+    count, foreground, confidence = (
+        np.bincount(parts, weights) for weights in (pixels, histogram[1], pixels * centres)
+    )
     found = count > 0
-    return pd.DataFrame({"confidence": confidence[found] / count[found],
-                         "frequency": foreground[found] / count[found],
-                         "pixels": count[found].astype(np.int64)})
+    return pd.DataFrame(
+        {
+            "confidence": confidence[found] / count[found],
+            "frequency": foreground[found] / count[found],
+            "pixels": count[found].astype(np.int64),
+        }
+    )
 
 
 def expected_calibration_error(table: pd.DataFrame) -> float:

@@ -23,8 +23,9 @@ def confidence(probability: NDArray[np.float32]) -> float:
     return float(np.partition(probability.ravel(), -count)[-count:].mean())
 
 
-def choose(confidences: NDArray[np.float64], ious: NDArray[np.float64],
-           has_foreground: NDArray[np.bool_]) -> float:
+def choose(
+    confidences: NDArray[np.float64], ious: NDArray[np.float64], has_foreground: NDArray[np.bool_]
+) -> float:
     """The confidence below which to answer "no foreground": the one with the best mean IoU.
 
     Args:
@@ -44,8 +45,7 @@ def choose(confidences: NDArray[np.float64], ious: NDArray[np.float64],
     return float(candidates[answered >= answered.max() - 1e-9].max())
 
 
-def without_foreground(probability: NDArray[np.float32], threshold: float
-                       ) -> NDArray[np.float32]:
+def without_foreground(probability: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
     """The map of a photograph said to have no foreground: nothing reaches the threshold.
 
     Capped rather than zeroed, so that what the network saw can still be looked at, by half a bin of

@@ -45,7 +45,7 @@ def f_weighted(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> flo
     error[mask == IGNORE] = 0
     everywhere = _sum(error)
 
-    near = np.s_[max(0, top - FAR):top + height + FAR, max(0, left - FAR):left + width + FAR]
+    near = np.s_[max(0, top - FAR) : top + height + FAR, max(0, left - FAR) : left + width + FAR]
     error, mask = _padded(error[near], 0), _padded(mask[near], IGNORE)
     truth = mask == 1
     distance = cv2.distanceTransform((~truth).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -86,19 +86,24 @@ def s_measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> floa
         return mean if foreground else 1 - mean
 
     # MATLAB's ranges include their end: the centroid belongs to the upper left quarter.
-    y, x = (round(sums.ravel() @ np.arange(sums.size) / foreground) + 1
-            for sums in (cv2.reduce(marked, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
-                         for axis in (1, 0)))
+    y, x = (
+        round(sums.ravel() @ np.arange(sums.size) / foreground) + 1
+        for sums in (cv2.reduce(marked, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for axis in (1, 0))
+    )
     quarters = np.s_[:y, :x], np.s_[:y, x:], np.s_[y:, :x], np.s_[y:, x:]
-    ground, truth = (np.array([_moments(probability[quarter], mask[quarter] == value)
-                               for quarter in quarters]) for value in (0, 1))
+    ground, truth = (
+        np.array([_moments(probability[quarter], mask[quarter] == value) for quarter in quarters])
+        for value in (0, 1)
+    )
     share = foreground / size
     mean, variance = _mean_and_variance(*truth.sum(0))
     in_objects = share * _object(mean, variance)
     mean, variance = _mean_and_variance(*ground.sum(0))
     in_objects += (1 - share) * _object(1 - mean, variance)
-    in_regions = sum((g[0] + t[0]) / size * _similarity(probability[quarter], mask[quarter], g, t)
-                     for quarter, g, t in zip(quarters, ground, truth, strict=True))
+    in_regions = sum(
+        (g[0] + t[0]) / size * _similarity(probability[quarter], mask[quarter], g, t)
+        for quarter, g, t in zip(quarters, ground, truth, strict=True)
+    )
     return max(0.0, float(0.5 * in_objects + 0.5 * in_regions))
 
 
@@ -137,8 +142,9 @@ def _padded(array: NDArray, value: int) -> NDArray:
     return cv2.copyMakeBorder(array, REACH, REACH, REACH, REACH, cv2.BORDER_CONSTANT, value=value)
 
 
-def _nearest_foreground(truth: NDArray[np.bool_], ground: NDArray[np.bool_],
-                        distance: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
+def _nearest_foreground(
+    truth: NDArray[np.bool_], ground: NDArray[np.bool_], distance: NDArray[np.float32]
+) -> tuple[NDArray, NDArray]:
     """The background within a window of foreground, the only background whose errors excuse any,
     and the foreground pixel nearest to each: flat indices.
     """
@@ -160,7 +166,7 @@ def _steps() -> NDArray[np.int64]:
     reach = range(-REACH, REACH + 1)
     for squared, rows in enumerate(steps):
         found = [(y, x) for x in reach for y in reach if y * y + x * x == squared]
-        rows[:len(found)] = np.reshape(found, (-1, 2))
+        rows[: len(found)] = np.reshape(found, (-1, 2))
     return steps
 
 
@@ -181,11 +187,15 @@ def _mean_and_variance(count: float, total: float, squares: float) -> tuple[floa
 
 def _object(mean: float, variance: float) -> float:
     """Likeness of probabilities to an object's ones: 2 x / (x² + 1 + σ) (Fan et al. 2017)."""
-    return 2 * mean / (mean * mean + 1 + variance ** 0.5 + EPS)
+    return 2 * mean / (mean * mean + 1 + variance**0.5 + EPS)
 
 
-def _similarity(p: NDArray[np.float32], mask: NDArray[np.uint8], ground: NDArray[np.float64],
-                truth: NDArray[np.float64]) -> float:
+def _similarity(
+    p: NDArray[np.float32],
+    mask: NDArray[np.uint8],
+    ground: NDArray[np.float64],
+    truth: NDArray[np.float64],
+) -> float:
     """SSIM without its constants (Fan et al. 2017) from the moments of p on background and
     foreground: 1 if p and mask are constant, 0 if the mask alone is, or there is no pixel.
     """
@@ -196,7 +206,9 @@ def _similarity(p: NDArray[np.float32], mask: NDArray[np.uint8], ground: NDArray
     if foreground in (0, count):
         low, high, *_ = cv2.minMaxLoc(p, (mask != IGNORE).view(np.uint8))
         return float(low == high)
-    (x, x_variance), (y, y_variance) = (_mean_and_variance(count, total, squares),
-                                        _mean_and_variance(count, foreground, foreground))
+    (x, x_variance), (y, y_variance) = (
+        _mean_and_variance(count, total, squares),
+        _mean_and_variance(count, foreground, foreground),
+    )
     covariance = (truth[1] - x * foreground) / (count - 1)
     return 4 * x * y * covariance / ((x * x + y * y) * (x_variance + y_variance) + EPS)

@@ -30,18 +30,29 @@ class Slice(NamedTuple):
 
 SLICES = {
     "foreground share": Slice(
-        "foreground", (1e-9, 0.1, 0.3, 0.6),
+        "foreground",
+        (1e-9, 0.1, 0.3, 0.6),
         ("none", "up to 10 %", "10 to 30 %", "30 to 60 %", "over 60 %"),
-        "share of the valid pixels that are foreground"),
+        "share of the valid pixels that are foreground",
+    ),
     "brightness": Slice(
-        "brightness", (0.15, 0.35), ("night", "dusk", "day"),
-        "mean luma of the photograph, 0 black to 1 white: below 0.15, to 0.35, above"),
+        "brightness",
+        (0.15, 0.35),
+        ("night", "dusk", "day"),
+        "mean luma of the photograph, 0 black to 1 white: below 0.15, to 0.35, above",
+    ),
     "boundary length": Slice(
-        "boundary_length", (1e-9, 1.0, 2.5), ("none", "simple", "winding", "intricate"),
-        "length of the foreground's edge over the photograph's longer side: to 1, to 2.5, more"),
+        "boundary_length",
+        (1e-9, 1.0, 2.5),
+        ("none", "simple", "winding", "intricate"),
+        "length of the foreground's edge over the photograph's longer side: to 1, to 2.5, more",
+    ),
     "image size": Slice(
-        "megapixels", (0.5, 2.0, 8.0), ("under 0.5 MP", "0.5 to 2 MP", "2 to 8 MP", "over 8 MP"),
-        "millions of pixels"),
+        "megapixels",
+        (0.5, 2.0, 8.0),
+        ("under 0.5 MP", "0.5 to 2 MP", "2 to 8 MP", "over 8 MP"),
+        "millions of pixels",
+    ),
 }
 
 
@@ -73,17 +84,21 @@ def assign(found: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row an image, a column a slice, labels as text; no slice that has one part only.
     """
-    parts = {name: np.array(row.labels)[np.searchsorted(row.edges, found[row.column], side="right")]
-             for name, row in SLICES.items()}
+    parts = {
+        name: np.array(row.labels)[np.searchsorted(row.edges, found[row.column], side="right")]
+        for name, row in SLICES.items()
+    }
     parts |= {name: manifest[name].astype(str).to_numpy() for name in manifest.columns}
     table = pd.DataFrame(parts)
-    most = {name: MOST_VALUES if name in SLICES else min(MOST_VALUES, len(table) // 2)
-            for name in table}
+    most = {
+        name: MOST_VALUES if name in SLICES else min(MOST_VALUES, len(table) // 2) for name in table
+    }
     return table[[name for name in table if 2 <= table[name].nunique() <= most[name]]]
 
 
-def table(parts: pd.DataFrame, score: Callable[[NDArray[np.int64]], dict[str, float]]
-          ) -> pd.DataFrame:
+def table(
+    parts: pd.DataFrame, score: Callable[[NDArray[np.int64]], dict[str, float]]
+) -> pd.DataFrame:
     """Scores of every part.
 
     Args:

@@ -49,28 +49,44 @@ METRICS = {
     "dice": Metric(PIXELS, "2 TP / (2 TP + FP + FN) at the model's threshold (Dice 1945)"),
     "precision": Metric(PIXELS, "share of the predicted foreground that is right"),
     "recall": Metric(PIXELS, "share of the true foreground that is found"),
-    "mae": Metric(IMAGES, "mean absolute error of the probability (Perazzi et al. 2012)",
-                  lower_is_better=True),
-    "f_max": Metric(MARKED, "F (β² = 0.3; Achanta et al. 2009) of mean precision and mean recall, "
-                            "at the best of 256 thresholds"),
+    "mae": Metric(
+        IMAGES, "mean absolute error of the probability (Perazzi et al. 2012)", lower_is_better=True
+    ),
+    "f_max": Metric(
+        MARKED,
+        "F (β² = 0.3; Achanta et al. 2009) of mean precision and mean recall, "
+        "at the best of 256 thresholds",
+    ),
     "f_mean": Metric(MARKED, "the same, its mean over the thresholds"),
-    "f_adaptive": Metric(MARKED, "F of each image at twice its mean probability (Achanta et al. "
-                                 "2009): low by definition where foreground fills over half of it"),
+    "f_adaptive": Metric(
+        MARKED,
+        "F of each image at twice its mean probability (Achanta et al. "
+        "2009): low by definition where foreground fills over half of it",
+    ),
     "f_max_image": Metric(MARKED, "mean of the images' F, at the best of 256 thresholds"),
     "f_weighted": Metric(MARKED, "F (β = 1) with errors weighted by place (Margolin et al. 2014)"),
     "s_measure": Metric(IMAGES, "likeness of objects and of regions (Fan et al. 2017)"),
     "e_mean": Metric(IMAGES, "enhanced alignment (Fan et al. 2018), its mean over 256 thresholds"),
     "e_max": Metric(IMAGES, "the same, at the best threshold"),
-    "boundary_iou": Metric(IMAGES, "IoU of what lies within 2 % of the diagonal inside an edge "
-                                   "(Cheng et al. 2021)"),
-    "boundary_f": Metric("images with an edge", "F (β² = 0.3) of edges, 3 px apart at most (Qin et "
-                                                "al. 2020)"),
-    "thin_recall": Metric(PIXELS, "share found of foreground and background narrower than 5 px at "
-                                  "480 x 360: branches, wires, gaps"),
-    "ece": Metric(PIXELS, "expected calibration error: what probabilities are off by (Guo et al. "
-                          "2017)", lower_is_better=True),
-    "false_alarms": Metric("images without foreground", "share in which any is predicted",
-                           lower_is_better=True),
+    "boundary_iou": Metric(
+        IMAGES, "IoU of what lies within 2 % of the diagonal inside an edge (Cheng et al. 2021)"
+    ),
+    "boundary_f": Metric(
+        "images with an edge", "F (β² = 0.3) of edges, 3 px apart at most (Qin et al. 2020)"
+    ),
+    "thin_recall": Metric(
+        PIXELS,
+        "share found of foreground and background narrower than 5 px at "
+        "480 x 360: branches, wires, gaps",
+    ),
+    "ece": Metric(
+        PIXELS,
+        "expected calibration error: what probabilities are off by (Guo et al. 2017)",
+        lower_is_better=True,
+    ),
+    "false_alarms": Metric(
+        "images without foreground", "share in which any is predicted", lower_is_better=True
+    ),
 }
 OPTIONAL = ("thin_recall", "false_alarms")  # no score at all where there is nothing of their kind
 OF_SETS = ("iou_image", "f_max_image", "false_alarms")  # one image's are its iou and f_max, or none
@@ -126,7 +142,7 @@ def measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> ImageS
     bins = (probability * BINS).astype(np.uint16)
     bins -= bins == BINS  # a probability of 1 is of the last bin
     rows = np.bincount((mask * np.uint16(BINS) + bins).ravel(), minlength=2 * BINS)
-    histogram = rows[:2 * BINS].reshape(2, BINS).copy()  # ignored pixels are row 255
+    histogram = rows[: 2 * BINS].reshape(2, BINS).copy()  # ignored pixels are row 255
     ground, truth = mask == 0, mask == 1
     on_ground, on_truth = (cv2.sumElems(probability * where)[0] for where in (ground, truth))
     error = on_ground + np.count_nonzero(truth) - on_truth
@@ -134,8 +150,9 @@ def measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> ImageS
     return ImageStats(histogram, error, _adaptive_f(probability, ground, truth, mean))
 
 
-def measure_fully(probability: NDArray[np.float32], mask: NDArray[np.uint8], threshold: float
-                  ) -> ImageStats:
+def measure_fully(
+    probability: NDArray[np.float32], mask: NDArray[np.uint8], threshold: float
+) -> ImageStats:
     """Reduce one probability map to all that ``METRICS`` needs.
 
     Args:
@@ -150,13 +167,16 @@ def measure_fully(probability: NDArray[np.float32], mask: NDArray[np.uint8], thr
     found = probability >= threshold
     edges = boundaries.edge_precision_recall(found, mask)
     thin = boundaries.thin_structures(mask)
-    return stats._replace(shape=Shape(
-        f_weighted=saliency.f_weighted(probability, mask),
-        s_measure=saliency.s_measure(probability, mask),
-        boundary_iou=boundaries.boundary_iou(found, mask),
-        boundary_f=float(f_measure(*edges)),
-        thin_found=int(np.count_nonzero(thin & (found == (mask == 1)))),
-        thin=int(np.count_nonzero(thin))))
+    return stats._replace(
+        shape=Shape(
+            f_weighted=saliency.f_weighted(probability, mask),
+            s_measure=saliency.s_measure(probability, mask),
+            boundary_iou=boundaries.boundary_iou(found, mask),
+            boundary_f=float(f_measure(*edges)),
+            thin_found=int(np.count_nonzero(thin & (found == (mask == 1)))),
+            thin=int(np.count_nonzero(thin)),
+        )
+    )
 
 
 def at(histogram: NDArray[np.int64], threshold: float) -> Counts:
@@ -178,8 +198,9 @@ def at_all(histogram: NDArray[np.int64]) -> Counts:
     """Counts at each of ``THRESHOLDS``: [..., 2, 256] -> Counts of shape [..., 256]."""
     above = histogram[..., ::-1].cumsum(-1)[..., ::-1]
     below = above[..., :1] - above
-    return Counts(tp=above[..., 1, :], fp=above[..., 0, :],
-                  fn=below[..., 1, :], tn=below[..., 0, :])
+    return Counts(
+        tp=above[..., 1, :], fp=above[..., 0, :], fn=below[..., 1, :], tn=below[..., 0, :]
+    )
 
 
 def iou(counts: Counts) -> NDArray:
@@ -257,8 +278,11 @@ def scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
     score = _scorer(stats, threshold)
 
     def defined(rows: NDArray[np.int64]) -> dict[str, float]:
-        scores = {name: 0.0 if math.isnan(value) else value for name, value in score(rows).items()
-                  if name not in OPTIONAL or not math.isnan(value)}
+        scores = {
+            name: 0.0 if math.isnan(value) else value
+            for name, value in score(rows).items()
+            if name not in OPTIONAL or not math.isnan(value)
+        }
         return {**scores, "threshold": threshold, "images": len(rows)}
 
     return defined
@@ -276,8 +300,11 @@ def image_scores(stats: ImageStats, threshold: float) -> dict[str, float]:
         del scores[name]
     counts = at(stats.histogram, threshold)
     pixels = max(int(stats.histogram.sum()), 1)
-    return {**scores, "foreground": float(counts.tp + counts.fn) / pixels,
-            "predicted": float(counts.tp + counts.fp) / pixels}
+    return {
+        **scores,
+        "foreground": float(counts.tp + counts.fn) / pixels,
+        "predicted": float(counts.tp + counts.fp) / pixels,
+    }
 
 
 def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
@@ -300,8 +327,9 @@ def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
     shapes = np.array([s.shape for s in stats if s.shape])  # [N, fields]
     if len(shapes):
         of = dict(zip(Shape._fields, shapes.T, strict=True))
-        images |= {name: of[name] for name in ("f_weighted", "s_measure", "boundary_iou",
-                                               "boundary_f")}
+        images |= {
+            name: of[name] for name in ("f_weighted", "s_measure", "boundary_iou", "boundary_f")
+        }
         e = np.zeros(p.shape)  # an image that is wholly ignored has none
         e[pixels > 0] = saliency.e_curve(*at_all(histograms[pixels > 0]))
 
@@ -310,18 +338,28 @@ def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
         pooled = Counts(*(weights @ outcome for outcome in counts))
         mean_f = f_measure(_mean(p, weights * marked), _mean(r, weights * marked))
         scores = {
-            "iou": iou(pooled), "dice": dice(pooled), "precision": precision(pooled),
-            "recall": recall(pooled), "f_max": mean_f.max(), "f_mean": mean_f.mean(),
+            "iou": iou(pooled),
+            "dice": dice(pooled),
+            "precision": precision(pooled),
+            "recall": recall(pooled),
+            "f_max": mean_f.max(),
+            "f_mean": mean_f.mean(),
             "f_max_image": _mean(f, weights * marked).max(),
             "ece": expected_calibration_error(reliability(np.tensordot(weights, histograms, 1))),
-            **{name: _mean(np.nan_to_num(values), weights * ~np.isnan(values))
-               for name, values in images.items()},
+            **{
+                name: _mean(np.nan_to_num(values), weights * ~np.isnan(values))
+                for name, values in images.items()
+            },
         }
         if len(shapes):
             mean_e = _mean(e, weights * (pixels > 0))
-            scores |= {"e_mean": mean_e.mean(), "e_max": mean_e.max(),
-                       "thin_recall": _mean(of["thin_found"], weights) / thin
-                       if (thin := _mean(of["thin"], weights)) else np.nan}
+            scores |= {
+                "e_mean": mean_e.mean(),
+                "e_max": mean_e.max(),
+                "thin_recall": _mean(of["thin_found"], weights) / thin
+                if (thin := _mean(of["thin"], weights))
+                else np.nan,
+            }
         return {name: float(scores[name]) for name in METRICS if name in scores}
 
     return score
@@ -333,12 +371,17 @@ def _mean(values: NDArray, weights: NDArray) -> NDArray:
     return weights @ values / total if total else np.full(values.shape[1:], np.nan)
 
 
-def _adaptive_f(probability: NDArray[np.float32], ground: NDArray[np.bool_],
-                truth: NDArray[np.bool_], mean: float) -> float:
+def _adaptive_f(
+    probability: NDArray[np.float32],
+    ground: NDArray[np.bool_],
+    truth: NDArray[np.bool_],
+    mean: float,
+) -> float:
     """F-measure at twice the mean probability, at most 1 (Achanta et al. 2009, section 4)."""
     if not truth.any():
         return math.nan
     found = probability >= min(2 * mean, 1.0)
-    tp, fp, size = (int(np.count_nonzero(where))
-                    for where in (found & truth, found & ground, truth))
+    tp, fp, size = (
+        int(np.count_nonzero(where)) for where in (found & truth, found & ground, truth)
+    )
     return float(f_measure(tp / max(tp + fp, 1), tp / size))

@@ -90,15 +90,19 @@ def load_card(weights: Path) -> Card:
     path = card_path(weights)
     for needed in (weights, path):
         if not needed.is_file():
-            raise UserError(f"{needed}: no such file; train a model with 'dvc repro', or fetch one "
-                            "with 'dvc pull'")
+            raise UserError(
+                f"{needed}: no such file; train a model with 'dvc repro', or fetch one "
+                "with 'dvc pull'"
+            )
     try:
         card = Card.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a model card: {' '.join(str(error).split())}") from None
     if sha256(weights) != card.fingerprint:
-        raise UserError(f"{weights}: not the weights that {path} describes (SHA-256 differs); "
-                        "restore both with 'dvc checkout'")
+        raise UserError(
+            f"{weights}: not the weights that {path} describes (SHA-256 differs); "
+            "restore both with 'dvc checkout'"
+        )
     return card
 
 
@@ -110,8 +114,9 @@ def load_model(weights: Path) -> tuple[Card, nn.Module]:
     """
     card = load_card(weights)
     if card.variant not in VARIANTS:
-        raise UserError(f"{card_path(weights)}: unknown variant {card.variant!r}; "
-                        f"known: {', '.join(VARIANTS)}")
+        raise UserError(
+            f"{card_path(weights)}: unknown variant {card.variant!r}; known: {', '.join(VARIANTS)}"
+        )
     model = build_model(card.variant)
     load_into(model, read_weights(weights), str(weights))
     return card, model.eval()
@@ -126,14 +131,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a .safetensors or .pth file")
     if path.suffix not in (".safetensors", ".pth", ".pt"):
-        raise UserError(f"{path}: unknown kind of file; name a .safetensors or .pth file, or "
-                        "for benchmarks .onnx")
+        raise UserError(
+            f"{path}: unknown kind of file; name a .safetensors or .pth file, or "
+            "for benchmarks .onnx"
+        )
     try:
-        state = (load_file(path) if path.suffix == ".safetensors"
-                 else torch.load(path, map_location="cpu", weights_only=True))
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except Exception as error:  # both readers raise nearly anything on broken bytes
-        raise UserError(f"{path}: not a readable weights file: "
-                        f"{str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"{path}: not a readable weights file: {str(error).splitlines()[0]}"
+        ) from None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: holds {type(state).__name__}, not a state dict of tensors")
     return state
@@ -150,8 +161,11 @@ def load_into(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
         model.load_state_dict(state)
         return
     variant = variant_of(state)
-    fix = (f"these are weights of {variant}: set model.variant to it, or name others" if variant
-           else problem)
+    fix = (
+        f"these are weights of {variant}: set model.variant to it, or name others"
+        if variant
+        else problem
+    )
     raise UserError(f"{source}: weights of another network; {fix}")
 
 
@@ -180,8 +194,11 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 def _write(path: Path, tensors: dict[str, Tensor], notes: dict[str, str] | None = None) -> None:
     """Write a safetensors file; a full disk is an OSError, as everywhere else."""
     try:
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()},
-                  path, notes)
+        save_file(
+            {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()},
+            path,
+            notes,
+        )
     except SafetensorError as error:
         if "os error 28" in str(error):
             raise OSError(errno.ENOSPC, "No space left on device", str(path)) from None

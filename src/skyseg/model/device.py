@@ -25,8 +25,7 @@ class Hardware:
     def memory_format(self) -> torch.memory_format:
         """Of training. In float32 on a CPU channels_last makes convolution's weight gradient two to
         four times slower, and with it the whole step; the forward pass alone gains a quarter."""
-        return (torch.contiguous_format if self.dtype == torch.float32
-                else torch.channels_last)
+        return torch.contiguous_format if self.dtype == torch.float32 else torch.channels_last
 
     def autocast(self) -> AbstractContextManager:
         """Context of the forward pass."""
@@ -35,8 +34,11 @@ class Hardware:
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     def __str__(self) -> str:
-        name = (torch.cuda.get_device_name(self.device) if self.device.type == "cuda"
-                else f"CPU, {torch.get_num_threads()} threads")
+        name = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else f"CPU, {torch.get_num_threads()} threads"
+        )
         return f"{name}, {str(self.dtype).removeprefix('torch.')}"
 
 
@@ -52,16 +54,24 @@ def choose(device: str = "auto", precision: str = "auto") -> Hardware:
     """
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
-        raise UserError("train.device: cuda asked for, but PyTorch finds no usable CUDA device; "
-                        "check the driver with nvidia-smi, or set train.device to auto or cpu")
+        raise UserError(
+            "train.device: cuda asked for, but PyTorch finds no usable CUDA device; "
+            "check the driver with nvidia-smi, or set train.device to auto or cpu"
+        )
     if device == "auto" and not has_cuda:
-        print("WARNING: no CUDA device found: running on the CPU, which is much slower",
-              file=sys.stderr, flush=True)
+        print(
+            "WARNING: no CUDA device found: running on the CPU, which is much slower",
+            file=sys.stderr,
+            flush=True,
+        )
     kind = "cuda" if has_cuda and device != "cpu" else "cpu"
     if kind == "cpu":
         keep_memory()
-    native = (torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda"
-              else _cpu_multiplies_bfloat16())
+    native = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if kind == "cuda"
+        else _cpu_multiplies_bfloat16()
+    )
     use_bf16 = precision == "bf16" or (precision == "auto" and native)
     return Hardware(torch.device(kind), torch.bfloat16 if use_bf16 else torch.float32)
 

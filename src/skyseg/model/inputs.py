@@ -10,8 +10,9 @@ from torch import Tensor
 from skyseg.model.u2net import IMAGENET_MEAN, IMAGENET_STD
 
 
-def normalise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN,
-              std: Sequence[float] = IMAGENET_STD) -> Tensor:
+def normalise(
+    images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> Tensor:
     """Network input: scaled to 0..1, then standardised a channel. Never by the image's own maximum.
 
     Args:
@@ -24,9 +25,11 @@ def normalise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN,
     return standardise(images / 255, mean, std)
 
 
-def standardise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN,
-                std: Sequence[float] = IMAGENET_STD) -> Tensor:
+def standardise(
+    images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> Tensor:
     """Subtract the mean from float32 [B, 3, H, W] in 0..1 and divide by std, in place."""
-    centre, spread = (torch.tensor(values, device=images.device).view(1, 3, 1, 1)
-                      for values in (mean, std))
+    centre, spread = (
+        torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (mean, std)
+    )
     return images.sub_(centre).div_(spread)

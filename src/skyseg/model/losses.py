@@ -16,8 +16,9 @@ from skyseg.model.u2net import OUTPUTS
 from skyseg.params import IGNORE, LossParams
 
 
-def deep_supervision(logits: Sequence[Tensor], mask: Tensor, weights: LossParams
-                     ) -> dict[str, Tensor]:
+def deep_supervision(
+    logits: Sequence[Tensor], mask: Tensor, weights: LossParams
+) -> dict[str, Tensor]:
     """Loss of each of the seven outputs; their sum is what training minimises.
 
     Args:
@@ -30,8 +31,10 @@ def deep_supervision(logits: Sequence[Tensor], mask: Tensor, weights: LossParams
     """
     valid = (mask != IGNORE).unsqueeze(1)
     target = (mask == 1).unsqueeze(1).float()
-    return {name: output_loss(output.float(), target, valid, weights)
-            for name, output in zip(OUTPUTS, logits, strict=True)}
+    return {
+        name: output_loss(output.float(), target, valid, weights)
+        for name, output in zip(OUTPUTS, logits, strict=True)
+    }
 
 
 def output_loss(logits: Tensor, target: Tensor, valid: Tensor, weights: LossParams) -> Tensor:
@@ -41,8 +44,11 @@ def output_loss(logits: Tensor, target: Tensor, valid: Tensor, weights: LossPara
         logits, target: float [B, 1, H, W]; target in {0, 1}.
         valid: bool [B, 1, H, W]; False where ignored.
     """
-    terms = [weight * TERMS[name](logits, target, valid)
-             for name, weight in weights.model_dump().items() if weight > 0]
+    terms = [
+        weight * TERMS[name](logits, target, valid)
+        for name, weight in weights.model_dump().items()
+        if weight > 0
+    ]
     return torch.stack(terms).sum()
 
 
@@ -82,8 +88,11 @@ def ssim(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
     covariance = blur(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-                  / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)))
+    similarity = (
+        (2 * mean_x * mean_y + c1)
+        * (2 * covariance + c2)
+        / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    )
     return (1 - similarity).where(valid, 0).sum() / valid.sum().clamp(min=1)
 
 

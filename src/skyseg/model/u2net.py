@@ -108,11 +108,14 @@ class RSU(nn.Module):
         mid, out = spec.mid_ch, spec.out_ch
         self.rebnconvin = ConvBNReLU(in_ch, out)
         for level, dilation in enumerate(dilations, start=1):
-            self.add_module(f"rebnconv{level}", ConvBNReLU(
-                out if level == 1 else mid, mid, dilation))
+            self.add_module(
+                f"rebnconv{level}", ConvBNReLU(out if level == 1 else mid, mid, dilation)
+            )
         for level in range(spec.height - 1, 0, -1):
-            self.add_module(f"rebnconv{level}d", ConvBNReLU(
-                2 * mid, out if level == 1 else mid, dilations[level - 1]))
+            self.add_module(
+                f"rebnconv{level}d",
+                ConvBNReLU(2 * mid, out if level == 1 else mid, dilations[level - 1]),
+            )
 
     def forward(self, x: Tensor) -> Tensor:  # [B, in, H, W] -> [B, out, H, W]
         residual = self.rebnconvin(x)

@@ -73,21 +73,26 @@ def evaluate(params: Params, root: Path) -> None:
     scores = result.scores
     write_tables(root, result)
     write_pictures(root, params, predictor, manifest, result, dataset.encoding)
-    card = report.model_card(predictor.card, scores, split, dataset.decided,
-                             result.worst_first.head(WORST))
+    card = report.model_card(
+        predictor.card, scores, split, dataset.decided, result.worst_first.head(WORST)
+    )
     report.write_text(root / "reports" / "model_card.md", card)
     report.write_json(root / "reports" / "metrics.json", {split: scores})
-    print(f"{split}: IoU {scores['iou']:.4f} over {scores['images']} images "
-          f"({scores['iou_image']:.4f} a mean over images), max F {scores['f_max']:.4f}, "
-          f"MAE {scores['mae']:.4f}")
+    print(
+        f"{split}: IoU {scores['iou']:.4f} over {scores['images']} images "
+        f"({scores['iou_image']:.4f} a mean over images), max F {scores['f_max']:.4f}, "
+        f"MAE {scores['mae']:.4f}"
+    )
     connection.connect(root)
     write_page(root, params, predictor, manifest, result, dataset, card)
-    run = tracking.log_evaluation(root, predictor.card, {split: scores},
-                                  params.registry.experiment)
-    version = registry.register(weights, predictor.card, {split: scores}, run,
-                                params.registry.model)
-    print(f"registered: {params.registry.model} version {version}; 'make promote' makes it the "
-          "champion if it is no worse")
+    run = tracking.log_evaluation(root, predictor.card, {split: scores}, params.registry.experiment)
+    version = registry.register(
+        weights, predictor.card, {split: scores}, run, params.registry.model
+    )
+    print(
+        f"registered: {params.registry.model} version {version}; 'make promote' makes it the "
+        "champion if it is no worse"
+    )
 
 
 def score(weights: Path, params: Params, root: Path) -> dict[str, float]:
@@ -107,14 +112,17 @@ def evaluation_rows(params: Params, root: Path) -> pd.DataFrame:
     manifest = read_manifest(root / "prepared")
     rows = manifest[manifest["split"] == params.evaluate.split].reset_index(drop=True)
     if rows.empty:
-        raise UserError(f"params.yaml: evaluate.split: no sample is in the split "
-                        f"{params.evaluate.split!r}; set split.{params.evaluate.split} above 0, "
-                        "or evaluate.split to val")
+        raise UserError(
+            f"params.yaml: evaluate.split: no sample is in the split "
+            f"{params.evaluate.split!r}; set split.{params.evaluate.split} above 0, "
+            "or evaluate.split to val"
+        )
     return rows
 
 
-def score_rows(predictor: Predictor, root: Path, manifest: pd.DataFrame, encoding: Encoding,
-               params: Params) -> Result:
+def score_rows(
+    predictor: Predictor, root: Path, manifest: pd.DataFrame, encoding: Encoding, params: Params
+) -> Result:
     """Measure each photograph at its own resolution, decoding some while others are scored."""
     threshold, size = predictor.card.threshold, params.evaluate.batch_size
     stats: list[metrics.ImageStats] = []
@@ -125,16 +133,22 @@ def score_rows(predictor: Predictor, root: Path, manifest: pd.DataFrame, encodin
         batch.append(pair)
         if len(batch) == size or len(stats) + len(batch) == len(manifest):
             maps = predictor.probabilities([pair.image for pair in batch])
-            stats += [metrics.measure_fully(found, pair.mask, threshold)
-                      for found, pair in zip(maps, batch, strict=True)]
+            stats += [
+                metrics.measure_fully(found, pair.mask, threshold)
+                for found, pair in zip(maps, batch, strict=True)
+            ]
             traits += [slices.traits(*pair) for pair in batch]
             batch = []
     scorer = metrics.scorer(stats, threshold)
-    per_image = pd.DataFrame([{"id": name, **metrics.image_scores(one, threshold), **its}
-                              for name, one, its in zip(manifest["id"], stats, traits,
-                                                        strict=True)])
-    return Result(np.stack([one.histogram for one in stats]), scorer,
-                  scorer(np.arange(len(stats))), per_image)
+    per_image = pd.DataFrame(
+        [
+            {"id": name, **metrics.image_scores(one, threshold), **its}
+            for name, one, its in zip(manifest["id"], stats, traits, strict=True)
+        ]
+    )
+    return Result(
+        np.stack([one.histogram for one in stats]), scorer, scorer(np.arange(len(stats))), per_image
+    )
 
 
 def read_pair(row: Any, root: Path, encoding: Encoding) -> Pair:
@@ -151,16 +165,29 @@ def write_tables(root: Path, result: Result) -> None:
     report.write_png(folder / "curves.png", report.curves(table, result.scores))
 
 
-def write_pictures(root: Path, params: Params, predictor: Predictor, manifest: pd.DataFrame,
-                   result: Result, encoding: Encoding) -> None:
+def write_pictures(
+    root: Path,
+    params: Params,
+    predictor: Predictor,
+    manifest: pd.DataFrame,
+    result: Result,
+    encoding: Encoding,
+) -> None:
     """The gallery, worst first."""
     shown = result.worst_first.head(params.evaluate.gallery)
     findings = find_again(predictor, root, manifest, shown, encoding)
     report.write_png(root / "reports" / "evaluate" / "gallery.png", report.error_sheet(findings))
 
 
-def write_page(root: Path, params: Params, predictor: Predictor, manifest: pd.DataFrame,
-               result: Result, dataset: Dataset, model_card: str) -> None:
+def write_page(
+    root: Path,
+    params: Params,
+    predictor: Predictor,
+    manifest: pd.DataFrame,
+    result: Result,
+    dataset: Dataset,
+    model_card: str,
+) -> None:
     """reports/report.html; asks the registry for the champion."""
     history = root / "reports" / "history.csv"
     # These are slices already, or counted in them.
@@ -169,14 +196,23 @@ def write_page(root: Path, params: Params, predictor: Predictor, manifest: pd.Da
     by_slice = slices.table(parts, result.scorer)
     draws = bootstrap.resample(result.scorer, len(manifest))
     evaluation = page.Evaluation(
-        card=predictor.card, split=params.evaluate.split, decided=dataset.decided,
-        scores=result.scores, intervals=bootstrap.intervals(draws),
+        card=predictor.card,
+        split=params.evaluate.split,
+        decided=dataset.decided,
+        scores=result.scores,
+        intervals=bootstrap.intervals(draws),
         thresholds=report.threshold_table(result.histograms),
-        reliability=reliability(result.histograms.sum(0)), slices=by_slice,
-        weakest=slices.worst(by_slice), history=pd.read_csv(history),
-        champion=champion(params, predictor.card), model_card=model_card)
-    worst, best = (find_again(predictor, root, manifest, chosen.head(GALLERY), dataset.encoding)
-                   for chosen in (result.worst_first, result.worst_first[::-1]))
+        reliability=reliability(result.histograms.sum(0)),
+        slices=by_slice,
+        weakest=slices.worst(by_slice),
+        history=pd.read_csv(history),
+        champion=champion(params, predictor.card),
+        model_card=model_card,
+    )
+    worst, best = (
+        find_again(predictor, root, manifest, chosen.head(GALLERY), dataset.encoding)
+        for chosen in (result.worst_first, result.worst_first[::-1])
+    )
     report.write_text(root / "reports" / "report.html", page.render(evaluation, worst, best))
 
 
@@ -189,12 +225,20 @@ def champion(params: Params, card: Card) -> page.Champion | None:
     if version is None:
         return None
     same = recorded.get("test_data") == registry.data_tag(card, params.evaluate.split)
-    return page.Champion(version, recorded.get("fingerprint") == card.fingerprint,
-                         registry.scores(recorded) if same else None)
+    return page.Champion(
+        version,
+        recorded.get("fingerprint") == card.fingerprint,
+        registry.scores(recorded) if same else None,
+    )
 
 
-def find_again(predictor: Predictor, root: Path, manifest: pd.DataFrame, shown: pd.DataFrame,
-               encoding: Encoding) -> Iterator[report.Finding]:
+def find_again(
+    predictor: Predictor,
+    root: Path,
+    manifest: pd.DataFrame,
+    shown: pd.DataFrame,
+    encoding: Encoding,
+) -> Iterator[report.Finding]:
     """Predict the images in ``shown`` once more: no map is kept while scoring."""
     samples = list(manifest.itertuples())
     for row in shown.itertuples():

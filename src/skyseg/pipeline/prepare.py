@@ -58,8 +58,10 @@ def prepare(params: Params, root: Path = Path()) -> None:
     """
     samples = find_samples(root / "data", params.data.format)
     if FORMATS[params.data.format].index and params.data.foreground is None:
-        raise UserError(f"data.foreground: not set, but masks of format {params.data.format} hold "
-                        "class indices; name the ones that are foreground, such as [0]")
+        raise UserError(
+            f"data.foreground: not set, but masks of format {params.data.format} hold "
+            "class indices; name the ones that are foreground, such as [0]"
+        )
     looks = list(in_order(lambda sample: look(sample, params.data), samples, "looking"))
     encoding, decided = decide([seen.mask for seen in looks], params.data)
     print(decided)
@@ -67,14 +69,18 @@ def prepare(params: Params, root: Path = Path()) -> None:
     dataset = summarise(manifest, params.data.format, encoding, decided, params.model.size, root)
     print(", ".join(f"{name} {split.images:,}" for name, split in dataset.splits.items()))
 
-    with (written_aside(root / "prepared") as prepared,
-          written_aside(root / "reports" / "prepare") as report):
+    with (
+        written_aside(root / "prepared") as prepared,
+        written_aside(root / "reports" / "prepare") as report,
+    ):
         prepared.mkdir()
         report.mkdir()
         for split in ARRAY_SPLITS:
             rows = manifest[manifest["split"] == split]
-            files = [(root / image, root / mask)
-                     for image, mask in zip(rows["image"], rows["mask"], strict=True)]
+            files = [
+                (root / image, root / mask)
+                for image, mask in zip(rows["image"], rows["mask"], strict=True)
+            ]
             write_split(prepared, split, files, params.model.size, encoding)
         manifest.to_csv(prepared / "manifest.csv", index=False)
         (prepared / "dataset.json").write_text(dataset.model_dump_json(indent=2) + "\n")
@@ -95,14 +101,23 @@ def look(sample: Sample, data: DataParams) -> Look:
     width, height = upright_size(content)
     if mask.size != (width, height):
         turned = " upright (by its EXIF orientation)" if "exif" in flags else ""
-        raise UserError(f"{sample.mask}: {mask.size[0]}x{mask.size[1]} pixels, but {sample.image} "
-                        f"has {width}x{height}{turned}; they must be equal")
-    return Look([*flags, *(["mask-exif"] if mask.turned else [])], width, height,
-                hashlib.sha256(content).hexdigest(), audit.thumbnail(pixels), mask)
+        raise UserError(
+            f"{sample.mask}: {mask.size[0]}x{mask.size[1]} pixels, but {sample.image} "
+            f"has {width}x{height}{turned}; they must be equal"
+        )
+    return Look(
+        [*flags, *(["mask-exif"] if mask.turned else [])],
+        width,
+        height,
+        hashlib.sha256(content).hexdigest(),
+        audit.thumbnail(pixels),
+        mask,
+    )
 
 
-def tabulate(samples: list[Sample], looks: list[Look], encoding: Encoding, params: Params,
-             root: Path) -> pd.DataFrame:
+def tabulate(
+    samples: list[Sample], looks: list[Look], encoding: Encoding, params: Params, root: Path
+) -> pd.DataFrame:
     """The manifest: one row a sample, by split and id, with groups, splits and flags decided."""
     ids = [sample.id for sample in samples]
     measured = [shares(seen.mask, encoding) for seen in looks]
@@ -111,25 +126,31 @@ def tabulate(samples: list[Sample], looks: list[Look], encoding: Encoding, param
     refuse_leaks(samples, looks, clusters)
     groups = group_names(ids, params.split, root / "data")
     joined = audit.merge(groups, clusters)
-    table = pd.DataFrame({
-        "id": ids,
-        "image": [sample.image.relative_to(root).as_posix() for sample in samples],
-        "mask": [sample.mask.relative_to(root).as_posix() for sample in samples],
-        "group": pd.Series(groups).groupby(joined).transform("min"),
-        "width": [seen.width for seen in looks],
-        "height": [seen.height for seen in looks],
-        "foreground": np.round([share for share, _ in measured], 6),
-        "ignored": np.round([share for _, share in measured], 6),
-        "image_sha256": digests,
-        "mask_sha256": [seen.mask.sha256 for seen in looks],
-    })
-    table["split"] = assign(ids, [sample.split for sample in samples], table["foreground"],
-                            table["group"], params.split)
-    table["flags"] = [";".join([*seen.flags, *more]) for seen, more in
-                      zip(looks, duplicate_flags(table, clusters), strict=True)]
+    table = pd.DataFrame(
+        {
+            "id": ids,
+            "image": [sample.image.relative_to(root).as_posix() for sample in samples],
+            "mask": [sample.mask.relative_to(root).as_posix() for sample in samples],
+            "group": pd.Series(groups).groupby(joined).transform("min"),
+            "width": [seen.width for seen in looks],
+            "height": [seen.height for seen in looks],
+            "foreground": np.round([share for share, _ in measured], 6),
+            "ignored": np.round([share for _, share in measured], 6),
+            "image_sha256": digests,
+            "mask_sha256": [seen.mask.sha256 for seen in looks],
+        }
+    )
+    table["split"] = assign(
+        ids, [sample.split for sample in samples], table["foreground"], table["group"], params.split
+    )
+    table["flags"] = [
+        ";".join([*seen.flags, *more])
+        for seen, more in zip(looks, duplicate_flags(table, clusters), strict=True)
+    ]
     order = table["split"].map(SPLITS.index)
-    return table.assign(order=order).sort_values(["order", "id"])[list(COLUMNS)].reset_index(
-        drop=True)
+    return (
+        table.assign(order=order).sort_values(["order", "id"])[list(COLUMNS)].reset_index(drop=True)
+    )
 
 
 def refuse_leaks(samples: list[Sample], looks: list[Look], clusters: np.ndarray) -> None:
@@ -145,8 +166,10 @@ def refuse_leaks(samples: list[Sample], looks: list[Look], clusters: np.ndarray)
     count = len(np.unique(clusters[leaks.index]))
     raise UserError(
         f"{samples[first].image} ({splits[first]}) and {samples[second].image} ({splits[second]}) "
-        "are the same photograph in two splits" + (f" (and {count - 1} more such sets)"
-                                                   if count > 1 else "") + "; remove one of them")
+        "are the same photograph in two splits"
+        + (f" (and {count - 1} more such sets)" if count > 1 else "")
+        + "; remove one of them"
+    )
 
 
 def duplicate_flags(table: pd.DataFrame, clusters: np.ndarray) -> list[list[str]]:
@@ -159,8 +182,10 @@ def duplicate_flags(table: pd.DataFrame, clusters: np.ndarray) -> list[list[str]
         > same["id"].transform("size"),
         "masks-differ": same["mask_sha256"].transform("nunique") > 1,
     }
-    return [[name for name, holds in zip(columns, row, strict=True) if holds]
-            for row in zip(*columns.values(), strict=True)]
+    return [
+        [name for name, holds in zip(columns, row, strict=True) if holds]
+        for row in zip(*columns.values(), strict=True)
+    ]
 
 
 # Reports.
@@ -173,21 +198,26 @@ def write_summary(report: Path, manifest: pd.DataFrame, dataset: Dataset) -> Non
         "masks": dataset.decided,
         "images": len(manifest),
         "groups": int(manifest["group"].nunique()),
-        "splits": {name: {
-            "images": len(rows),
-            "groups": int(rows["group"].nunique()),
-            "foreground": round(float(rows["foreground"].mean()), 4),
-            "without_foreground": int((rows["foreground"] == 0).sum()),
-            "ignored": round(float(rows["ignored"].mean()), 4),
-        } for name, rows in manifest.groupby("split", sort=False)},
+        "splits": {
+            name: {
+                "images": len(rows),
+                "groups": int(rows["group"].nunique()),
+                "foreground": round(float(rows["foreground"].mean()), 4),
+                "without_foreground": int((rows["foreground"] == 0).sum()),
+                "ignored": round(float(rows["ignored"].mean()), 4),
+            }
+            for name, rows in manifest.groupby("split", sort=False)
+        },
         "width": [int(manifest["width"].min()), int(manifest["width"].max())],
         "height": [int(manifest["height"].min()), int(manifest["height"].max())],
-        "flags": {name: int(count) for name, count in sorted(flags[flags != ""].value_counts()
-                                                             .items())},
+        "flags": {
+            name: int(count) for name, count in sorted(flags[flags != ""].value_counts().items())
+        },
         "fingerprint": dataset.fingerprint,
     }
-    (report / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
-                                         encoding="utf-8")
+    (report / "summary.json").write_text(
+        json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def sample_sheet(manifest: pd.DataFrame, encoding: Encoding, root: Path) -> Image.Image:
@@ -198,8 +228,9 @@ def sample_sheet(manifest: pd.DataFrame, encoding: Encoding, root: Path) -> Imag
         empty, some = ranked[ranked["foreground"] == 0], ranked[ranked["foreground"] > 0]
         chosen = pd.concat([empty.head(1), spread(some, SHOWN - min(len(empty), 1))])
         for row in chosen.itertuples():
-            picture = overlay(*fit(read_image(root / row.image),
-                                   read_mask(root / row.mask, encoding), CELL))
+            picture = overlay(
+                *fit(read_image(root / row.image), read_mask(root / row.mask, encoding), CELL)
+            )
             pictures.append((picture, f"{split} · {row.id} · {row.foreground:.0%}"))
         pictures += [(np.full((1, 1, 3), 255, np.uint8), "")] * (SHOWN - len(chosen))
     return sheet(pictures, SHOWN, CELL)
@@ -225,11 +256,21 @@ def write_histogram(report: Path, manifest: pd.DataFrame) -> None:
     axes = figure.add_subplot()
     for split in histogram.columns[1:]:
         rows = manifest[manifest["split"] == split]
-        axes.stairs(histogram[split], edges * 100, color=COLOURS[split], linewidth=2,
-                    label=f"{split}: {len(rows):,} images, mean {rows['foreground'].mean():.1%}")
+        axes.stairs(
+            histogram[split],
+            edges * 100,
+            color=COLOURS[split],
+            linewidth=2,
+            label=f"{split}: {len(rows):,} images, mean {rows['foreground'].mean():.1%}",
+        )
         axes.stairs(histogram[split], edges * 100, color=COLOURS[split], fill=True, alpha=0.12)
-    axes.set(xlabel="foreground, % of an image's valid pixels", ylabel="% of the split's images",
-             xlim=(0, 100), ylim=(0, None), title="How much of each image is foreground")
+    axes.set(
+        xlabel="foreground, % of an image's valid pixels",
+        ylabel="% of the split's images",
+        xlim=(0, 100),
+        ylim=(0, None),
+        title="How much of each image is foreground",
+    )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False)

@@ -87,14 +87,21 @@ def train(params: Params, root: Path) -> None:
     fingerprint = run_fingerprint(flatten(params), [dataset.fingerprint, start])
     progress = resume(learner, state, fingerprint)
     progress.start = start
-    print(f"training {params.model.variant} at {params.model.size} px on {hardware}: "
-          f"{len(arrays.names)} images, {params.train.epochs} epochs", flush=True)
+    print(
+        f"training {params.model.variant} at {params.model.size} px on {hardware}: "
+        f"{len(arrays.names)} images, {params.train.epochs} epochs",
+        flush=True,
+    )
 
     with tracking.training_run(
-            params.registry.experiment, run_name(params), description(params, dataset, hardware),
-            params=flatten(params),
-            tags={"variant": params.model.variant, "hardware": str(hardware)},
-            dataset=dataset.model_dump(), resume=progress.run) as run:
+        params.registry.experiment,
+        run_name(params),
+        description(params, dataset, hardware),
+        params=flatten(params),
+        tags={"variant": params.model.variant, "hardware": str(hardware)},
+        dataset=dataset.model_dump(),
+        resume=progress.run,
+    ) as run:
         progress.run = run.id
         run.replay(progress.history)
         with progress_bar(params, arrays, progress) as bar:
@@ -106,8 +113,11 @@ def train(params: Params, root: Path) -> None:
                 save_progress(state, learner, progress, fingerprint)
                 tqdm.write(summary(stats, progress))
                 run.record(progress.epoch, {k: v for k, v in stats.items() if k != "epoch"})
-                run.image("validation", progress.epoch,
-                          validation_sheet(learner, arrays, hardware, stats["val/threshold"]))
+                run.image(
+                    "validation",
+                    progress.epoch,
+                    validation_sheet(learner, arrays, hardware, stats["val/threshold"]),
+                )
         report.write_history(root / "reports" / "history.csv", progress.history)
         finish(progress, state, root)
         run.artifact(root / "reports" / "history.csv")
@@ -123,8 +133,7 @@ def open_arrays(prepared: Path, device: torch.device) -> tuple[Dataset, Arrays]:
 
 
 def initial_model(params: Params, root: Path) -> tuple[U2Net, str | None]:
-    """A seeded network, with the weights of ``model.init`` where it names some, and their SHA-256.
-    """
+    """A seeded network, with the weights that ``model.init`` names, if any, and their SHA-256."""
     torch.manual_seed(params.train.seed)
     model = build_model(params.model.variant)
     source = params.model.init
@@ -159,45 +168,79 @@ def resume(learner: engine.Learner, state: Path, fingerprint: str) -> Progress:
         # In the weight's memory layout: a fused optimizer pairs numbers by their place in memory.
         like = weights[int(index)]
         slots.setdefault(int(index), {})[slot] = (
-            torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor)
+            torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+        )
     learner.optimizer.load_state_dict(
-        {"state": slots, "param_groups": learner.optimizer.state_dict()["param_groups"]})
+        {"state": slots, "param_groups": learner.optimizer.state_dict()["param_groups"]}
+    )
     learner.scheduler.load_state_dict(notes["scheduler"] | {"lr_lambdas": [None]})
-    for group, lr in zip(learner.optimizer.param_groups, learner.scheduler.get_last_lr(),
-                         strict=True):
+    for group, lr in zip(
+        learner.optimizer.param_groups, learner.scheduler.get_last_lr(), strict=True
+    ):
         group["lr"] = lr
     print(f"going on after epoch {len(notes['history'])}")
-    return Progress(notes["history"], Card.model_validate(notes["best"]), parts["best"],
-                    notes["run"])
+    return Progress(
+        notes["history"], Card.model_validate(notes["best"]), parts["best"], notes["run"]
+    )
 
 
-def save_progress(state: Path, learner: engine.Learner, progress: Progress, fingerprint: str
-                  ) -> None:
+def save_progress(
+    state: Path, learner: engine.Learner, progress: Progress, fingerprint: str
+) -> None:
     """Write what ``resume`` reads. Random numbers follow from seed and epoch: no state."""
-    slots = {f"{index}/{name}": tensor
-             for index, values in learner.optimizer.state_dict()["state"].items()
-             for name, tensor in values.items()}
+    slots = {
+        f"{index}/{name}": tensor
+        for index, values in learner.optimizer.state_dict()["state"].items()
+        for name, tensor in values.items()
+    }
     parts: dict[str, dict[str, Tensor]] = {
-        "model": learner.model.state_dict(), "average": learner.average.state_dict(),
-        "optimizer": slots, "best": progress.best_weights}
-    scheduler = {key: value for key, value in learner.scheduler.state_dict().items()
-                 if key != "lr_lambdas"}
+        "model": learner.model.state_dict(),
+        "average": learner.average.state_dict(),
+        "optimizer": slots,
+        "best": progress.best_weights,
+    }
+    scheduler = {
+        key: value for key, value in learner.scheduler.state_dict().items() if key != "lr_lambdas"
+    }
     best = progress.best.model_dump() if progress.best else None
-    save_state(state, {f"{part}/{name}": tensor for part, tensors in parts.items()
-                       for name, tensor in tensors.items()},
-               {"fingerprint": fingerprint, "history": progress.history, "best": best,
-                "run": progress.run, "scheduler": scheduler})
+    save_state(
+        state,
+        {
+            f"{part}/{name}": tensor
+            for part, tensors in parts.items()
+            for name, tensor in tensors.items()
+        },
+        {
+            "fingerprint": fingerprint,
+            "history": progress.history,
+            "best": best,
+            "run": progress.run,
+            "scheduler": scheduler,
+        },
+    )
 
 
 def progress_bar(params: Params, arrays: Arrays, progress: Progress) -> tqdm:
     """One bar for the whole training, so that the time left is the training's."""
     per_epoch = len(arrays.names)
-    return tqdm(total=params.train.epochs * per_epoch, initial=progress.epoch * per_epoch,
-                unit=" images", smoothing=0.05, dynamic_ncols=True, disable=None)
+    return tqdm(
+        total=params.train.epochs * per_epoch,
+        initial=progress.epoch * per_epoch,
+        unit=" images",
+        smoothing=0.05,
+        dynamic_ncols=True,
+        disable=None,
+    )
 
 
-def run_epoch(progress: Progress, learner: engine.Learner, arrays: Arrays, params: Params,
-              hardware: Hardware, bar: tqdm) -> dict[str, float]:
+def run_epoch(
+    progress: Progress,
+    learner: engine.Learner,
+    arrays: Arrays,
+    params: Params,
+    hardware: Hardware,
+    bar: tqdm,
+) -> dict[str, float]:
     """Train for an epoch, then validate the averaged weights; returns a row of the history.
 
     Order and augmentation depend on the seed and the epoch alone, so that a resumed training
@@ -207,7 +250,7 @@ def run_epoch(progress: Progress, learner: engine.Learner, arrays: Arrays, param
     torch.manual_seed(params.train.seed * 100_003 + epoch)
     order = np.random.default_rng([params.train.seed, epoch]).permutation(len(arrays.names))
     # Full batches only; who is left out changes from epoch to epoch.
-    order = order[:max(len(order) // size, 1) * size]
+    order = order[: max(len(order) // size, 1) * size]
     bar.set_description(f"epoch {epoch}/{params.train.epochs}")
     iou = f", val IoU {progress.history[-1]['val/iou']:.4f}" if progress.history else ""
 
@@ -217,25 +260,39 @@ def run_epoch(progress: Progress, learner: engine.Learner, arrays: Arrays, param
 
     lr, start = float(learner.scheduler.get_last_lr()[0]), time.perf_counter()
     trained = engine.train_one_epoch(
-        learner, engine.batches(*arrays.train, size, hardware.device, order),
-        params.train, hardware, arrays.names, on_step)
+        learner,
+        engine.batches(*arrays.train, size, hardware.device, order),
+        params.train,
+        hardware,
+        arrays.names,
+        on_step,
+    )
     seconds = time.perf_counter() - start
     in_order = np.arange(len(arrays.val[0]))
-    validated = engine.evaluate(learner.average.module,
-                                engine.batches(*arrays.val, size, hardware.device, in_order),
-                                params.train.loss, hardware)
+    validated = engine.evaluate(
+        learner.average.module,
+        engine.batches(*arrays.val, size, hardware.device, in_order),
+        params.train.loss,
+        hardware,
+    )
     bar.update(epoch * len(arrays.names) - bar.n)
-    return {"epoch": epoch, "lr": lr, "images_per_second": len(order) / seconds,
-            **{f"train/{name}": value for name, value in trained.items()},
-            **{f"val/{name}": value for name, value in validated.items()}}
+    return {
+        "epoch": epoch,
+        "lr": lr,
+        "images_per_second": len(order) / seconds,
+        **{f"train/{name}": value for name, value in trained.items()},
+        **{f"val/{name}": value for name, value in validated.items()},
+    }
 
 
 def summary(stats: dict[str, float], progress: Progress) -> str:
     """One line on the last epoch."""
     best = progress.best is not None and progress.best.epoch == progress.epoch
-    return (f"epoch {progress.epoch}: loss {stats['train/loss']:.3f}, validation loss "
-            f"{stats['val/loss']:.3f}, IoU {stats['val/iou']:.4f}, max F {stats['val/f_max']:.4f}, "
-            f"{stats['images_per_second']:.1f} images/s{' (best so far)' if best else ''}")
+    return (
+        f"epoch {progress.epoch}: loss {stats['train/loss']:.3f}, validation loss "
+        f"{stats['val/loss']:.3f}, IoU {stats['val/iou']:.4f}, max F {stats['val/f_max']:.4f}, "
+        f"{stats['images_per_second']:.1f} images/s{' (best so far)' if best else ''}"
+    )
 
 
 def finished(progress: Progress, params: Params) -> bool:
@@ -247,60 +304,89 @@ def finished(progress: Progress, params: Params) -> bool:
     return progress.epoch - progress.best.epoch >= params.train.patience
 
 
-def keep_best(progress: Progress, learner: engine.Learner, root: Path, params: Params,
-              dataset: Dataset) -> None:
+def keep_best(
+    progress: Progress, learner: engine.Learner, root: Path, params: Params, dataset: Dataset
+) -> None:
     """Write a checkpoint if the last epoch has the best validation IoU so far."""
     stats = progress.history[-1]
-    validated = {name.removeprefix("val/"): value for name, value in stats.items()
-                 if name.startswith("val/")}
+    validated = {
+        name.removeprefix("val/"): value for name, value in stats.items() if name.startswith("val/")
+    }
     if progress.best is not None and validated["iou"] <= progress.best.val["iou"]:
         return
-    progress.best_weights = {name: tensor.detach().cpu().clone() for name, tensor
-                             in learner.average.module.state_dict().items()}
-    card = Card(variant=params.model.variant, size=params.model.size,
-                threshold=validated["threshold"], presence=validated["presence"],
-                refine=params.model.refine, epoch=progress.epoch, val=validated,
-                data=dataset.model_dump(),
-                params=flatten(params), start=progress.start, git_commit=git_commit(root),
-                run=progress.run, created=datetime.now(UTC).isoformat(timespec="seconds"))
-    progress.best = save_checkpoint(root / "models" / "best.safetensors", progress.best_weights,
-                                    card)
+    progress.best_weights = {
+        name: tensor.detach().cpu().clone()
+        for name, tensor in learner.average.module.state_dict().items()
+    }
+    card = Card(
+        variant=params.model.variant,
+        size=params.model.size,
+        threshold=validated["threshold"],
+        presence=validated["presence"],
+        refine=params.model.refine,
+        epoch=progress.epoch,
+        val=validated,
+        data=dataset.model_dump(),
+        params=flatten(params),
+        start=progress.start,
+        git_commit=git_commit(root),
+        run=progress.run,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    progress.best = save_checkpoint(
+        root / "models" / "best.safetensors", progress.best_weights, card
+    )
 
 
-def validation_sheet(learner: engine.Learner, arrays: Arrays, hardware: Hardware,
-                     threshold: float) -> Any:
+def validation_sheet(
+    learner: engine.Learner, arrays: Arrays, hardware: Hardware, threshold: float
+) -> Any:
     """The same few validation pictures at every epoch, with what the model finds in them."""
     images, masks = arrays.val
     rows = np.unique(np.linspace(0, len(images) - 1, SAMPLES).round().astype(int))
-    maps = engine.predict(learner.average.module,
-                          engine.batches(images, masks, len(rows), hardware.device, rows), hardware)
-    return report.error_sheet([(images[row], found >= threshold, masks[row], "")
-                               for row, found in zip(rows, maps, strict=True)])
+    maps = engine.predict(
+        learner.average.module,
+        engine.batches(images, masks, len(rows), hardware.device, rows),
+        hardware,
+    )
+    return report.error_sheet(
+        [
+            (images[row], found >= threshold, masks[row], "")
+            for row, found in zip(rows, maps, strict=True)
+        ]
+    )
 
 
 def finish(progress: Progress, state: Path, root: Path) -> None:
     """Leave the best checkpoint, its figures, and a state that says there is nothing to resume."""
     assert progress.best is not None  # at least one epoch ran
-    best = save_checkpoint(root / "models" / "best.safetensors", progress.best_weights,
-                           progress.best)
+    best = save_checkpoint(
+        root / "models" / "best.safetensors", progress.best_weights, progress.best
+    )
     report.write_json(root / "reports" / "train.json", {"val": {**best.val, "epoch": best.epoch}})
     save_state(state, {}, {"finished": True})
-    print(f"best epoch {best.epoch} of {progress.epoch}: validation IoU {best.val['iou']:.4f} "
-          f"at threshold {best.threshold:.3f}; kept in models/best.safetensors")
+    print(
+        f"best epoch {best.epoch} of {progress.epoch}: validation IoU {best.val['iou']:.4f} "
+        f"at threshold {best.threshold:.3f}; kept in models/best.safetensors"
+    )
 
 
 def run_name(params: Params) -> str:
     """Such as 'u2netp 160 px, 10 epochs, lr 0.002'."""
-    return (f"{params.model.variant} {params.model.size} px, {params.train.epochs} epochs, "
-            f"lr {params.train.lr:g}")
+    return (
+        f"{params.model.variant} {params.model.size} px, {params.train.epochs} epochs, "
+        f"lr {params.train.lr:g}"
+    )
 
 
 def description(params: Params, dataset: Dataset, hardware: Hardware) -> str:
     """What the run page of the MLflow UI says above everything else (Markdown)."""
     start = params.model.init or "random weights"
     images = ", ".join(f"{part.images} {split}" for split, part in dataset.splits.items())
-    return (f"**{params.model.variant}** at {params.model.size} px from {start}, on {hardware}.\n\n"
-            f"Data: {images}. {dataset.decided}")
+    return (
+        f"**{params.model.variant}** at {params.model.size} px from {start}, on {hardware}.\n\n"
+        f"Data: {images}. {dataset.decided}"
+    )
 
 
 if __name__ == "__main__":

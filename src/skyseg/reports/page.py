@@ -27,8 +27,12 @@ from skyseg.reports.report import Finding, curves_figure
 CELL = (520, 390)  # of a gallery's pictures; pixels
 BLUE, GREEN, VERMILLION, GREY = "#0072B2", "#009E73", "#D55E00", "#8a94a0"  # Okabe & Ito
 
-HEADLINE = {"iou": "IoU", "boundary_f": "boundary F", "f_max": "max F",
-            "mae": "mean absolute error"}
+HEADLINE = {
+    "iou": "IoU",
+    "boundary_f": "boundary F",
+    "f_max": "max F",
+    "mae": "mean absolute error",
+}
 
 
 class Champion(NamedTuple):
@@ -66,19 +70,29 @@ class Evaluation(NamedTuple):
 
 def render(evaluation: Evaluation, worst: Iterable[Finding], best: Iterable[Finding]) -> str:
     """The page as HTML; needs no file and no address but itself."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent),
-                                     autoescape=True, undefined=jinja2.StrictUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     return environment.get_template("page.html").render(
-        e=evaluation, metrics=METRICS, headline=HEADLINE, changes=_changes(evaluation),
+        e=evaluation,
+        metrics=METRICS,
+        headline=HEADLINE,
+        changes=_changes(evaluation),
         training=_svg(_training(evaluation.history)) if len(evaluation.history) else None,
         curves=_svg(curves_figure(evaluation.thresholds, evaluation.scores)),
         calibration=_svg(_calibration(evaluation.reliability)),
-        slices=list(evaluation.slices.groupby("slice", sort=False)), meanings=SLICES,
+        slices=list(evaluation.slices.groupby("slice", sort=False)),
+        meanings=SLICES,
         galleries=[("Worst", _pictures(worst)), ("Best", _pictures(best))],
         # The card of this very repository: its Markdown is as trusted as this page.
-        model_card=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(
-            evaluation.model_card)))
+        model_card=Markup(
+            MarkdownIt("commonmark", {"html": False}).enable("table").render(evaluation.model_card)
+        ),
+    )
 
 
 def _changes(evaluation: Evaluation) -> list[tuple[str, float, float, bool]]:
@@ -86,17 +100,26 @@ def _changes(evaluation: Evaluation) -> list[tuple[str, float, float, bool]]:
     champion = evaluation.champion
     if champion is None or champion.itself or champion.scores is None:
         return []
-    return [(name, evaluation.scores[name], champion.scores[name],
-             (evaluation.scores[name] > champion.scores[name]) != METRICS[name].lower_is_better)
-            for name in METRICS if name in evaluation.scores and name in champion.scores]
+    return [
+        (
+            name,
+            evaluation.scores[name],
+            champion.scores[name],
+            (evaluation.scores[name] > champion.scores[name]) != METRICS[name].lower_is_better,
+        )
+        for name in METRICS
+        if name in evaluation.scores and name in champion.scores
+    ]
 
 
 def _training(history: pd.DataFrame) -> Figure:
     figure, (left, right) = _axes()
-    for axes, column, colour, label in ((left, "train/loss", GREY, "training"),
-                                        (left, "val/loss", BLUE, "validation"),
-                                        (right, "val/iou", BLUE, "IoU"),
-                                        (right, "val/f_max", GREEN, "max F")):
+    for axes, column, colour, label in (
+        (left, "train/loss", GREY, "training"),
+        (left, "val/loss", BLUE, "validation"),
+        (right, "val/iou", BLUE, "IoU"),
+        (right, "val/f_max", GREEN, "max F"),
+    ):
         axes.plot(history["epoch"], history[column], "o-", color=colour, lw=2, ms=4, label=label)
     left.set(title="Loss, summed over the seven outputs", xlabel="epoch")
     best = history.loc[history["val/iou"].idxmax()]
@@ -112,13 +135,24 @@ def _calibration(table: pd.DataFrame) -> Figure:
     figure, (left, right) = _axes()
     left.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="means what it says")
     left.plot(table["confidence"], table["frequency"], "o-", color=BLUE, lw=2, ms=4, label="model")
-    left.set(title="Reliability", xlabel="probability given", ylabel="share that is foreground",
-             xlim=(0, 1), ylim=(0, 1))
+    left.set(
+        title="Reliability",
+        xlabel="probability given",
+        ylabel="share that is foreground",
+        xlim=(0, 1),
+        ylim=(0, 1),
+    )
     left.legend(frameon=False)
-    right.bar(table["confidence"], table["pixels"] / max(table["pixels"].sum(), 1), width=0.05,
-              color=BLUE)
-    right.set(title="How often each probability is given", xlabel="probability given",
-              ylabel="share of pixels, logarithmic", xlim=(0, 1), yscale="log")
+    right.bar(
+        table["confidence"], table["pixels"] / max(table["pixels"].sum(), 1), width=0.05, color=BLUE
+    )
+    right.set(
+        title="How often each probability is given",
+        xlabel="probability given",
+        ylabel="share of pixels, logarithmic",
+        xlim=(0, 1),
+        yscale="log",
+    )
     return figure
 
 

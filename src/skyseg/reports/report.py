@@ -27,10 +27,12 @@ COLUMNS, CELL = 4, (320, 240)  # of a sheet of overlays; pixels
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write indented JSON, floats rounded to six digits so that diffs show changes, not noise."""
+
     def rounded(node: Any) -> Any:
         if isinstance(node, dict):
             return {key: rounded(child) for key, child in node.items()}
         return round(node, 6) if isinstance(node, float) else node
+
     write_text(path, json.dumps(rounded(value), indent=2) + "\n")
 
 
@@ -55,8 +57,14 @@ def error_sheet(findings: Iterable[Finding]) -> Image.Image:
 
     Each finding is shrunk as it comes: an iterator of large photographs needs little memory.
     """
-    return sheet([(fitted_error_overlay(image, found, mask, CELL)[1], caption)
-                  for image, found, mask, caption in findings], columns=COLUMNS, cell=CELL)
+    return sheet(
+        [
+            (fitted_error_overlay(image, found, mask, CELL)[1], caption)
+            for image, found, mask, caption in findings
+        ],
+        columns=COLUMNS,
+        cell=CELL,
+    )
 
 
 def threshold_table(histograms: NDArray[np.int64]) -> pd.DataFrame:
@@ -67,8 +75,15 @@ def threshold_table(histograms: NDArray[np.int64]) -> pd.DataFrame:
     """
     p, r = metrics.mean_curves(histograms)
     pooled = metrics.at_all(histograms.sum(0))
-    return pd.DataFrame({"threshold": metrics.THRESHOLDS, "precision": p, "recall": r,
-                         "f": metrics.f_measure(p, r), "iou": metrics.iou(pooled)})
+    return pd.DataFrame(
+        {
+            "threshold": metrics.THRESHOLDS,
+            "precision": p,
+            "recall": r,
+            "f": metrics.f_measure(p, r),
+            "iou": metrics.iou(pooled),
+        }
+    )
 
 
 def curves(table: pd.DataFrame, scores: dict[str, float]) -> Image.Image:
@@ -84,16 +99,36 @@ def curves_figure(table: pd.DataFrame, scores: dict[str, float]) -> Figure:
     figure = Figure(figsize=(11, 4.4), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(table["recall"], table["precision"], color="#0072B2", lw=2)
-    left.plot(shipped["recall"], shipped["precision"], "o", color="#D55E00", ms=8,
-              label=f"shipped threshold {scores['threshold']:.3f}")
-    left.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01),
-             title=f"Precision and recall (max F {scores['f_max']:.3f})")
+    left.plot(
+        shipped["recall"],
+        shipped["precision"],
+        "o",
+        color="#D55E00",
+        ms=8,
+        label=f"shipped threshold {scores['threshold']:.3f}",
+    )
+    left.set(
+        xlabel="recall",
+        ylabel="precision",
+        xlim=(0, 1.01),
+        ylim=(0, 1.01),
+        title=f"Precision and recall (max F {scores['f_max']:.3f})",
+    )
     right.plot(table["threshold"], table["iou"], color="#0072B2", lw=2, label="IoU, pooled")
     right.plot(table["threshold"], table["f"], color="#009E73", lw=2, label="F-measure, β² = 0.3")
-    right.axvline(scores["threshold"], color="#D55E00", ls="--", lw=1.2,
-                  label=f"shipped threshold {scores['threshold']:.3f}")
-    right.set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.01),
-              title=f"Scores by threshold (IoU {scores['iou']:.3f})")
+    right.axvline(
+        scores["threshold"],
+        color="#D55E00",
+        ls="--",
+        lw=1.2,
+        label=f"shipped threshold {scores['threshold']:.3f}",
+    )
+    right.set(
+        xlabel="threshold",
+        xlim=(0, 1),
+        ylim=(0, 1.01),
+        title=f"Scores by threshold (IoU {scores['iou']:.3f})",
+    )
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -101,20 +136,28 @@ def curves_figure(table: pd.DataFrame, scores: dict[str, float]) -> Figure:
     return figure
 
 
-def model_card(card: Card, scores: dict[str, float], split: str, decided: str,
-               worst: pd.DataFrame) -> str:
+def model_card(
+    card: Card, scores: dict[str, float], split: str, decided: str, worst: pd.DataFrame
+) -> str:
     """The model card in Markdown (sections after Mitchell et al., "Model Cards", FAT* 2019)."""
     counts = ", ".join(f"{part['images']} {name}" for name, part in card.data["splits"].items())
     start = card.params.get("model.init") or "random weights"
-    enlarged = ("resized back to" if card.refine == "none"
-                else f"brought to (refinement `{card.refine}`)")
-    refusal = ("where the surest hundredth of the pixels stays below "
-               f"{card.presence:.3f}, the answer is \"no foreground\"" if card.presence
-               else "every photograph is taken to have some")
-    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in scores.items()
-                     if name != "images")
-    bad = "\n".join(f"| {row.id} | {row.iou:.3f} | {row.foreground:.3f} | {row.predicted:.3f} |"
-                    for row in worst.itertuples())
+    enlarged = (
+        "resized back to" if card.refine == "none" else f"brought to (refinement `{card.refine}`)"
+    )
+    refusal = (
+        "where the surest hundredth of the pixels stays below "
+        f'{card.presence:.3f}, the answer is "no foreground"'
+        if card.presence
+        else "every photograph is taken to have some"
+    )
+    rows = "\n".join(
+        f"| {name} | {value:.4f} |" for name, value in scores.items() if name != "images"
+    )
+    bad = "\n".join(
+        f"| {row.id} | {row.iou:.3f} | {row.foreground:.3f} | {row.predicted:.3f} |"
+        for row in worst.itertuples()
+    )
     return f"""# {card.variant}, {card.size} px: model card
 
 **Model.** U²-Net (Qin et al., Pattern Recognition 2020), variant `{card.variant}`, a foreground

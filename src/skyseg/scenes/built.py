@@ -25,8 +25,18 @@ ROOFS: tuple[tuple[Point, Point], ...] = (
     ((0.45, 0.42, 0.38), (0.62, 0.58, 0.52)),
 )
 
-PAINTS = np.array([(0.9, 0.9, 0.9), (0.08, 0.08, 0.09), (0.55, 0.56, 0.58), (0.6, 0.08, 0.07),
-                   (0.1, 0.22, 0.5), (0.35, 0.55, 0.85), (0.15, 0.3, 0.2), (0.8, 0.7, 0.2)])
+PAINTS = np.array(
+    [
+        (0.9, 0.9, 0.9),
+        (0.08, 0.08, 0.09),
+        (0.55, 0.56, 0.58),
+        (0.6, 0.08, 0.07),
+        (0.1, 0.22, 0.5),
+        (0.35, 0.55, 0.85),
+        (0.15, 0.3, 0.2),
+        (0.8, 0.7, 0.2),
+    ]
+)
 
 
 def wall_colour(rng: np.random.Generator) -> Array:
@@ -53,8 +63,10 @@ def sides(light: Light, low: Point, high: Point) -> list[tuple[Array, float, flo
     (x0, y0, z0), (x1, y1, z1) = low, high
     faces = []
     for (ax, az), (bx, bz), normal in (
-        ((x0, z0), (x1, z0), (0.0, -1.0)), ((x1, z1), (x0, z1), (0.0, 1.0)),
-        ((x0, z1), (x0, z0), (-1.0, 0.0)), ((x1, z0), (x1, z1), (1.0, 0.0)),
+        ((x0, z0), (x1, z0), (0.0, -1.0)),
+        ((x1, z1), (x0, z1), (0.0, 1.0)),
+        ((x0, z1), (x0, z0), (-1.0, 0.0)),
+        ((x1, z0), (x1, z1), (1.0, 0.0)),
     ):
         if ax * normal[0] + az * normal[1] >= 0:  # the camera stands at X = Z = 0
             continue
@@ -80,9 +92,19 @@ def panes(camera: Camera, corners: Array, u0: Array, u1: Array, v0: Array, v1: A
     return camera.flat(seen[(seen[..., 2] > NEAR).all(-1)])
 
 
-def windows(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, corners: Array,
-            albedo: Array, lit: float, distance: float, storey: float, bay: float,
-            shop: bool) -> None:
+def windows(
+    pen: Pen,
+    camera: Camera,
+    rng: np.random.Generator,
+    light: Light,
+    corners: Array,
+    albedo: Array,
+    lit: float,
+    distance: float,
+    storey: float,
+    bay: float,
+    shop: bool,
+) -> None:
     """Rows of windows on a face, each dark, mirroring the sky, or lit from within."""
     length = float(np.linalg.norm(corners[1] - corners[0]))
     height = float(corners[3, 1] - corners[0, 1])
@@ -105,7 +127,7 @@ def windows(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, co
     inner = panes(camera, corners, left, right, low, high)
     bars = distance < 18 and chance(rng, 0.6)
     framed = distance < 120
-    for around, pane in zip(outer, inner[:len(outer)], strict=False):
+    for around, pane in zip(outer, inner[: len(outer)], strict=False):
         if framed:
             pen.polygon(around, frame)
         share = min(1.0, max(0.0, sheen + rng.normal(0, 0.25)))
@@ -120,8 +142,16 @@ def windows(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, co
             pen.line([(pane[0] + pane[3]) / 2, (pane[1] + pane[2]) / 2], 0.002, frame)
 
 
-def shop_front(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, corners: Array,
-               lit: float, distance: float, storey: float) -> None:
+def shop_front(
+    pen: Pen,
+    camera: Camera,
+    rng: np.random.Generator,
+    light: Light,
+    corners: Array,
+    lit: float,
+    distance: float,
+    storey: float,
+) -> None:
     """Dark glass, a coloured fascia, perhaps an awning at street level."""
     height = float(corners[3, 1] - corners[0, 1])
     level = min(0.9, 0.85 * storey / height)
@@ -139,8 +169,16 @@ def shop_front(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light,
             pen.polygon(quad, sign)
 
 
-def building(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, low: Point,
-             high: Point, shop: bool = False, plain: bool = False) -> None:
+def building(
+    pen: Pen,
+    camera: Camera,
+    rng: np.random.Generator,
+    light: Light,
+    low: Point,
+    high: Point,
+    shop: bool = False,
+    plain: bool = False,
+) -> None:
     """A house, block or tower between two corners in metres, with its windows and roof."""
     albedo = wall_colour(rng)
     storey, bay = uniform(rng, 2.7, 3.8), uniform(rng, 1.6, 4.5)
@@ -169,35 +207,59 @@ def building(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, l
         for _ in range(int(rng.integers(0, 4))):  # lift houses, tanks, ventilators
             x, z = uniform(rng, x0, x1), uniform(rng, z0, z1)
             size = uniform(rng, 0.8, 3.0)
-            box(pen, camera, light, (x - size / 2, y1, z), (x + size / 2, y1 + size, z + size),
-                albedo * 0.8)
+            box(
+                pen,
+                camera,
+                light,
+                (x - size / 2, y1, z),
+                (x + size / 2, y1 + size, z + size),
+                albedo * 0.8,
+            )
         if chance(rng, 0.2):
             mast(pen, camera, light, (x0 + x1) / 2, y1, (z0 + z1) / 2, uniform(rng, 2, 9))
 
 
-def _balconies(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, low: Point,
-               high: Point, storey: float) -> None:
+def _balconies(
+    pen: Pen,
+    camera: Camera,
+    rng: np.random.Generator,
+    light: Light,
+    low: Point,
+    high: Point,
+    storey: float,
+) -> None:
     (x0, y0, z0), (x1, y1, z1) = low, high
     side = x0 if abs(x0) < abs(x1) else x1
     out = -1.2 if side > 0 else 1.2
     rail = between(rng, (0.2,) * 3, (0.9,) * 3)
     for level in np.arange(storey, y1 - y0, storey):
         for z in np.arange(z1 - 3, z0, -5.0):
-            box(pen, camera, light, (min(side, side + out), y0 + level, z),
-                (max(side, side + out), y0 + level + 1.0, z + 2.5), rail)
+            box(
+                pen,
+                camera,
+                light,
+                (min(side, side + out), y0 + level, z),
+                (max(side, side + out), y0 + level + 1.0, z + 2.5),
+                rail,
+            )
 
 
-def mast(pen: Pen, camera: Camera, light: Light, x: float, y: float, z: float,
-         height: float) -> None:
+def mast(
+    pen: Pen, camera: Camera, light: Light, x: float, y: float, z: float, height: float
+) -> None:
     """An aerial or a flagpole on top of something."""
     ends = camera.view(np.array([(x, y, z), (x, y + height, z)]))
     if ends[0, 2] > NEAR:
-        pen.line(camera.flat(ends), 0.08 * camera.focal / ends[0, 2],
-                 shade(light, np.full(3, 0.35), 0.3, float(ends[0, 2])))
+        pen.line(
+            camera.flat(ends),
+            0.08 * camera.focal / ends[0, 2],
+            shade(light, np.full(3, 0.35), 0.3, float(ends[0, 2])),
+        )
 
 
-def roof(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, low: Point,
-         high: Point) -> None:
+def roof(
+    pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, low: Point, high: Point
+) -> None:
     """A gabled or hipped roof with chimneys; drawn before the walls, which hide its eaves."""
     (x0, _, z0), (x1, eaves, z1) = low, high
     rise = uniform(rng, 0.25, 0.7) * min(x1 - x0, z1 - z0)
@@ -212,11 +274,15 @@ def roof(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, low: 
     else:
         inset = hip * (x1 - x0)
         ends = np.array([(x0 + inset, top, zm), (x1 - inset, top, zm)])
-    a, b, c, d = (np.array(p) for p in ((x0, eaves, z0), (x1, eaves, z0), (x1, eaves, z1),
-                                        (x0, eaves, z1)))
+    a, b, c, d = (
+        np.array(p) for p in ((x0, eaves, z0), (x1, eaves, z0), (x1, eaves, z1), (x0, eaves, z1))
+    )
     first, last = ends
-    planes = ([(a, b, first), (b, c, last, first), (c, d, last), (d, a, first, last)] if along_z
-              else [(a, b, last, first), (b, c, last), (c, d, first, last), (d, a, first)])
+    planes = (
+        [(a, b, first), (b, c, last, first), (c, d, last), (d, a, first, last)]
+        if along_z
+        else [(a, b, last, first), (b, c, last), (c, d, first, last), (d, a, first)]
+    )
     distance = float(np.hypot(xm, zm))
     order = sorted(planes, key=lambda plane: -float(np.hypot(*np.mean(plane, axis=0)[[0, 2]])))
     for plane in order:
@@ -230,14 +296,28 @@ def roof(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, low: 
         t = rng.random()
         x, y, z = first + t * (last - first)
         size = uniform(rng, 0.5, 1.0)
-        box(pen, camera, light, (x - size / 2, y - 1.2, z - size), (x + size / 2,
-            y + uniform(rng, 0.6, 2.0), z + size), between(rng, *ROOFS[0]))
+        box(
+            pen,
+            camera,
+            light,
+            (x - size / 2, y - 1.2, z - size),
+            (x + size / 2, y + uniform(rng, 0.6, 2.0), z + size),
+            between(rng, *ROOFS[0]),
+        )
     if chance(rng, 0.2):
         mast(pen, camera, light, xm, top, zm, uniform(rng, 1, 2.5))
 
 
-def spire(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float, z: float,
-          width: float, height: float) -> None:
+def spire(
+    pen: Pen,
+    camera: Camera,
+    rng: np.random.Generator,
+    light: Light,
+    x: float,
+    z: float,
+    width: float,
+    height: float,
+) -> None:
     """A tower with a steep pointed roof: a church, a castle's corner, a lighthouse."""
     albedo = wall_colour(rng)
     low, high = (x - width / 2, 0.0, z - width / 2), (x + width / 2, height, z + width / 2)
@@ -246,6 +326,8 @@ def spire(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: f
     for corners, lit, distance in sides(light, low, high):
         pen.polygon(camera.outline(corners), shade(light, albedo, lit, distance))
         windows(pen, camera, rng, light, corners, albedo, lit, distance, 5.0, width / 2.2, False)
-        pen.polygon(camera.outline(np.array([corners[3], corners[2], tip])),
-                    shade(light, colour, lit * 0.8 + 0.1, distance))
+        pen.polygon(
+            camera.outline(np.array([corners[3], corners[2], tip])),
+            shade(light, colour, lit * 0.8 + 0.1, distance),
+        )
     mast(pen, camera, light, x, float(tip[1]), z, width * 0.3)

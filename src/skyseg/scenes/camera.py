@@ -32,8 +32,13 @@ class Camera:
     def flat(self, seen: Array) -> Array:
         """Where points in the camera's axes fall in the image."""
         depth = np.maximum(seen[..., 2], NEAR / 2)
-        return np.stack([self.centre + self.focal * seen[..., 0] / depth,
-                         self.horizon - self.focal * seen[..., 1] / depth], axis=-1)
+        return np.stack(
+            [
+                self.centre + self.focal * seen[..., 0] / depth,
+                self.horizon - self.focal * seen[..., 1] / depth,
+            ],
+            axis=-1,
+        )
 
     def spot(self, x: float, z: float) -> tuple[float, float, float]:
         """Where a point on the ground falls: x, y, and how many image heights a metre takes."""
@@ -61,8 +66,9 @@ class Camera:
         return slice(first, None), cos * across + sin * depth, cos * depth - sin * across, depth
 
 
-def photograph(canvas: Canvas, rng: np.random.Generator, width: int, height: int,
-               dark: bool = False) -> tuple[Array, Array]:
+def photograph(
+    canvas: Canvas, rng: np.random.Generator, width: int, height: int, dark: bool = False
+) -> tuple[Array, Array]:
     """Develop the canvas: a uint8 image (height, width, 3) and its 0/1 mask (height, width).
 
     The camera's tilt and pitch warp light and coverage alike; exposure, colour and noise change
@@ -87,7 +93,7 @@ def photograph(canvas: Canvas, rng: np.random.Generator, width: int, height: int
     rgb = grey + saturation * (rgb - grey)
     contrast = uniform(rng, 0.85, 1.3)
     rgb = 0.45 + contrast * (rgb - 0.45) + rng.normal(0.02, 0.02)
-    y, x = np.mgrid[-1:1:height * 1j, -1:1:width * 1j]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     rgb *= (1 - uniform(rng, 0, 0.22) * (x * x + y * y) / 2)[..., None]
     if chance(rng, 0.6):
         blur = uniform(rng, 0.1, 1.0) * height / 330
@@ -127,9 +133,14 @@ def _warp(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Array]:
     middle = np.array([width / 2, height / 2])
     coefficients = _perspective((corners + 1) * middle, source + middle)
     planes = [
-        np.asarray(Image.fromarray(plane).transform(
-            (width, height), Image.Transform.PERSPECTIVE, coefficients,
-            Image.Resampling.BILINEAR))
+        np.asarray(
+            Image.fromarray(plane).transform(
+                (width, height),
+                Image.Transform.PERSPECTIVE,
+                coefficients,
+                Image.Resampling.BILINEAR,
+            )
+        )
         for plane in (*np.moveaxis(canvas.rgb, -1, 0), canvas.sky)
     ]
     # PIL leaves a sample at the border black where bilinear reading would need one outside.

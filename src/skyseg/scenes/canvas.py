@@ -84,8 +84,10 @@ def stretch(texture: Array, shape: tuple[int, int], texels: float, wide: float =
     """The texture laid flat over an area: so many texels down it, features ``wide`` times wider."""
     height, width = shape
     across = texels * width / height / wide
-    repeats = [max(1, int(np.ceil(need / have)))
-               for need, have in zip((texels, across), texture.shape, strict=True)]
+    repeats = [
+        max(1, int(np.ceil(need / have)))
+        for need, have in zip((texels, across), texture.shape, strict=True)
+    ]
     image = Image.fromarray(np.tile(texture, repeats))
     resized = image.resize((width, height), Image.Resampling.BICUBIC, box=(0, 0, across, texels))
     return np.asarray(resized)
@@ -96,8 +98,13 @@ def shifted(rng: np.random.Generator, texture: Array) -> Array:
     return np.roll(texture, rng.integers(len(texture), size=2), (0, 1))
 
 
-def cover(canvas: Canvas, alpha: Array, colour: Array, rows: slice = slice(None),
-          columns: slice = slice(None)) -> None:
+def cover(
+    canvas: Canvas,
+    alpha: Array,
+    colour: Array,
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> None:
     """Paint a colour (or a picture) over part of the canvas with an alpha from 0 to 1."""
     alpha = alpha.astype(np.float32)
     area = canvas.rgb[rows, columns]
@@ -131,8 +138,12 @@ class Pen:
 
     def line(self, points: Iterable[Point] | Array, width: float, colour: Array) -> None:
         """A line of a width in image heights, at least one sample thick."""
-        self.draw.line(self._samples(points), fill=_ink(colour),
-                       width=max(1, round(width * self.height)), joint="curve")
+        self.draw.line(
+            self._samples(points),
+            fill=_ink(colour),
+            width=max(1, round(width * self.height)),
+            joint="curve",
+        )
 
     def disc(self, x: float, y: float, rx: float, ry: float, colour: Array) -> None:
         (left, top), (right, bottom) = self._samples([(x - rx, y - ry), (x + rx, y + ry)])

@@ -10,14 +10,31 @@ from skyseg.scenes.canvas import Canvas, Pen, between, chance, uniform
 from skyseg.scenes.sky import Light, glare, shade
 
 
-def level_camera(canvas: Canvas, rng: np.random.Generator, low: float = 0.3, high: float = 0.75,
-                 eye: float = 1.6, yaw: float = 0.0) -> Camera:
-    return Camera(canvas.aspect * uniform(rng, 0.3, 0.7), uniform(rng, low, high),
-                  uniform(rng, 0.7, 1.6), eye, yaw)
+def level_camera(
+    canvas: Canvas,
+    rng: np.random.Generator,
+    low: float = 0.3,
+    high: float = 0.75,
+    eye: float = 1.6,
+    yaw: float = 0.0,
+) -> Camera:
+    return Camera(
+        canvas.aspect * uniform(rng, 0.3, 0.7),
+        uniform(rng, low, high),
+        uniform(rng, 0.7, 1.6),
+        eye,
+        yaw,
+    )
 
 
-def backdrop(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, horizon: float,
-             size: float = 0.08) -> None:
+def backdrop(
+    canvas: Canvas,
+    pen: Pen,
+    rng: np.random.Generator,
+    light: Light,
+    horizon: float,
+    size: float = 0.08,
+) -> None:
     """What closes the view at the horizon: hills, woods, far buildings, or nothing."""
     for _ in range(int(rng.integers(0, 3))):
         sort = rng.random()
@@ -26,14 +43,22 @@ def backdrop(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, h
             rock = ground.ROCKS[rng.integers(len(ground.ROCKS))]
             ground.ridge(canvas, rng, light, top, between(rng, *rock), uniform(rng, 800, 4000))
         elif sort < 0.75:
-            ground.tree_line(canvas, rng, light, horizon + 0.01, size * uniform(rng, 0.3, 1.5),
-                             plants.leaf_colour(rng), uniform(rng, 100, 1500))
+            ground.tree_line(
+                canvas,
+                rng,
+                light,
+                horizon + 0.01,
+                size * uniform(rng, 0.3, 1.5),
+                plants.leaf_colour(rng),
+                uniform(rng, 100, 1500),
+            )
         else:
             far_blocks(canvas, pen, rng, light, horizon, size)
 
 
-def far_blocks(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, horizon: float,
-               size: float) -> None:
+def far_blocks(
+    canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, horizon: float, size: float
+) -> None:
     """A town seen from far: blocks with rows of windows, some with spires or cranes."""
     camera = Camera(canvas.aspect / 2, horizon, 1.0, 0.0)
     for z in sorted(rng.uniform(180, 900, int(rng.integers(5, 40))).tolist(), reverse=True):
@@ -48,24 +73,32 @@ def far_blocks(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light,
     pen.put_down()
 
 
-def overhead(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, wired: float
-             ) -> None:
+def overhead(
+    canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, wired: float
+) -> None:
     """Things between the lens and the sky, then the sun's glare over all."""
     if chance(rng, wired):
         objects.wires(pen, rng, light, canvas.aspect)
     if chance(rng, 0.06):
         objects.birds(pen, rng, light, canvas.aspect)
     if chance(rng, 0.03):
-        objects.balloon(pen, rng, light, uniform(rng, 0, canvas.aspect), uniform(rng, 0.05, 0.6),
-                      uniform(rng, 0.02, 0.15))
+        objects.balloon(
+            pen,
+            rng,
+            light,
+            uniform(rng, 0, canvas.aspect),
+            uniform(rng, 0.05, 0.6),
+            uniform(rng, 0.02, 0.15),
+        )
     pen.put_down()
     if chance(rng, 0.08):
         plants.overhang(canvas, pen, rng, light)
     glare(canvas, rng, light)
 
 
-def walker(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float, z: float
-           ) -> None:
+def walker(
+    pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float, z: float
+) -> None:
     cx, base, metre = camera.spot(x, z)
     objects.person(pen, rng, light, cx, base, metre, z)
 

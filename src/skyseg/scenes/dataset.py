@@ -55,8 +55,9 @@ def render_kind(kind: str, rng: np.random.Generator, scale: float) -> tuple[Arra
     return photograph(canvas, rng, width, height, light.night)
 
 
-def write_scenes(out: Path, count: int, seed: int, scale: float = 1.0, progress: bool = True
-                 ) -> None:
+def write_scenes(
+    out: Path, count: int, seed: int, scale: float = 1.0, progress: bool = True
+) -> None:
     """Write scenes 1 to ``count`` of a seed as ``out/images/scene_0001.jpg`` (quality 70 to 86),
     ``out/masks/scene_0001.png`` (mode L, 0 or 1) and ``out/scenes.csv``.
 
@@ -74,11 +75,19 @@ def write_scenes(out: Path, count: int, seed: int, scale: float = 1.0, progress:
         (aside / "masks").mkdir()
         write = partial(_write_one, aside, seed, scale)
         # Ctrl-C is for this process alone, which then stops the others.
-        with ProcessPoolExecutor(os.cpu_count(), initializer=signal.signal,
-                                 initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        with ProcessPoolExecutor(
+            os.cpu_count(), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+        ) as pool:
             try:
-                rows = list(tqdm(pool.map(write, range(1, count + 1)), total=count, unit="scene",
-                                 desc="scenes", disable=not progress))
+                rows = list(
+                    tqdm(
+                        pool.map(write, range(1, count + 1)),
+                        total=count,
+                        unit="scene",
+                        desc="scenes",
+                        disable=not progress,
+                    )
+                )
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

@@ -49,8 +49,16 @@ def profile(canvas: Canvas, rng: np.random.Generator, texels: float, sharp: floa
     return (1 - sharp) * soft * 0.6 + sharp * peaks * 0.8 + (0.02 + 0.06 * sharp) * rough
 
 
-def ridge(canvas: Canvas, rng: np.random.Generator, light: Light, top: Array, albedo: Array,
-          distance: float, snowline: float = -1.0, roughness: float = 0.5) -> None:
+def ridge(
+    canvas: Canvas,
+    rng: np.random.Generator,
+    light: Light,
+    top: Array,
+    albedo: Array,
+    distance: float,
+    snowline: float = -1.0,
+    roughness: float = 0.5,
+) -> None:
     """A hill or mountain range under the line y = top(x); snow above y = snowline."""
     first = max(0, int(top.min() * len(canvas.y)))
     if first >= len(canvas.y):
@@ -82,8 +90,9 @@ def ridge(canvas: Canvas, rng: np.random.Generator, light: Light, top: Array, al
     cover(canvas, alpha, colour + fade * (light.haze - colour), rows)
 
 
-def mountains(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float,
-              height: float) -> None:
+def mountains(
+    canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float, height: float
+) -> None:
     """Several ranges one behind the other, the farthest highest."""
     rock = ROCKS[rng.integers(len(ROCKS))]
     sharp = uniform(rng, 0.1, 1.0)
@@ -97,8 +106,15 @@ def mountains(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: f
         ridge(canvas, rng, light, top, albedo, 400 * 2.2**number, snowline)
 
 
-def tree_line(canvas: Canvas, rng: np.random.Generator, light: Light, base: float, height: float,
-              albedo: Array, distance: float) -> None:
+def tree_line(
+    canvas: Canvas,
+    rng: np.random.Generator,
+    light: Light,
+    base: float,
+    height: float,
+    albedo: Array,
+    distance: float,
+) -> None:
     """A far row of trees: a ragged skyline with gaps, from y = base up."""
     crest = base - height * (0.75 + 0.35 * profile(canvas, rng, 60 / max(height, 0.05), 0.3))
     first, last = (int(np.clip(v, 0, 1) * len(canvas.y)) for v in (base - 2 * height, base + 0.02))
@@ -114,11 +130,12 @@ def tree_line(canvas: Canvas, rng: np.random.Generator, light: Light, base: floa
     cover(canvas, alpha, shade(light, albedo * (1 + 0.25 * leaves[..., None]), lit, distance), rows)
 
 
-def land(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera,
-         soil: str = "") -> None:
+def land(
+    canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera, soil: str = ""
+) -> None:
     """Open ground to the horizon: two colours of soil in patches, perhaps furrows and a path."""
     rows, x, z, depth = camera.ground(canvas)
-    soil = soil or str(rng.choice(list(SOILS), p=[.36, .12, .1, .12, .12, .05, .08, .05]))
+    soil = soil or str(rng.choice(list(SOILS), p=[0.36, 0.12, 0.1, 0.12, 0.12, 0.05, 0.08, 0.05]))
     near, far = between(rng, *SOILS[soil], jitter=0.03), between(rng, *SOILS[soil], jitter=0.03)
     size = camera.height
     patches = lookup(canvas.smooth, x * 3 / size, z * 3 / size)[..., None]
@@ -139,18 +156,24 @@ def land(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera,
         path = between(rng, *SOILS["gravel"]) * (1 + 0.1 * grit)
         albedo = np.where((side < 0)[..., None], path, albedo)
     if chance(rng, 0.1):  # a pond or a swimming pool
-        pool = ((np.abs(x - uniform(rng, -4, 4) * size) < uniform(rng, 1, 8) * size)
-                & (np.abs(z - uniform(rng, 3, 12) * size) < uniform(rng, 1, 5) * size))
+        pool = (np.abs(x - uniform(rng, -4, 4) * size) < uniform(rng, 1, 8) * size) & (
+            np.abs(z - uniform(rng, 3, 12) * size) < uniform(rng, 1, 5) * size
+        )
         water = between(rng, (0.20, 0.40, 0.50), (0.55, 0.85, 1.0), jitter=0.05)
         ripple = lookup(canvas.pink, x * 20 / size, z * 30 / size)[..., None]
         albedo = np.where(pool[..., None], water * (1 + uniform(rng, 0.03, 0.2) * ripple), albedo)
     lit = max(light.direction[1], 0.1) * (0.9 + 0.25 * patches)
-    cover(canvas, np.ones(depth.shape[:1] + x.shape[1:]),
-          shade(light, albedo, lit, depth[..., None]), rows)
+    cover(
+        canvas,
+        np.ones(depth.shape[:1] + x.shape[1:]),
+        shade(light, albedo, lit, depth[..., None]),
+        rows,
+    )
 
 
-def road(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera,
-         half_width: float) -> None:
+def road(
+    canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera, half_width: float
+) -> None:
     """A street seen along its length: tarmac, markings, kerbs and pavements."""
     rows, x, z, depth = camera.ground(canvas)
     tarmac = between(rng, *SOILS["asphalt"]) * (1.6 if chance(rng, 0.1) else 1.0)
@@ -172,8 +195,7 @@ def road(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera,
         paint |= np.abs(np.abs(x) - half_width + 0.4) < 0.07
     if chance(rng, 0.25):  # zebra crossing
         start = uniform(rng, 4, 20)
-        paint |= ((z > start) & (z < start + 3) & (np.mod(x, 1.0) < 0.5)
-                  & (np.abs(x) < half_width))
+        paint |= (z > start) & (z < start + 3) & (np.mod(x, 1.0) < 0.5) & (np.abs(x) < half_width)
     yellow = (0.85, 0.7, 0.2) if chance(rng, 0.2) else (0.88, 0.88, 0.86)
     albedo = np.where((paint & (worn + grit > -1.6))[..., None], np.array(yellow), albedo)
     # Buildings throw shadows over one side, trees over patches.
@@ -216,8 +238,11 @@ def sea(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera) 
 
 def beach(canvas: Canvas, rng: np.random.Generator, light: Light, start: float) -> None:
     """A shore along the bottom of the picture, from about y = start down, with a rim of surf."""
-    edge = start + 0.05 * profile(canvas, rng, 20, 0.0) + uniform(rng, -0.25, 0.25) * (
-        canvas.x[0] / canvas.aspect - 0.5)
+    edge = (
+        start
+        + 0.05 * profile(canvas, rng, 20, 0.0)
+        + uniform(rng, -0.25, 0.25) * (canvas.x[0] / canvas.aspect - 0.5)
+    )
     shape = canvas.sky.shape
     grit = stretch(shifted(rng, canvas.pink), shape, 350)
     y = canvas.y - edge[None, :]

@@ -10,34 +10,53 @@ from skyseg.scenes.canvas import Array, Pen, between, chance, uniform
 from skyseg.scenes.sky import Light, shade
 
 
-def car(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float, z: float
-        ) -> None:
+def car(
+    pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float, z: float
+) -> None:
     """A car, van or lorry from behind or in front: body, cabin, glass, lamps, wheels."""
     cx, base, metre = camera.spot(x, z)
     if camera.view(np.array([x, 0.0, z]))[2] < 3:
         return
     big = chance(rng, 0.15)
     wide, tall = (2.4, uniform(rng, 2.4, 4.2)) if big else (1.8, uniform(rng, 1.35, 1.75))
-    paint = PAINTS[rng.choice(len(PAINTS), p=[.25, .2, .2, .1, .08, .07, .05, .05])]
+    paint = PAINTS[rng.choice(len(PAINTS), p=[0.25, 0.2, 0.2, 0.1, 0.08, 0.07, 0.05, 0.05])]
     body = shade(light, paint, 0.45, z)
     glass = shade(light, np.array([0.12, 0.13, 0.15]), 0.3, z)
     glass = glass + uniform(rng, 0, 0.8) * (0.9 * light.haze - glass)
     dark = shade(light, np.array([0.03, 0.03, 0.03]), 0.2, z)
     half = wide / 2 * metre
 
-    def quad(left: float, right: float, low: float, high: float, narrow: float, colour: Array
-             ) -> None:
-        pen.polygon([(cx + left * half, base - low * metre),
-                     (cx + right * half, base - low * metre),
-                     (cx + (right - narrow) * half, base - high * metre),
-                     (cx + (left + narrow) * half, base - high * metre)], colour)
+    def quad(
+        left: float, right: float, low: float, high: float, narrow: float, colour: Array
+    ) -> None:
+        pen.polygon(
+            [
+                (cx + left * half, base - low * metre),
+                (cx + right * half, base - low * metre),
+                (cx + (right - narrow) * half, base - high * metre),
+                (cx + (left + narrow) * half, base - high * metre),
+            ],
+            colour,
+        )
 
     pen.disc(cx, base, half * 1.15, 0.12 * metre, dark)  # its shadow
-    box(pen, camera, light, (x - wide / 2, 0.35, z), (x + wide / 2, tall * (1 if big else 0.55),
-        z + (8 if big else 4)), paint)
+    box(
+        pen,
+        camera,
+        light,
+        (x - wide / 2, 0.35, z),
+        (x + wide / 2, tall * (1 if big else 0.55), z + (8 if big else 4)),
+        paint,
+    )
     if not big:
-        box(pen, camera, light, (x - 0.75, tall * 0.55, z + 0.2), (x + 0.75, tall * 0.97, z + 2.8),
-            paint * 0.4)
+        box(
+            pen,
+            camera,
+            light,
+            (x - 0.75, tall * 0.55, z + 0.2),
+            (x + 0.75, tall * 0.97, z + 2.8),
+            paint * 0.4,
+        )
     quad(-0.92, -0.66, 0.0, 0.5, 0.0, dark)
     quad(0.66, 0.92, 0.0, 0.5, 0.0, dark)
     quad(-1.0, 1.0, 0.3, 0.55 * tall, 0.03, body)
@@ -52,28 +71,52 @@ def car(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: flo
     quad(-0.3, 0.3, 0.42, 0.55, 0.0, shade(light, np.array([0.85, 0.85, 0.7]), 0.4, z))
 
 
-def person(pen: Pen, rng: np.random.Generator, light: Light, x: float, base: float, metre: float,
-           distance: float) -> None:
+def person(
+    pen: Pen,
+    rng: np.random.Generator,
+    light: Light,
+    x: float,
+    base: float,
+    metre: float,
+    distance: float,
+) -> None:
     """Someone standing or walking; ``metre`` is the scale in image heights."""
     tall = uniform(rng, 1.5, 1.9) * metre
-    coat, legs = (shade(light, between(rng, (0.05,) * 3, (0.9,) * 3, 0.15), 0.4, distance)
-                  for _ in range(2))
+    coat, legs = (
+        shade(light, between(rng, (0.05,) * 3, (0.9,) * 3, 0.15), 0.4, distance) for _ in range(2)
+    )
     skin = shade(light, between(rng, (0.35, 0.22, 0.15), (0.9, 0.7, 0.58)), 0.4, distance)
     stride = uniform(rng, 0.02, 0.12) * tall
     for side in (-1, 1):
-        pen.line([(x + side * 0.03 * tall, base - 0.48 * tall), (x + side * stride, base)],
-                 0.085 * tall, legs * (0.9 + 0.1 * side))
-        pen.line([(x + side * 0.11 * tall, base - 0.8 * tall),
-                  (x + side * 0.15 * tall, base - 0.45 * tall)], 0.06 * tall, coat * 0.85)
-    pen.polygon([(x - 0.13 * tall, base - 0.82 * tall), (x + 0.13 * tall, base - 0.82 * tall),
-                 (x + 0.11 * tall, base - 0.42 * tall), (x - 0.11 * tall, base - 0.42 * tall)],
-                coat)
+        pen.line(
+            [(x + side * 0.03 * tall, base - 0.48 * tall), (x + side * stride, base)],
+            0.085 * tall,
+            legs * (0.9 + 0.1 * side),
+        )
+        pen.line(
+            [
+                (x + side * 0.11 * tall, base - 0.8 * tall),
+                (x + side * 0.15 * tall, base - 0.45 * tall),
+            ],
+            0.06 * tall,
+            coat * 0.85,
+        )
+    pen.polygon(
+        [
+            (x - 0.13 * tall, base - 0.82 * tall),
+            (x + 0.13 * tall, base - 0.82 * tall),
+            (x + 0.11 * tall, base - 0.42 * tall),
+            (x - 0.11 * tall, base - 0.42 * tall),
+        ],
+        coat,
+    )
     pen.disc(x, base - 0.92 * tall, 0.06 * tall, 0.08 * tall, skin)
     pen.disc(x, base - 0.95 * tall, 0.06 * tall, 0.055 * tall, skin * uniform(rng, 0.1, 0.7))
 
 
-def lamp_post(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float, z: float
-              ) -> None:
+def lamp_post(
+    pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float, z: float
+) -> None:
     cx, base, metre = camera.spot(x, z)
     height = uniform(rng, 5, 10) * metre
     colour = shade(light, between(rng, (0.1,) * 3, (0.6, 0.62, 0.6)), 0.3, z)
@@ -86,28 +129,47 @@ def lamp_post(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, 
     head = np.array([1.0, 0.85, 0.6]) if light.night else colour * 1.2
     pen.disc(cx, base - height - 0.2 * metre, 0.45 * metre, 0.14 * metre, head)
     if chance(rng, 0.15):  # a banner
-        pen.polygon([(cx, base - 0.75 * height), (cx + 0.8 * metre, base - 0.75 * height),
-                     (cx + 0.8 * metre, base - 0.5 * height), (cx, base - 0.5 * height)],
-                    shade(light, PAINTS[rng.integers(len(PAINTS))], 0.5, z))
+        pen.polygon(
+            [
+                (cx, base - 0.75 * height),
+                (cx + 0.8 * metre, base - 0.75 * height),
+                (cx + 0.8 * metre, base - 0.5 * height),
+                (cx, base - 0.5 * height),
+            ],
+            shade(light, PAINTS[rng.integers(len(PAINTS))], 0.5, z),
+        )
 
 
-def traffic_light(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float,
-                  z: float) -> None:
+def traffic_light(
+    pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float, z: float
+) -> None:
     cx, base, metre = camera.spot(x, z)
     dark = shade(light, np.array([0.08, 0.08, 0.08]), 0.2, z)
     pen.line([(cx, base), (cx, base - 3.6 * metre)], 0.13 * metre, dark * 1.5)
-    pen.polygon([(cx - 0.2 * metre, base - 2.6 * metre), (cx + 0.2 * metre, base - 2.6 * metre),
-                 (cx + 0.2 * metre, base - 3.7 * metre), (cx - 0.2 * metre, base - 3.7 * metre)],
-                dark)
+    pen.polygon(
+        [
+            (cx - 0.2 * metre, base - 2.6 * metre),
+            (cx + 0.2 * metre, base - 2.6 * metre),
+            (cx + 0.2 * metre, base - 3.7 * metre),
+            (cx - 0.2 * metre, base - 3.7 * metre),
+        ],
+        dark,
+    )
     on = int(rng.integers(3))
     colours = ((0.1, 0.9, 0.5), (1.0, 0.7, 0.1), (1.0, 0.1, 0.1))
     for number, colour in enumerate(colours):
-        pen.disc(cx, base - (2.8 + 0.35 * number) * metre, 0.12 * metre, 0.12 * metre,
-                 np.array(colour) if number == on else dark * 0.6)
+        pen.disc(
+            cx,
+            base - (2.8 + 0.35 * number) * metre,
+            0.12 * metre,
+            0.12 * metre,
+            np.array(colour) if number == on else dark * 0.6,
+        )
 
 
-def sign(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float, z: float
-         ) -> None:
+def sign(
+    pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: float, z: float
+) -> None:
     """A road sign: white, blue, red or green, round or square."""
     cx, base, metre = camera.spot(x, z)
     top = base - uniform(rng, 2.2, 3.4) * metre
@@ -120,8 +182,15 @@ def sign(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, x: fl
         pen.disc(cx, top, size * 0.75, size * 0.75, middle)
     else:
         wide = size * uniform(rng, 0.8, 2.5)
-        pen.polygon([(cx - wide, top - size), (cx + wide, top - size), (cx + wide, top + size),
-                     (cx - wide, top + size)], rim)
+        pen.polygon(
+            [
+                (cx - wide, top - size),
+                (cx + wide, top - size),
+                (cx + wide, top + size),
+                (cx - wide, top + size),
+            ],
+            rim,
+        )
         pen.line([(cx - wide * 0.7, top), (cx + wide * 0.7, top)], size * 0.4, middle)
 
 
@@ -136,8 +205,9 @@ def wires(pen: Pen, rng: np.random.Generator, light: Light, aspect: float) -> No
         pen.line(np.column_stack([t * aspect, y]), width, colour)
 
 
-def power_pole(pen: Pen, light: Light, x: float, base: float, height: float, distance: float
-               ) -> None:
+def power_pole(
+    pen: Pen, light: Light, x: float, base: float, height: float, distance: float
+) -> None:
     colour = shade(light, np.array([0.25, 0.2, 0.16]), 0.3, distance)
     pen.line([(x, base), (x, base - height)], height * 0.028, colour)
     for share in (0.82, 0.92):
@@ -145,8 +215,9 @@ def power_pole(pen: Pen, light: Light, x: float, base: float, height: float, dis
         pen.line([(x - half, y), (x + half, y)], height * 0.016, colour)
 
 
-def crane(pen: Pen, rng: np.random.Generator, light: Light, x: float, base: float, height: float
-          ) -> None:
+def crane(
+    pen: Pen, rng: np.random.Generator, light: Light, x: float, base: float, height: float
+) -> None:
     """A tower crane: lattices thin enough to see the sky through."""
     colour = shade(light, between(rng, (0.6, 0.4, 0.1), (0.8, 0.2, 0.1)), 0.4, 600)
     wide, thin = height * 0.025, height * 0.007
@@ -160,8 +231,10 @@ def crane(pen: Pen, rng: np.random.Generator, light: Light, x: float, base: floa
         pen.line([start - across / 2, end - across / 2], thin, colour)
         pen.line([start + across / 2, end + across / 2], thin, colour)
         steps = max(2, int(np.linalg.norm(along) / wide / 1.5))
-        zigzag = [start + along * t + across * (0.5 if n % 2 else -0.5)
-                  for n, t in enumerate(np.linspace(0, 1, steps))]
+        zigzag = [
+            start + along * t + across * (0.5 if n % 2 else -0.5)
+            for n, t in enumerate(np.linspace(0, 1, steps))
+        ]
         pen.line(np.array(zigzag), thin * 0.7, colour)
 
     lattice(np.array([x, base]), np.array([x, top]))
@@ -177,22 +250,39 @@ def birds(pen: Pen, rng: np.random.Generator, light: Light, aspect: float) -> No
     for _ in range(int(rng.integers(1, 14))):
         bx, by = x + rng.normal(0, 0.15), y + rng.normal(0, 0.08)
         span, lift = uniform(rng, 0.006, 0.02), uniform(rng, -0.2, 0.6)
-        pen.line([(bx - span, by - span * lift), (bx, by), (bx + span, by - span * lift)],
-                 span * 0.3, colour)
+        pen.line(
+            [(bx - span, by - span * lift), (bx, by), (bx + span, by - span * lift)],
+            span * 0.3,
+            colour,
+        )
 
 
-def balloon(pen: Pen, rng: np.random.Generator, light: Light, x: float, y: float, size: float
-            ) -> None:
+def balloon(
+    pen: Pen, rng: np.random.Generator, light: Light, x: float, y: float, size: float
+) -> None:
     """A hot-air balloon: something round in the sky that is not sky."""
     cloth = shade(light, PAINTS[rng.integers(len(PAINTS))], 0.5, 300)
     stripe = shade(light, PAINTS[rng.integers(len(PAINTS))], 0.5, 300)
-    pen.polygon([(x - size * 0.8, y + size * 0.5), (x + size * 0.8, y + size * 0.5),
-                 (x + size * 0.2, y + size * 1.4), (x - size * 0.2, y + size * 1.4)], cloth * 0.9)
+    pen.polygon(
+        [
+            (x - size * 0.8, y + size * 0.5),
+            (x + size * 0.8, y + size * 0.5),
+            (x + size * 0.2, y + size * 1.4),
+            (x - size * 0.2, y + size * 1.4),
+        ],
+        cloth * 0.9,
+    )
     pen.disc(x, y, size, size, cloth)
     pen.disc(x, y, size * 0.5, size, stripe)
     basket = y + size * 1.7
     for side in (-0.15, 0.15):
         pen.line([(x + side * size, y + size * 1.3), (x + side * size, basket)], size * 0.03, cloth)
-    pen.polygon([(x - size * 0.18, basket), (x + size * 0.18, basket),
-                 (x + size * 0.15, basket + size * 0.25), (x - size * 0.15, basket + size * 0.25)],
-                cloth * 0.3)
+    pen.polygon(
+        [
+            (x - size * 0.18, basket),
+            (x + size * 0.18, basket),
+            (x + size * 0.15, basket + size * 0.25),
+            (x - size * 0.15, basket + size * 0.25),
+        ],
+        cloth * 0.3,
+    )

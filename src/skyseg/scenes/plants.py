@@ -29,8 +29,15 @@ def leaf_colour(rng: np.random.Generator) -> Array:
     return between(rng, *palette, jitter=0.03)
 
 
-def branches(rng: np.random.Generator, x: float, y: float, length: float, levels: int,
-             lean: float = 0.0, spread: float = 0.45) -> tuple[Array, Array]:
+def branches(
+    rng: np.random.Generator,
+    x: float,
+    y: float,
+    length: float,
+    levels: int,
+    lean: float = 0.0,
+    spread: float = 0.45,
+) -> tuple[Array, Array]:
     """A branching skeleton grown upwards from a point, three twigs from each branch's last third.
 
     After the recursive trees of Honda (1971). Returns segments (n, 5): x0, y0, x1, y1, width in
@@ -60,20 +67,37 @@ def draw_branches(pen: Pen, segments: Array, colour: Array) -> None:
         pen.line([(x0, y0), (x1, y1)], width, colour)
 
 
-def bare_tree(pen: Pen, rng: np.random.Generator, light: Light, x: float, base: float,
-              height: float, distance: float = 0.0) -> None:
+def bare_tree(
+    pen: Pen,
+    rng: np.random.Generator,
+    light: Light,
+    x: float,
+    base: float,
+    height: float,
+    distance: float = 0.0,
+) -> None:
     levels = 8 if height > 0.6 else 7 if height > 0.3 else 6 if height > 0.12 else 5
-    segments, _ = branches(rng, x, base, height * 0.27, levels, rng.normal(0, 0.05),
-                           uniform(rng, 0.3, 0.6))
+    segments, _ = branches(
+        rng, x, base, height * 0.27, levels, rng.normal(0, 0.05), uniform(rng, 0.3, 0.6)
+    )
     bark = between(rng, *BARK)
     draw_branches(pen, segments, shade(light, bark, 0.4, distance))
 
 
-def leafy_tree(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, x: float,
-               base: float, height: float, distance: float = 0.0) -> None:
+def leafy_tree(
+    canvas: Canvas,
+    pen: Pen,
+    rng: np.random.Generator,
+    light: Light,
+    x: float,
+    base: float,
+    height: float,
+    distance: float = 0.0,
+) -> None:
     """A broad-leaved tree; its crown may be dense or thin."""
-    segments, tips = branches(rng, x, base, height * 0.3, 4, rng.normal(0, 0.04),
-                              uniform(rng, 0.35, 0.6))
+    segments, tips = branches(
+        rng, x, base, height * 0.3, 4, rng.normal(0, 0.04), uniform(rng, 0.35, 0.6)
+    )
     bark = between(rng, *BARK)
     draw_branches(pen, segments, shade(light, bark, 0.3, distance))
     pen.put_down(0.15)
@@ -84,8 +108,16 @@ def leafy_tree(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light,
     crown(canvas, rng, light, blobs, leaf_colour(rng), distance, uniform(rng, -0.1, 0.75))
 
 
-def crown(canvas: Canvas, rng: np.random.Generator, light: Light, blobs: Array, albedo: Array,
-          distance: float, thin: float, leaf: float = 0.0) -> None:
+def crown(
+    canvas: Canvas,
+    rng: np.random.Generator,
+    light: Light,
+    blobs: Array,
+    albedo: Array,
+    distance: float,
+    thin: float,
+    leaf: float = 0.0,
+) -> None:
     """Foliage round the blobs (n, 3: x, y, radius); ``thin`` -0.3 is a hedge, 0.9 mostly sky.
 
     ``leaf`` is the size of a leaf or tuft in image heights; 0 goes by the blobs' size.
@@ -118,8 +150,16 @@ def crown(canvas: Canvas, rng: np.random.Generator, light: Light, blobs: Array, 
     cover(canvas, alpha, shade(light, tint, light_on, distance), rows, columns)
 
 
-def conifer(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, x: float,
-            base: float, height: float, distance: float = 0.0) -> None:
+def conifer(
+    canvas: Canvas,
+    pen: Pen,
+    rng: np.random.Generator,
+    light: Light,
+    x: float,
+    base: float,
+    height: float,
+    distance: float = 0.0,
+) -> None:
     """A spruce, fir or cypress: ragged tiers round a straight stem."""
     albedo = between(rng, (0.06, 0.14, 0.07), (0.2, 0.28, 0.14))
     half = height * uniform(rng, 0.08, 0.24)
@@ -127,14 +167,22 @@ def conifer(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, x:
     pen.put_down(0.1)
     level = np.linspace(0.06, 1.0, 26)  # 0 at the tip
     reach = half * level * rng.uniform(0.55, 1.1, level.size)
-    blobs = np.column_stack([x + rng.normal(0, 0.3, level.size) * reach,
-                             base - height * (1 - level * 0.93), reach])
+    blobs = np.column_stack(
+        [x + rng.normal(0, 0.3, level.size) * reach, base - height * (1 - level * 0.93), reach]
+    )
     blobs[:, 2] = blobs[:, 2].clip(height * 0.012)
     crown(canvas, rng, light, blobs, albedo, distance, uniform(rng, -0.1, 0.4), 0.006 * height)
 
 
-def palm(pen: Pen, rng: np.random.Generator, light: Light, x: float, base: float, height: float,
-         distance: float = 0.0) -> None:
+def palm(
+    pen: Pen,
+    rng: np.random.Generator,
+    light: Light,
+    x: float,
+    base: float,
+    height: float,
+    distance: float = 0.0,
+) -> None:
     bark = shade(light, between(rng, *BARK), 0.5, distance)
     leaf = shade(light, leaf_colour(rng), 0.5, distance)
     lean = rng.normal(0, 0.12) * height
@@ -155,8 +203,17 @@ def palm(pen: Pen, rng: np.random.Generator, light: Light, x: float, base: float
                 pen.line([point, tip], height * 0.006, tone)
 
 
-def any_tree(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, x: float,
-             base: float, height: float, distance: float = 0.0, bare: float = 0.2) -> None:
+def any_tree(
+    canvas: Canvas,
+    pen: Pen,
+    rng: np.random.Generator,
+    light: Light,
+    x: float,
+    base: float,
+    height: float,
+    distance: float = 0.0,
+    bare: float = 0.2,
+) -> None:
     """One tree of some sort on the canvas, the pen's drawing put down under it first."""
     pen.put_down()
     sort = rng.random()
@@ -179,21 +236,32 @@ def overhang(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light) -
     lean = (1 - 2 * side) * uniform(rng, 1.3, 2.2)
     segments, tips = branches(rng, x, y, uniform(rng, 0.15, 0.35), 5, lean, 0.5)
     segments[:, 4] *= 0.35
-    dark = Light(light.key * 0.6, light.ambient * 0.7, light.haze, light.zenith, light.direction,
-                 light.visibility, light.night, light.sun)
+    dark = Light(
+        light.key * 0.6,
+        light.ambient * 0.7,
+        light.haze,
+        light.zenith,
+        light.direction,
+        light.visibility,
+        light.night,
+        light.sun,
+    )
     draw_branches(pen, segments, shade(dark, between(rng, *BARK), 0.3))
     pen.put_down(0.1)
     if chance(rng, 0.8):
         albedo = leaf_colour(rng)
         count = int(rng.integers(400, 1500))
         near = tips[rng.integers(len(tips), size=count)] + rng.normal(0, 0.03, (count, 2))
-        for (lx, ly), tone, turn in zip(near.tolist(), rng.uniform(0.5, 1.3, count),
-                                        rng.uniform(0, np.pi, count), strict=True):
+        for (lx, ly), tone, turn in zip(
+            near.tolist(), rng.uniform(0.5, 1.3, count), rng.uniform(0, np.pi, count), strict=True
+        ):
             along = np.array([np.cos(turn), np.sin(turn)]) * uniform(rng, 0.006, 0.014)
             across = np.array([-along[1], along[0]]) * 0.45
             middle = np.array([lx, ly])
-            pen.polygon([middle - along, middle + across, middle + along, middle - across],
-                        shade(dark, albedo * tone, tone - 0.4))
+            pen.polygon(
+                [middle - along, middle + across, middle + along, middle - across],
+                shade(dark, albedo * tone, tone - 0.4),
+            )
         pen.put_down(0.05)
 
 
@@ -210,5 +278,9 @@ def undergrowth(canvas: Canvas, rng: np.random.Generator, light: Light, top: Arr
     alpha = depth + 0.03 * (blades if chance(rng, 0.5) else leaves) > 0
     lit = (0.5 + 0.2 * blades + 0.25 * leaves).clip(0, 1)[..., None]
     dim = (0.6 + 0.4 * smoothstep(depth, -0.05, 0.2))[..., None]
-    cover(canvas, alpha, shade(light, leaf_colour(rng) * dim * (1 + 0.3 * leaves[..., None]), lit),
-          rows)
+    cover(
+        canvas,
+        alpha,
+        shade(light, leaf_colour(rng) * dim * (1 + 0.3 * leaves[..., None]), lit),
+        rows,
+    )

@@ -28,16 +28,28 @@ def indoor(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     aspect = canvas.aspect
     warm = np.array([1.0, uniform(rng, 0.86, 1.0), uniform(rng, 0.68, 1.02)])
     level = uniform(rng, 0.7, 1.5)
-    light = Light(0.35 * level * warm, 0.62 * level * warm, np.full(3, 0.9), np.array([.4, .6, .9]),
-                  np.array([uniform(rng, -0.7, 0.7), 0.6, uniform(rng, -0.7, 0.2)]), 1e5, False,
-                  None)
+    light = Light(
+        0.35 * level * warm,
+        0.62 * level * warm,
+        np.full(3, 0.9),
+        np.array([0.4, 0.6, 0.9]),
+        np.array([uniform(rng, -0.7, 0.7), 0.6, uniform(rng, -0.7, 0.2)]),
+        1e5,
+        False,
+        None,
+    )
     half, tall, deep = uniform(rng, 1.5, 4.0), uniform(rng, 2.3, 4.0), uniform(rng, 2.5, 8.0)
     horizon, turn = uniform(rng, 0.3, 0.6), rng.normal(0, 0.35)
     if chance(rng, 0.5):  # close by and looking down: pale walls up to the edge, no ceiling
         half, deep = uniform(rng, 1.0, 2.5), uniform(rng, 1.8, 4.0)
         horizon, turn = uniform(rng, -0.1, 0.4), rng.normal(0, 0.5)
-    camera = Camera(aspect * uniform(rng, 0.25, 0.75), horizon, uniform(rng, 0.55, 1.1),
-                    uniform(rng, 1.1, 1.7), turn)
+    camera = Camera(
+        aspect * uniform(rng, 0.25, 0.75),
+        horizon,
+        uniform(rng, 0.55, 1.1),
+        uniform(rng, 1.1, 1.7),
+        turn,
+    )
     walls = between(rng, (0.78, 0.76, 0.72), (1.0, 0.99, 0.97), 0.02)
     if chance(rng, 0.35):
         walls = between(rng, (0.40, 0.42, 0.40), (0.88, 0.82, 0.66), 0.09)
@@ -50,15 +62,19 @@ def indoor(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
 
     faces = {
         "floor": corners((-half, 0, back), (half, 0, back), (half, 0, deep), (-half, 0, deep)),
-        "ceiling": corners((-half, tall, back), (half, tall, back), (half, tall, deep),
-                           (-half, tall, deep)),
-        "left": corners((-half, 0, back), (-half, 0, deep), (-half, tall, deep),
-                        (-half, tall, back)),
+        "ceiling": corners(
+            (-half, tall, back), (half, tall, back), (half, tall, deep), (-half, tall, deep)
+        ),
+        "left": corners(
+            (-half, 0, back), (-half, 0, deep), (-half, tall, deep), (-half, tall, back)
+        ),
         "right": corners((half, 0, deep), (half, 0, back), (half, tall, back), (half, tall, deep)),
         "end": corners((-half, 0, deep), (half, 0, deep), (half, tall, deep), (-half, tall, deep)),
     }
-    tones = {"floor": shade(light, floor, 0.4),
-             "ceiling": shade(light, ceiling, uniform(rng, 0, 1))}
+    tones = {
+        "floor": shade(light, floor, 0.4),
+        "ceiling": shade(light, ceiling, uniform(rng, 0, 1)),
+    }
     for name in ("left", "right", "end"):
         tones[name] = shade(light, walls, uniform(rng, 0.0, 1.0))
     canvas.rgb[:] = tones["end"]
@@ -70,8 +86,9 @@ def indoor(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
         _tiles(pen, camera, rng, faces, tones)
     if chance(rng, 0.2):  # beams
         for z in np.arange(0.5, deep, uniform(rng, 0.5, 1.2)).tolist():
-            beam = corners((-half, tall, z), (half, tall, z), (half, tall, z + .15),
-                           (-half, tall, z + .15))
+            beam = corners(
+                (-half, tall, z), (half, tall, z), (half, tall, z + 0.15), (-half, tall, z + 0.15)
+            )
             pen.polygon(camera.outline(beam), shade(light, between(rng, *WOOD), 0.2))
     for name in ("left", "right", "end"):  # skirting and cornice
         face = faces[name]
@@ -91,28 +108,46 @@ def indoor(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     return light
 
 
-def _patch(pen: Pen, camera: Camera, face: Array, u0: float, u1: float, v0: float, v1: float,
-           colour: Array) -> None:
+def _patch(
+    pen: Pen, camera: Camera, face: Array, u0: float, u1: float, v0: float, v1: float, colour: Array
+) -> None:
     """A rectangle on a wall, in shares of its width and height."""
     u, v = np.array([u0, u1, u1, u0]), np.array([v0, v0, v1, v1])
     pen.polygon(camera.outline(on_face(face, u, v)), colour)
 
 
-def _floor_pattern(pen: Pen, camera: Camera, rng: np.random.Generator, face: Array, tone: Array
-                   ) -> None:
+def _floor_pattern(
+    pen: Pen, camera: Camera, rng: np.random.Generator, face: Array, tone: Array
+) -> None:
     """Boards, tiles or a carpet."""
     sort = rng.random()
     if sort < 0.4:
         count = int(rng.integers(6, 20))
         for number in range(0, count, 2):
-            _patch(pen, camera, face, number / count, (number + 1) / count, 0, 1,
-                   tone * uniform(rng, 0.85, 1.12))
+            _patch(
+                pen,
+                camera,
+                face,
+                number / count,
+                (number + 1) / count,
+                0,
+                1,
+                tone * uniform(rng, 0.85, 1.12),
+            )
     elif sort < 0.6:
         other = tone * uniform(rng, 0.3, 0.9)
         for row in range(14):
             for column in range(row % 2, 10, 2):
-                _patch(pen, camera, face, column / 10, (column + 1) / 10, row / 14, (row + 1) / 14,
-                       other)
+                _patch(
+                    pen,
+                    camera,
+                    face,
+                    column / 10,
+                    (column + 1) / 10,
+                    row / 14,
+                    (row + 1) / 14,
+                    other,
+                )
     if chance(rng, 0.4):
         u, v = uniform(rng, 0.1, 0.4), uniform(rng, 0.2, 0.5)
         rug = between(rng, *CLOTH, jitter=0.15)
@@ -120,8 +155,13 @@ def _floor_pattern(pen: Pen, camera: Camera, rng: np.random.Generator, face: Arr
         _patch(pen, camera, face, u + 0.03, u + 0.47, v + 0.03, v + 0.37, rug)
 
 
-def _tiles(pen: Pen, camera: Camera, rng: np.random.Generator, faces: dict[str, Array],
-           tones: dict[str, Array]) -> None:
+def _tiles(
+    pen: Pen,
+    camera: Camera,
+    rng: np.random.Generator,
+    faces: dict[str, Array],
+    tones: dict[str, Array],
+) -> None:
     """A tiled dado, as in bathrooms and kitchens."""
     top = uniform(rng, 0.35, 1.0)
     tile = between(rng, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), 0.06)
@@ -136,8 +176,9 @@ def _tiles(pen: Pen, camera: Camera, rng: np.random.Generator, faces: dict[str, 
             _patch(pen, camera, face, 0, 1, share * top, share * top + 0.006, joint)
 
 
-def _openings(canvas: Canvas, pen: Pen, camera: Camera, rng: np.random.Generator, light: Light,
-              face: Array) -> None:
+def _openings(
+    canvas: Canvas, pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, face: Array
+) -> None:
     """Windows with a burnt-out or a clear view, curtains, doors, mirrors."""
     if chance(rng, 0.35):
         return
@@ -148,9 +189,16 @@ def _openings(canvas: Canvas, pen: Pen, camera: Camera, rng: np.random.Generator
     white = ((0.8,) * 3, (1.0,) * 3)
     frame = shade(light, between(rng, *(WOOD if chance(rng, 0.3) else white)), 0.5)
     burnt = chance(rng, 0.45)
-    outside = Light(light.key, np.full(3, 0.5), np.full(3, uniform(rng, 0.75, 1.0)),
-                    between(rng, (0.3, 0.5, 0.85), (0.95, 0.97, 1.0)), light.direction, 1e5, False,
-                    None)
+    outside = Light(
+        light.key,
+        np.full(3, 0.5),
+        np.full(3, uniform(rng, 0.75, 1.0)),
+        between(rng, (0.3, 0.5, 0.85), (0.95, 0.97, 1.0)),
+        light.direction,
+        1e5,
+        False,
+        None,
+    )
     for number in range(count):
         u0, u1 = (number + 0.5 - wide / 2) / count, (number + 0.5 + wide / 2) / count
         edge = 0.02
@@ -168,8 +216,9 @@ def _openings(canvas: Canvas, pen: Pen, camera: Camera, rng: np.random.Generator
                 green = between(rng, (0.12, 0.25, 0.06), (0.5, 0.6, 0.3))
                 green = green * (1 + 0.25 * noise[..., None])
                 edge_y = uniform(rng, -0.3, 0.9)
-                view = np.where((skyline > edge_y)[..., None], green,
-                                sky_patch(canvas, outside, rows, columns))
+                view = np.where(
+                    (skyline > edge_y)[..., None], green, sky_patch(canvas, outside, rows, columns)
+                )
             alpha = np.asarray(pen.image.crop(pane))[..., 3:] / np.float32(255)
             canvas.rgb[rows, columns] += alpha * (view - canvas.rgb[rows, columns])
         pen.lift()
@@ -189,12 +238,21 @@ def _openings(canvas: Canvas, pen: Pen, camera: Camera, rng: np.random.Generator
             for start in (u0 - span * 0.5, u1 - span * 0.5):
                 for fold in range(6):
                     u = start + span * fold / 6
-                    _patch(pen, camera, face, u, u + span / 6, uniform(rng, 0.0, 0.04), high + 0.05,
-                           cloth * (0.8 + 0.2 * np.sin(fold * 2.1)))
+                    _patch(
+                        pen,
+                        camera,
+                        face,
+                        u,
+                        u + span / 6,
+                        uniform(rng, 0.0, 0.04),
+                        high + 0.05,
+                        cloth * (0.8 + 0.2 * np.sin(fold * 2.1)),
+                    )
 
 
-def _pictures(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light,
-              faces: dict[str, Array]) -> None:
+def _pictures(
+    pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, faces: dict[str, Array]
+) -> None:
     for name in ("left", "right", "end"):
         for _ in range(int(rng.integers(0, 3))):
             u, v = uniform(rng, 0.1, 0.8), uniform(rng, 0.45, 0.7)
@@ -202,11 +260,27 @@ def _pictures(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light,
             frame = shade(light, between(rng, *WOOD), 0.3)
             _patch(pen, camera, faces[name], u, u + wide, v, v + high, frame)
             inner = shade(light, between(rng, (0.2,) * 3, (1.0,) * 3, 0.2), 0.5)
-            _patch(pen, camera, faces[name], u + 0.008, u + wide - 0.008, v + 0.012,
-                   v + high - 0.012, inner)
+            _patch(
+                pen,
+                camera,
+                faces[name],
+                u + 0.008,
+                u + wide - 0.008,
+                v + 0.012,
+                v + high - 0.012,
+                inner,
+            )
             if chance(rng, 0.5):
-                _patch(pen, camera, faces[name], u + 0.02, u + wide - 0.03, v + 0.03,
-                       v + high * 0.5, shade(light, between(rng, *CLOTH, jitter=0.2), 0.5))
+                _patch(
+                    pen,
+                    camera,
+                    faces[name],
+                    u + 0.02,
+                    u + wide - 0.03,
+                    v + 0.03,
+                    v + high * 0.5,
+                    shade(light, between(rng, *CLOTH, jitter=0.2), 0.5),
+                )
     if chance(rng, 0.4):
         u, wide = uniform(rng, 0.05, 0.75), uniform(rng, 0.1, 0.2)
         wood = shade(light, between(rng, *(WOOD if chance(rng, 0.5) else CLOTH)), 0.5)
@@ -216,8 +290,15 @@ def _pictures(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light,
             _patch(pen, camera, face, u + 0.02, u + wide - 0.02, v, v + 0.28, wood * 0.88)
 
 
-def block(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, low: Point, high: Point,
-          albedo: Array) -> None:
+def block(
+    pen: Pen,
+    camera: Camera,
+    rng: np.random.Generator,
+    light: Light,
+    low: Point,
+    high: Point,
+    albedo: Array,
+) -> None:
     """A piece of furniture: five faces of a box, far ones first."""
     (x0, y0, z0), (x1, y1, z1) = low, high
     lit = rng.uniform(0.0, 1.0, 3)
@@ -225,16 +306,20 @@ def block(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, low:
         (np.array([(x0, y0, z1), (x0, y0, z0), (x0, y1, z0), (x0, y1, z1)]), lit[0], x0 > 0),
         (np.array([(x1, y0, z0), (x1, y0, z1), (x1, y1, z1), (x1, y1, z0)]), lit[1], x1 < 0),
         (np.array([(x0, y0, z0), (x1, y0, z0), (x1, y1, z0), (x0, y1, z0)]), lit[2], z0 > 0),
-        (np.array([(x0, y1, z0), (x1, y1, z0), (x1, y1, z1), (x0, y1, z1)]), 0.9,
-         y1 < camera.height),
+        (
+            np.array([(x0, y1, z0), (x1, y1, z0), (x1, y1, z1), (x0, y1, z1)]),
+            0.9,
+            y1 < camera.height,
+        ),
     ]
     for corners, share, visible in quads:
         if visible:
             pen.polygon(camera.outline(corners), shade(light, albedo, float(share)))
 
 
-def _furniture(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, half: float,
-               deep: float) -> None:
+def _furniture(
+    pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, half: float, deep: float
+) -> None:
     """Beds, cupboards, tables, sofas: boxes on boxes, the farthest first."""
     places = sorted(rng.uniform(1.3, deep - 0.2, int(rng.integers(3, 14))).tolist(), reverse=True)
     for z in places:
@@ -252,20 +337,34 @@ def _furniture(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light,
             block(pen, camera, rng, light, (x0, 0.55, z1 - 0.2), (x1, 0.85, z1), cloth * 0.8)
             for _ in range(int(rng.integers(0, 4))):
                 px = uniform(rng, x0, max(x0 + 0.1, x1 - 0.4))
-                block(pen, camera, rng, light, (px, 0.55, z1 - 0.45), (px + 0.4, 0.8, z1 - 0.3),
-                      between(rng, *CLOTH, jitter=0.2))
+                block(
+                    pen,
+                    camera,
+                    rng,
+                    light,
+                    (px, 0.55, z1 - 0.45),
+                    (px + 0.4, 0.8, z1 - 0.3),
+                    between(rng, *CLOTH, jitter=0.2),
+                )
         elif sort < 0.5:  # table with legs
             height = uniform(rng, 0.4, 0.9)
             for lx in (x0, x1 - 0.07):
                 for lz in (z1 - 0.07, z):
-                    block(pen, camera, rng, light, (lx, 0, lz), (lx + 0.07, height, lz + 0.07),
-                          albedo)
+                    block(
+                        pen, camera, rng, light, (lx, 0, lz), (lx + 0.07, height, lz + 0.07), albedo
+                    )
             block(pen, camera, rng, light, (x0, height, z), (x1, height + 0.06, z1), albedo)
             for _ in range(int(rng.integers(0, 5))):  # things on it
                 px, size = uniform(rng, x0, x1), uniform(rng, 0.05, 0.2)
-                block(pen, camera, rng, light, (px, height + 0.06, z + 0.1),
-                      (px + size, height + 0.06 + size * uniform(rng, 0.3, 2), z + 0.1 + size),
-                      between(rng, *CLOTH, jitter=0.25))
+                block(
+                    pen,
+                    camera,
+                    rng,
+                    light,
+                    (px, height + 0.06, z + 0.1),
+                    (px + size, height + 0.06 + size * uniform(rng, 0.3, 2), z + 0.1 + size),
+                    between(rng, *CLOTH, jitter=0.25),
+                )
         elif sort < 0.8:  # cupboard with doors
             height = uniform(rng, 0.5, 2.2)
             block(pen, camera, rng, light, (x0, 0, z), (x1, height, z1), albedo)
@@ -273,8 +372,9 @@ def _furniture(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light,
             doors = int(rng.integers(1, 5))
             tone = shade(light, albedo, 0.3) * uniform(rng, 0.6, 1.2)
             for door in range(doors):
-                _patch(pen, camera, front, (door + 0.1) / doors, (door + 0.9) / doors, 0.08, 0.9,
-                       tone)
+                _patch(
+                    pen, camera, front, (door + 0.1) / doors, (door + 0.9) / doors, 0.08, 0.9, tone
+                )
         else:  # white porcelain or a household machine
             height = uniform(rng, 0.4, 0.95)
             white = between(rng, (0.85,) * 3, (1.0,) * 3)
@@ -283,8 +383,15 @@ def _furniture(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light,
             pen.disc(cx, cy - height * metre, 0.3 * metre, 0.09 * metre, shade(light, white, 0.2))
 
 
-def _lamps(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, half: float,
-           tall: float, deep: float) -> None:
+def _lamps(
+    pen: Pen,
+    camera: Camera,
+    rng: np.random.Generator,
+    light: Light,
+    half: float,
+    tall: float,
+    deep: float,
+) -> None:
     glow = np.array([1.0, 0.95, 0.8])
     for _ in range(int(rng.integers(0, 6))):  # let into the ceiling
         point = np.array([uniform(rng, -half, half), tall, uniform(rng, 1.0, deep)])
@@ -297,8 +404,18 @@ def _lamps(pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, hal
         cx, base, metre = camera.spot(x, z)
         high = uniform(rng, 0.9, tall - 0.5)
         end = 0.0 if chance(rng, 0.6) else tall
-        pen.line([(cx, base - end * metre), (cx, base - high * metre)], 0.03 * metre,
-                 shade(light, PAINTS[rng.integers(len(PAINTS))], 0.3))
+        pen.line(
+            [(cx, base - end * metre), (cx, base - high * metre)],
+            0.03 * metre,
+            shade(light, PAINTS[rng.integers(len(PAINTS))], 0.3),
+        )
         foot, top = base - high * metre, base - (high + 0.3) * metre
-        pen.polygon([(cx - 0.2 * metre, foot), (cx + 0.2 * metre, foot), (cx + 0.12 * metre, top),
-                     (cx - 0.12 * metre, top)], glow * uniform(rng, 0.7, 1.0))
+        pen.polygon(
+            [
+                (cx - 0.2 * metre, foot),
+                (cx + 0.2 * metre, foot),
+                (cx + 0.12 * metre, top),
+                (cx - 0.12 * metre, top),
+            ],
+            glow * uniform(rng, 0.7, 1.0),
+        )

@@ -56,35 +56,95 @@ MOODS = {
     "clear": Mood(19, BLUE, PALE, DAY, SHADE, "", 0.15),
     "cumulus": Mood(23.5, BLUE, PALE, DAY, SHADE, "cumulus", 0.08),
     "cirrus": Mood(11, BLUE, PALE, DAY, SHADE, "cirrus", 0.15),
-    "hazy": Mood(6, ((0.50, 0.62, 0.74), (0.70, 0.78, 0.85)), ((0.80, 0.82, 0.82), (0.93,) * 3),
-                 (0.40, 0.38, 0.34), (0.42, 0.42, 0.43), "", 0.1),
-    "overcast": Mood(15, ((0.64, 0.66, 0.69), (0.88, 0.90, 0.92)),
-                     ((0.80, 0.81, 0.83), (0.97,) * 3),
-                     (0.06,) * 3, (0.58, 0.59, 0.61), "stratus", 0.0),
-    "white": Mood(5, ((0.93, 0.95, 0.97), (1.0,) * 3), ((0.97,) * 3, (1.05,) * 3),
-                  (0.15,) * 3, (0.50, 0.50, 0.51), "", 0.0),
-    "broken": Mood(9, ((0.22, 0.36, 0.60), (0.42, 0.55, 0.75)), PALE,
-                   (0.45, 0.43, 0.40), (0.38, 0.40, 0.43), "broken", 0.1),
-    "storm": Mood(3, ((0.16, 0.19, 0.25), (0.36, 0.40, 0.46)),
-                  ((0.45, 0.48, 0.50), (0.75, 0.74, 0.70)),
-                  (0.15,) * 3, (0.30, 0.31, 0.33), "storm", 0.0),
-    "golden": Mood(4, ((0.32, 0.48, 0.72), (0.55, 0.64, 0.76)),
-                   ((0.95, 0.75, 0.48), (1.0, 0.88, 0.70)),
-                   (0.72, 0.52, 0.30), (0.22, 0.21, 0.23), "cirrus", 0.5),
-    "sunset": Mood(3, ((0.20, 0.22, 0.40), (0.45, 0.40, 0.52)),
-                   ((0.95, 0.40, 0.15), (1.0, 0.68, 0.40)),
-                   (0.30, 0.16, 0.08), (0.13, 0.11, 0.13), "broken", 0.5),
-    "dusk": Mood(1.5, ((0.05, 0.10, 0.26), (0.22, 0.28, 0.45)),
-                 ((0.35, 0.40, 0.58), (0.80, 0.58, 0.55)),
-                 (0.04,) * 3, (0.14, 0.15, 0.20), "cirrus", 0.0, night=True),
-    "night": Mood(0.5, ((0.01, 0.015, 0.04), (0.04, 0.06, 0.13)),
-                  ((0.04, 0.05, 0.09), (0.20, 0.16, 0.14)),
-                  (0.04,) * 3, (0.09, 0.09, 0.11), "", 0.0, night=True),
+    "hazy": Mood(
+        6,
+        ((0.50, 0.62, 0.74), (0.70, 0.78, 0.85)),
+        ((0.80, 0.82, 0.82), (0.93,) * 3),
+        (0.40, 0.38, 0.34),
+        (0.42, 0.42, 0.43),
+        "",
+        0.1,
+    ),
+    "overcast": Mood(
+        15,
+        ((0.64, 0.66, 0.69), (0.88, 0.90, 0.92)),
+        ((0.80, 0.81, 0.83), (0.97,) * 3),
+        (0.06,) * 3,
+        (0.58, 0.59, 0.61),
+        "stratus",
+        0.0,
+    ),
+    "white": Mood(
+        5,
+        ((0.93, 0.95, 0.97), (1.0,) * 3),
+        ((0.97,) * 3, (1.05,) * 3),
+        (0.15,) * 3,
+        (0.50, 0.50, 0.51),
+        "",
+        0.0,
+    ),
+    "broken": Mood(
+        9,
+        ((0.22, 0.36, 0.60), (0.42, 0.55, 0.75)),
+        PALE,
+        (0.45, 0.43, 0.40),
+        (0.38, 0.40, 0.43),
+        "broken",
+        0.1,
+    ),
+    "storm": Mood(
+        3,
+        ((0.16, 0.19, 0.25), (0.36, 0.40, 0.46)),
+        ((0.45, 0.48, 0.50), (0.75, 0.74, 0.70)),
+        (0.15,) * 3,
+        (0.30, 0.31, 0.33),
+        "storm",
+        0.0,
+    ),
+    "golden": Mood(
+        4,
+        ((0.32, 0.48, 0.72), (0.55, 0.64, 0.76)),
+        ((0.95, 0.75, 0.48), (1.0, 0.88, 0.70)),
+        (0.72, 0.52, 0.30),
+        (0.22, 0.21, 0.23),
+        "cirrus",
+        0.5,
+    ),
+    "sunset": Mood(
+        3,
+        ((0.20, 0.22, 0.40), (0.45, 0.40, 0.52)),
+        ((0.95, 0.40, 0.15), (1.0, 0.68, 0.40)),
+        (0.30, 0.16, 0.08),
+        (0.13, 0.11, 0.13),
+        "broken",
+        0.5,
+    ),
+    "dusk": Mood(
+        1.5,
+        ((0.05, 0.10, 0.26), (0.22, 0.28, 0.45)),
+        ((0.35, 0.40, 0.58), (0.80, 0.58, 0.55)),
+        (0.04,) * 3,
+        (0.14, 0.15, 0.20),
+        "cirrus",
+        0.0,
+        night=True,
+    ),
+    "night": Mood(
+        0.5,
+        ((0.01, 0.015, 0.04), (0.04, 0.06, 0.13)),
+        ((0.04, 0.05, 0.09), (0.20, 0.16, 0.14)),
+        (0.04,) * 3,
+        (0.09, 0.09, 0.11),
+        "",
+        0.0,
+        night=True,
+    ),
 }
 
 
-def paint_sky(canvas: Canvas, rng: np.random.Generator, horizon: float,
-              moods: tuple[str, ...] = tuple(MOODS)) -> Light:
+def paint_sky(
+    canvas: Canvas, rng: np.random.Generator, horizon: float, moods: tuple[str, ...] = tuple(MOODS)
+) -> Light:
     """Fill the whole canvas with a sky above a horizon at y, and say how it lights the scene."""
     weights = np.array([MOODS[name].weight for name in moods])
     name = moods[rng.choice(len(moods), p=weights / weights.sum())]
@@ -98,8 +158,10 @@ def paint_sky(canvas: Canvas, rng: np.random.Generator, horizon: float,
     canvas.rgb[:] = low + rise * (zenith - low)
 
     in_frame = chance(rng, mood.sun)
-    sun = (uniform(rng, 0.05, 0.95) * canvas.aspect,
-           horizon - uniform(rng, 0.02, 0.3 if name == "sunset" else 0.75) * max(horizon, 0.2))
+    sun = (
+        uniform(rng, 0.05, 0.95) * canvas.aspect,
+        horizon - uniform(rng, 0.02, 0.3 if name == "sunset" else 0.75) * max(horizon, 0.2),
+    )
     turn = rng.uniform(-np.pi, np.pi)
     lift = uniform(rng, 0.3, 1.2)
     direction = np.array([np.cos(turn) * np.cos(lift), np.sin(lift), np.sin(turn) * np.cos(lift)])
@@ -119,12 +181,27 @@ def paint_sky(canvas: Canvas, rng: np.random.Generator, horizon: float,
     if in_frame or name == "sunset" or chance(rng, 0.04):
         strength *= uniform(rng, 0.12, 0.75)  # exposed for the sky: the rest is a silhouette
     far = 10 ** uniform(rng, 2.3, 2.8) if chance(rng, 0.03) else 10 ** uniform(rng, 3.3, 4.4)
-    return Light(key * strength, ambient * strength, (low + 0.15 * (zenith - low)).clip(0, 1),
-                 zenith.clip(0, 1), direction, far, mood.night, sun if in_frame else None)
+    return Light(
+        key * strength,
+        ambient * strength,
+        (low + 0.15 * (zenith - low)).clip(0, 1),
+        zenith.clip(0, 1),
+        direction,
+        far,
+        mood.night,
+        sun if in_frame else None,
+    )
 
 
-def _paint_clouds(canvas: Canvas, rng: np.random.Generator, clouds: str, horizon: float,
-                  low: Array, bright: Array, mood: str) -> None:
+def _paint_clouds(
+    canvas: Canvas,
+    rng: np.random.Generator,
+    clouds: str,
+    horizon: float,
+    low: Array,
+    bright: Array,
+    mood: str,
+) -> None:
     """Clouds on a plane overhead: smaller and closer together towards the horizon."""
     if not clouds:
         return
@@ -154,8 +231,9 @@ def _paint_clouds(canvas: Canvas, rng: np.random.Generator, clouds: str, horizon
     mass = lookup(soft, across * size, ahead * size * squash)
     puffs = np.abs(lookup(rough, across * size * 4, ahead * size * squash * 4))
     density = mass + 0.22 * puffs
-    amount = {"cumulus": uniform(rng, -0.2, 1.1), "broken": uniform(rng, -0.9, 0.0),
-              "storm": -2.0}[clouds]
+    amount = {"cumulus": uniform(rng, -0.2, 1.1), "broken": uniform(rng, -0.9, 0.0), "storm": -2.0}[
+        clouds
+    ]
     alpha = smoothstep(density, amount, amount + uniform(rng, 0.25, 0.7))
     # Cloud higher up in the picture shades what is under it: lit tops, grey bases.
     above = _lowered(mass, 0.035)

@@ -13,18 +13,40 @@ from skyseg.scenes.canvas import Canvas, Pen, chance, cover, uniform
 from skyseg.scenes.common import backdrop, far_blocks, fence, level_camera, overhead, walker
 from skyseg.scenes.sky import Light, paint_sky, shade, sky_patch
 
-STREET_MOODS = ("clear", "cumulus", "cirrus", "hazy", "overcast", "white", "broken", "golden",
-                "dusk", "night")
+STREET_MOODS = (
+    "clear",
+    "cumulus",
+    "cirrus",
+    "hazy",
+    "overcast",
+    "white",
+    "broken",
+    "golden",
+    "dusk",
+    "night",
+)
 
 
 def street(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     """Along a street, from a car or the pavement."""
     lane = uniform(rng, 3.0, 7.0)
-    camera = Camera(canvas.aspect * uniform(rng, 0.3, 0.7), uniform(rng, 0.4, 0.68),
-                    uniform(rng, 0.7, 1.5), uniform(rng, 1.2, 2.4), rng.normal(0, 0.12))
+    camera = Camera(
+        canvas.aspect * uniform(rng, 0.3, 0.7),
+        uniform(rng, 0.4, 0.68),
+        uniform(rng, 0.7, 1.5),
+        uniform(rng, 1.2, 2.4),
+        rng.normal(0, 0.12),
+    )
     light = paint_sky(canvas, rng, camera.horizon, STREET_MOODS)
-    ground.tree_line(canvas, rng, light, camera.horizon + 0.01, uniform(rng, 0.02, 0.1),
-                     plants.leaf_colour(rng), uniform(rng, 100, 600))
+    ground.tree_line(
+        canvas,
+        rng,
+        light,
+        camera.horizon + 0.01,
+        uniform(rng, 0.02, 0.1),
+        plants.leaf_colour(rng),
+        uniform(rng, 100, 600),
+    )
     backdrop(canvas, pen, rng, light, camera.horizon, 0.1)
     ground.road(canvas, rng, light, camera, lane)
     things: list[tuple[float, Callable[[], None]]] = []
@@ -41,18 +63,41 @@ def street(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
                 face = lane + pavement + rng.exponential(0.7)
                 high = tall * rng.lognormal(0, 0.25)
                 x0, x1 = sorted((side * face, side * (face + uniform(rng, 8, 14))))
-                things.append((z + long / 2, partial(
-                    built.building, pen, camera, rng, light, (x0, 0, z), (x1, high, z + long),
-                    chance(rng, 0.6))))
+                things.append(
+                    (
+                        z + long / 2,
+                        partial(
+                            built.building,
+                            pen,
+                            camera,
+                            rng,
+                            light,
+                            (x0, 0, z),
+                            (x1, high, z + long),
+                            chance(rng, 0.6),
+                        ),
+                    )
+                )
             elif chance(rng, 0.6):
                 x = side * (lane + pavement + uniform(rng, 1, 8))
                 things.append((z, partial(_street_tree, canvas, pen, rng, light, camera, x, z)))
             else:  # a wall, a hedge or railings' backing
                 x0, x1 = sorted((side * (lane + pavement), side * (lane + pavement + 0.5)))
                 colour = built.wall_colour(rng) if chance(rng, 0.5) else plants.leaf_colour(rng)
-                things.append((z + long / 2, partial(
-                    built.box, pen, camera, light, (x0, 0, z),
-                    (x1, uniform(rng, 0.8, 3.0), z + long), colour)))
+                things.append(
+                    (
+                        z + long / 2,
+                        partial(
+                            built.box,
+                            pen,
+                            camera,
+                            light,
+                            (x0, 0, z),
+                            (x1, uniform(rng, 0.8, 3.0), z + long),
+                            colour,
+                        ),
+                    )
+                )
             z += long * uniform(rng, 1.0, 1.15)
         for z in np.arange(uniform(rng, 4, 15), 90, uniform(rng, 8, 25)).tolist():
             if chance(rng, wooded):
@@ -81,29 +126,48 @@ def street(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     return light
 
 
-def _street_tree(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, camera: Camera,
-                 x: float, z: float) -> None:
+def _street_tree(
+    canvas: Canvas,
+    pen: Pen,
+    rng: np.random.Generator,
+    light: Light,
+    camera: Camera,
+    x: float,
+    z: float,
+) -> None:
     cx, base, metre = camera.spot(x, z)
     if z > 4:
         plants.any_tree(canvas, pen, rng, light, cx, base, uniform(rng, 4, 13) * metre, z, 0.4)
 
 
-def _billboard(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, camera: Camera,
-               x: float, z: float) -> None:
+def _billboard(
+    canvas: Canvas,
+    pen: Pen,
+    rng: np.random.Generator,
+    light: Light,
+    camera: Camera,
+    x: float,
+    z: float,
+) -> None:
     """A hoarding, sometimes with a picture of a sky on it."""
     pen.put_down()
     cx, base, metre = camera.spot(x, z)
     wide, low, high = uniform(rng, 1.5, 4), uniform(rng, 1.5, 4), uniform(rng, 2, 4)
-    pen.line([(cx, base), (cx, base - low * metre)], 0.3 * metre,
-             shade(light, np.full(3, 0.4), 0.3, z))
+    pen.line(
+        [(cx, base), (cx, base - low * metre)], 0.3 * metre, shade(light, np.full(3, 0.4), 0.3, z)
+    )
     left, right = cx - wide * metre, cx + wide * metre
     top, bottom = base - (low + high) * metre, base - low * metre
-    pen.polygon([(left, top), (right, top), (right, bottom), (left, bottom)],
-                shade(light, np.full(3, 0.9), 0.4, z))
+    pen.polygon(
+        [(left, top), (right, top), (right, bottom), (left, bottom)],
+        shade(light, np.full(3, 0.9), 0.4, z),
+    )
     pen.put_down(0.02)
     count = len(canvas.y)
     rows = slice(*(int(np.clip(v, 0, 1) * count) for v in (top + 0.01, bottom - 0.01)))
-    columns = slice(*(int(np.clip(v, 0, canvas.aspect) * count) for v in (left + .01, right - .01)))
+    columns = slice(
+        *(int(np.clip(v, 0, canvas.aspect) * count) for v in (left + 0.01, right - 0.01))
+    )
     if rows.stop > rows.start and columns.stop > columns.start:
         picture = sky_patch(canvas, light, rows, columns) * 0.9
         cover(canvas, np.ones(picture.shape[:2]), picture, rows, columns)
@@ -123,14 +187,28 @@ def skyline(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     else:
         ground.land(canvas, rng, light, camera, str(rng.choice(["grass", "asphalt", "gravel"])))
     if chance(rng, 0.5):
-        ground.tree_line(canvas, rng, light, camera.horizon + 0.02, uniform(rng, 0.02, 0.08),
-                         plants.leaf_colour(rng), 200)
+        ground.tree_line(
+            canvas,
+            rng,
+            light,
+            camera.horizon + 0.02,
+            uniform(rng, 0.02, 0.08),
+            plants.leaf_colour(rng),
+            200,
+        )
     if sort > 0.6:  # roofs nearby, seen from above
         high = Camera(camera.centre, camera.horizon, camera.focal, 14.0)
         for z in sorted(rng.uniform(18, 110, 40).tolist(), reverse=True):
             x = uniform(rng, -0.9, 0.8) * z
-            built.building(pen, high, rng, light, (x, 0, z), (x + uniform(rng, 6, 14),
-                           uniform(rng, 4, 10), z + uniform(rng, 6, 14)), plain=True)
+            built.building(
+                pen,
+                high,
+                rng,
+                light,
+                (x, 0, z),
+                (x + uniform(rng, 6, 14), uniform(rng, 4, 10), z + uniform(rng, 6, 14)),
+                plain=True,
+            )
         pen.put_down()
     overhead(canvas, pen, rng, light, 0.1)
     return light
@@ -144,8 +222,13 @@ def house(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     if chance(rng, 0.3):
         ground.road(canvas, rng, light, camera, uniform(rng, 2, 10))
     else:
-        ground.land(canvas, rng, light, camera, str(rng.choice(["grass", "grass", "gravel", "snow",
-                                                                "dry", "sand"])))
+        ground.land(
+            canvas,
+            rng,
+            light,
+            camera,
+            str(rng.choice(["grass", "grass", "gravel", "snow", "dry", "sand"])),
+        )
     z = uniform(rng, 14, 50)
     x = np.sin(camera.yaw) * z
     for _ in range(int(rng.integers(0, 4))):
@@ -153,25 +236,45 @@ def house(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
         plants.any_tree(canvas, pen, rng, light, cx, base, uniform(rng, 6, 16) * metre, z + 16)
     high = uniform(rng, 3, 9) if chance(rng, 0.6) else uniform(rng, 9, 40)
     wide = uniform(rng, 5, 14)
-    parts = [(x + uniform(rng, -1, 1) * 10, uniform(rng, 3, 8), high * uniform(rng, 0.4, 1.0),
-              z + uniform(rng, 0, 6)) for _ in range(int(rng.integers(0, 3)))]
+    parts = [
+        (
+            x + uniform(rng, -1, 1) * 10,
+            uniform(rng, 3, 8),
+            high * uniform(rng, 0.4, 1.0),
+            z + uniform(rng, 0, 6),
+        )
+        for _ in range(int(rng.integers(0, 3)))
+    ]
     parts.append((x, wide, high, z))
     for px, half, top, pz in sorted(parts, key=lambda part: -part[3]):
-        built.building(pen, camera, rng, light, (px - half, 0, pz), (px + half, top,
-                       pz + uniform(rng, 6, 12)))
+        built.building(
+            pen, camera, rng, light, (px - half, 0, pz), (px + half, top, pz + uniform(rng, 6, 12))
+        )
     if chance(rng, 0.35):
         for _ in range(int(rng.integers(1, 4))):
-            built.spire(pen, camera, rng, light, x + uniform(rng, -wide, wide), z,
-                        uniform(rng, 2, 4), high * uniform(rng, 1.0, 2.0))
+            built.spire(
+                pen,
+                camera,
+                rng,
+                light,
+                x + uniform(rng, -wide, wide),
+                z,
+                uniform(rng, 2, 4),
+                high * uniform(rng, 1.0, 2.0),
+            )
     pen.put_down()
     for _ in range(int(rng.integers(0, 5))):  # shrubs and trees before it
         nearer = uniform(rng, 0.4, 0.9) * z
         cx, base, metre = camera.spot(np.sin(camera.yaw) * nearer + uniform(rng, -10, 10), nearer)
         if chance(rng, 0.5):
             size = uniform(rng, 0.5, 1.6) * metre
-            blobs = np.column_stack([cx + rng.normal(0, size, 5),
-                                     base - size * rng.uniform(0.4, 1, 5),
-                                     size * rng.uniform(0.5, 1.0, 5)])
+            blobs = np.column_stack(
+                [
+                    cx + rng.normal(0, size, 5),
+                    base - size * rng.uniform(0.4, 1, 5),
+                    size * rng.uniform(0.5, 1.0, 5),
+                ]
+            )
             plants.crown(canvas, rng, light, blobs, plants.leaf_colour(rng), nearer, -0.2)
         else:
             plants.any_tree(canvas, pen, rng, light, cx, base, uniform(rng, 3, 9) * metre, nearer)
@@ -185,13 +288,24 @@ def house(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
 
 def tower(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     """Looking up between high buildings: they lean over a scrap of sky."""
-    camera = Camera(canvas.aspect * uniform(rng, 0.3, 0.7), uniform(rng, 0.95, 1.5),
-                    uniform(rng, 0.6, 1.2), 1.6, rng.normal(0, 0.5))
+    camera = Camera(
+        canvas.aspect * uniform(rng, 0.3, 0.7),
+        uniform(rng, 0.95, 1.5),
+        uniform(rng, 0.6, 1.2),
+        1.6,
+        rng.normal(0, 0.5),
+    )
     light = paint_sky(canvas, rng, camera.horizon, STREET_MOODS)
     for _ in range(int(rng.integers(1, 6))):
         z, x = uniform(rng, 12, 60), uniform(rng, -30, 30)
-        built.building(pen, camera, rng, light, (x, 0, z), (x + uniform(rng, 8, 25),
-                       rng.lognormal(3.4, 0.5), z + uniform(rng, 8, 25)))
+        built.building(
+            pen,
+            camera,
+            rng,
+            light,
+            (x, 0, z),
+            (x + uniform(rng, 8, 25), rng.lognormal(3.4, 0.5), z + uniform(rng, 8, 25)),
+        )
     pen.put_down()
     ground.road(canvas, rng, light, camera, 6)
     if chance(rng, 0.3):
@@ -222,27 +336,52 @@ def bridge(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
         rise = min(half, foot - top - 0.02)
         arch = [(x + half - half * np.cos(t), top + rise - rise * np.sin(t)) for t in turn]
         pen.polygon([(x - pier, foot), (x - pier, top), (x, top), (x, foot)], stone)
-        pen.polygon([(x - 0.01, deck + slope * x), *arch,
-                     (x + 2 * half + 0.01, deck + slope * (x + 2 * half))], stone * 0.92)
-    pen.polygon([(-0.1, deck - 0.1 * slope), (canvas.aspect + 0.1, deck + slope * canvas.aspect),
-                 (canvas.aspect + 0.1, deck + slope * canvas.aspect + thick),
-                 (-0.1, deck + thick)], stone * 1.06)
+        pen.polygon(
+            [
+                (x - 0.01, deck + slope * x),
+                *arch,
+                (x + 2 * half + 0.01, deck + slope * (x + 2 * half)),
+            ],
+            stone * 0.92,
+        )
+    pen.polygon(
+        [
+            (-0.1, deck - 0.1 * slope),
+            (canvas.aspect + 0.1, deck + slope * canvas.aspect),
+            (canvas.aspect + 0.1, deck + slope * canvas.aspect + thick),
+            (-0.1, deck + thick),
+        ],
+        stone * 1.06,
+    )
     pen.put_down(0.12)
     if chance(rng, 0.6):
         ground.mirror(canvas, rng, camera, uniform(rng, 0.7, 1.0))
     else:
         ground.land(canvas, rng, light, camera)
     for _ in range(int(rng.integers(0, 4))):
-        plants.any_tree(canvas, pen, rng, light, uniform(rng, 0, canvas.aspect),
-                        camera.horizon + uniform(rng, 0.02, 0.3), uniform(rng, 0.1, 0.4), 30)
+        plants.any_tree(
+            canvas,
+            pen,
+            rng,
+            light,
+            uniform(rng, 0, canvas.aspect),
+            camera.horizon + uniform(rng, 0.02, 0.3),
+            uniform(rng, 0.1, 0.4),
+            30,
+        )
     overhead(canvas, pen, rng, light, 0.05)
     return light
 
 
 def facade(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     """A wall with windows that fills the picture; its panes mirror the sky."""
-    camera = Camera(canvas.aspect / 2, uniform(rng, 0.3, 1.0), uniform(rng, 0.7, 1.4),
-                    uniform(rng, 1.6, 9), rng.normal(0, 0.35))
+    camera = Camera(
+        canvas.aspect / 2,
+        uniform(rng, 0.3, 1.0),
+        uniform(rng, 0.7, 1.4),
+        uniform(rng, 1.6, 9),
+        rng.normal(0, 0.35),
+    )
     light = paint_sky(canvas, rng, camera.horizon, STREET_MOODS)
     canvas.sky[:] = 0
     canvas.rgb[:] = shade(light, built.wall_colour(rng), 0.5)

@@ -86,18 +86,29 @@ def _environment_kept(*names: str) -> Iterator[None]:
 
 
 def _unreachable(uri: str, error: Exception) -> UserError:
-    fix = ("start that server, or unset MLFLOW_TRACKING_URI to use the store in this repository"
-           if uri.startswith("http") else "check MLFLOW_TRACKING_URI")
-    return UserError(f"MLflow at {uri} does not answer ({reason(error)}): {fix}, and run the same "
-                     "command again. Nothing is lost: what was trained stays in models/")
+    fix = (
+        "start that server, or unset MLFLOW_TRACKING_URI to use the store in this repository"
+        if uri.startswith("http")
+        else "check MLFLOW_TRACKING_URI"
+    )
+    return UserError(
+        f"MLflow at {uri} does not answer ({reason(error)}): {fix}, and run the same "
+        "command again. Nothing is lost: what was trained stays in models/"
+    )
 
 
 def reason(error: Exception) -> str:
     """The core of an error that may carry a whole chain of causes in its text."""
     text = " ".join(str(error).split())
-    for known in ("Connection refused", "timed out", "Name or service not known",
-                  "Temporary failure in name resolution", "unable to open database file",
-                  "database is locked", "attempt to write a readonly database"):
+    for known in (
+        "Connection refused",
+        "timed out",
+        "Name or service not known",
+        "Temporary failure in name resolution",
+        "unable to open database file",
+        "database is locked",
+        "attempt to write a readonly database",
+    ):
         if known.lower() in text.lower():
             return known
     return text[:160]

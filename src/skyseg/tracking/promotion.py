@@ -36,23 +36,34 @@ def decide(challenger: Evidence, champion: Evidence | None, gate: PromoteParams)
     name = gate.metric
     ours = challenger.metrics.get(name)
     if ours is None or ours != ours:
-        return Decision(False, [f"version {challenger.version} has no figure for {name}; "
-                                "run 'dvc repro evaluate'"])
+        return Decision(
+            False,
+            [f"version {challenger.version} has no figure for {name}; run 'dvc repro evaluate'"],
+        )
     if champion is None:
         return Decision(True, [f"{name} {ours:.4f}, and there is no champion yet"])
     if challenger.fingerprint == champion.fingerprint:
-        return Decision(True, [f"version {champion.version} is the champion already: "
-                               "the weights are the same"])
+        return Decision(
+            True, [f"version {champion.version} is the champion already: the weights are the same"]
+        )
     if challenger.test_data != champion.test_data:
-        return Decision(False, ["the two were measured on different data: "
-                                f"version {challenger.version} on {challenger.test_data}, "
-                                f"the champion on {champion.test_data}"])
+        return Decision(
+            False,
+            [
+                "the two were measured on different data: "
+                f"version {challenger.version} on {challenger.test_data}, "
+                f"the champion on {champion.test_data}"
+            ],
+        )
     theirs = champion.metrics.get(name)
     if theirs is None or theirs != theirs:
-        return Decision(False, [f"the champion, version {champion.version}, has no figure "
-                                f"for {name}"])
-    figures = (f"{name} {ours:.4f} against the champion's {theirs:.4f} "
-               f"(version {champion.version}) on the same data")
+        return Decision(
+            False, [f"the champion, version {champion.version}, has no figure for {name}"]
+        )
+    figures = (
+        f"{name} {ours:.4f} against the champion's {theirs:.4f} "
+        f"(version {champion.version}) on the same data"
+    )
     # Rounded to what a figure can mean, so that 0.9 + 0.05 is 0.95 and no hair more.
     if round(ours - theirs - gate.min_gain, 9) >= 0:
         return Decision(True, [figures])

@@ -43,16 +43,20 @@ REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "pillow", "
 
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, "image")]),
-    outputs=Schema([ColSpec(DataType.binary, "mask"), ColSpec(DataType.double, "foreground")]))
+    outputs=Schema([ColSpec(DataType.binary, "mask"), ColSpec(DataType.double, "foreground")]),
+)
 
-DESCRIPTION = ("U²-Net segmentation. Input: column `image`, the bytes of a photograph (base64 in "
-               "JSON). Output: `mask`, a PNG of 0 and 255 at the photograph's own size, and "
-               "`foreground`, its share of the pixels. `champion` is the model to use, "
-               "`challenger` the last one evaluated, `previous` the champion before.")
+DESCRIPTION = (
+    "U²-Net segmentation. Input: column `image`, the bytes of a photograph (base64 in "
+    "JSON). Output: `mask`, a PNG of 0 and 255 at the photograph's own size, and "
+    "`foreground`, its share of the pixels. `champion` is the model to use, "
+    "`challenger` the last one evaluated, `previous` the champion before."
+)
 
 
-def register(weights: Path, card: Card, metrics: dict[str, dict[str, float]], run_id: str,
-             model: str) -> str:
+def register(
+    weights: Path, card: Card, metrics: dict[str, dict[str, float]], run_id: str, model: str
+) -> str:
     """Make a checkpoint the next version of a registered model, with alias ``challenger``.
 
     The same weights give the same version: if the registry has them already, only the evidence and
@@ -76,12 +80,20 @@ def register(weights: Path, card: Card, metrics: dict[str, dict[str, float]], ru
     with connection.store_errors():
         found = find(model, card.fingerprint)
         if found is None:
-            version = _create_version(model, _log_model(weights, run_id, card.epoch or 0), run_id,
-                                      evidence, _describe(card, metrics))
+            version = _create_version(
+                model,
+                _log_model(weights, run_id, card.epoch or 0),
+                run_id,
+                evidence,
+                _describe(card, metrics),
+            )
         else:
             version = str(found.version)
-            set_tags(model, version, {key: value for key, value in evidence.items()
-                                      if found.tags.get(key) != value})
+            set_tags(
+                model,
+                version,
+                {key: value for key, value in evidence.items() if found.tags.get(key) != value},
+            )
             client.update_model_version(model, version, _describe(card, metrics))
         if aliases(model).get(CHAMPION) != version:
             client.set_registered_model_alias(model, CHALLENGER, version)
@@ -91,7 +103,8 @@ def register(weights: Path, card: Card, metrics: dict[str, dict[str, float]], ru
 def find(model: str, fingerprint: str) -> ModelVersion | None:
     """The version that holds the weights with this fingerprint."""
     found = MlflowClient().search_model_versions(
-        f"name = '{model}' and tags.fingerprint = '{fingerprint}'", max_results=1)
+        f"name = '{model}' and tags.fingerprint = '{fingerprint}'", max_results=1
+    )
     return found[0] if found else None
 
 
@@ -105,13 +118,17 @@ def versions(model: str) -> list[dict[str, Any]]:
     for entry in sorted(found, key=lambda entry: int(entry.version), reverse=True):
         figures = scores(entry.tags)
         created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
-        rows.append({"version": str(entry.version),
-                     "aliases": sorted(names.get(str(entry.version), [])),
-                     "split": entry.tags.get("split"),
-                     **{name: figures.get(name) for name in ("iou", "iou_image", "f_max")},
-                     "variant": entry.tags.get("variant"),
-                     "created": created.isoformat(timespec="seconds"),
-                     "git_commit": entry.tags.get("git.commit")})
+        rows.append(
+            {
+                "version": str(entry.version),
+                "aliases": sorted(names.get(str(entry.version), [])),
+                "split": entry.tags.get("split"),
+                **{name: figures.get(name) for name in ("iou", "iou_image", "f_max")},
+                "variant": entry.tags.get("variant"),
+                "created": created.isoformat(timespec="seconds"),
+                "git_commit": entry.tags.get("git.commit"),
+            }
+        )
     return rows
 
 
@@ -173,8 +190,10 @@ def resolve(uri: str) -> tuple[str, str]:
         version = known.get(alias) if alias else version
         numbers = [row["version"] for row in versions(model)]
         if version not in numbers:
-            raise UserError(f"{uri}: not in the registry at {mlflow.get_registry_uri()}; "
-                            + _what_there_is(model, numbers, known))
+            raise UserError(
+                f"{uri}: not in the registry at {mlflow.get_registry_uri()}; "
+                + _what_there_is(model, numbers, known)
+            )
     return model, str(version)
 
 
@@ -197,12 +216,15 @@ def download_weights(uri: str) -> Path:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         try:
             fetched = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"models:/{model}/{version}/artifacts", dst_path=folder)
+                artifact_uri=f"models:/{model}/{version}/artifacts", dst_path=folder
+            )
         except (MlflowException, OSError) as error:
-            raise UserError(f"{uri}: the registry knows version {version}, but its files cannot be "
-                            f"read ({str(error).splitlines()[0]}); if the repository was moved, "
-                            "move it back, or delete that version and register it anew with "
-                            "'make promote'") from None
+            raise UserError(
+                f"{uri}: the registry knows version {version}, but its files cannot be "
+                f"read ({str(error).splitlines()[0]}); if the repository was moved, "
+                "move it back, or delete that version and register it anew with "
+                "'make promote'"
+            ) from None
     return next(Path(fetched).glob("*.safetensors"))
 
 
@@ -228,8 +250,10 @@ def attach(model: str, version: str, path: Path, key: str) -> str:
         try:
             client.log_artifact(run_id, str(copy), folder)
         except (MlflowException, OSError) as error:
-            raise UserError(f"{path}: written, but not attached to {model} version {version}: its "
-                            f"run {run_id} takes no files ({connection.reason(error)})") from None
+            raise UserError(
+                f"{path}: written, but not attached to {model} version {version}: its "
+                f"run {run_id} takes no files ({connection.reason(error)})"
+            ) from None
         set_tags(model, version, {key: stored, f"{key}.sha256": sha256(path)})
     return stored
 
@@ -248,21 +272,26 @@ def _log_model(weights: Path, run_id: str, step: int) -> str:
     try:
         with mlflow.start_run(run_id=run_id, log_system_metrics=False):
             logged = mlflow.pyfunc.log_model(
-                name="model", python_model=package / "inference" / "served_model.py",
+                name="model",
+                python_model=package / "inference" / "served_model.py",
                 artifacts={"weights": str(weights), "card": str(card_path(weights))},
-                code_paths=[str(package)], signature=SIGNATURE,
+                code_paths=[str(package)],
+                signature=SIGNATURE,
                 input_example=pd.DataFrame({"image": [photograph]}),
                 # A local build's suffix (+cpu) is in no package index.
-                pip_requirements=[f"{name}=={installed(name).split('+')[0]}"
-                                  for name in REQUIREMENTS],
-                step=step)
+                pip_requirements=[
+                    f"{name}=={installed(name).split('+')[0]}" for name in REQUIREMENTS
+                ],
+                step=step,
+            )
     finally:
         sys.path[:], sys.dont_write_bytecode = before
     return logged.model_id
 
 
-def _create_version(model: str, model_id: str, run_id: str, tags: dict[str, str],
-                    description: str) -> str:
+def _create_version(
+    model: str, model_id: str, run_id: str, tags: dict[str, str], description: str
+) -> str:
     """Register a logged model, tags and all in one transaction: ``find`` depends on them."""
     client = MlflowClient()
     try:
@@ -270,22 +299,31 @@ def _create_version(model: str, model_id: str, run_id: str, tags: dict[str, str]
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    created = client.create_model_version(model, f"models:/{model_id}", run_id, tags,
-                                          description=description, model_id=model_id)
+    created = client.create_model_version(
+        model, f"models:/{model_id}", run_id, tags, description=description, model_id=model_id
+    )
     # The logged model's page links to its versions by this tag, which `register_model` sets too.
-    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(
-        [{"name": model, "version": created.version}])})
+    client.set_logged_model_tags(
+        model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([{"name": model, "version": created.version}])}
+    )
     return str(created.version)
 
 
 def _evidence_tags(card: Card, metrics: dict[str, dict[str, float]], run_id: str) -> dict[str, str]:
     split, figures = next(iter(metrics.items()))
-    evidence = {"fingerprint": card.fingerprint, "variant": card.variant, "size": card.size,
-            "threshold": card.threshold, "run": run_id, "split": split,
-            "git.commit": card.git_commit, "data.fingerprint": card.data.get("fingerprint"),
-            "data.dvc_md5": card.data.get("dvc_md5"),
-            "test_data": data_tag(card, split),
-            **{f"{split}.{name}": value for name, value in figures.items()}}
+    evidence = {
+        "fingerprint": card.fingerprint,
+        "variant": card.variant,
+        "size": card.size,
+        "threshold": card.threshold,
+        "run": run_id,
+        "split": split,
+        "git.commit": card.git_commit,
+        "data.fingerprint": card.data.get("fingerprint"),
+        "data.dvc_md5": card.data.get("dvc_md5"),
+        "test_data": data_tag(card, split),
+        **{f"{split}.{name}": value for name, value in figures.items()},
+    }
     return {key: str(value) for key, value in evidence.items() if value is not None}
 
 
@@ -297,17 +335,22 @@ def data_tag(card: Card, split: str) -> str:
 def scores(recorded: dict[str, str]) -> dict[str, float]:
     """The figures among a version's tags, by name as in ``reports/metrics.json``."""
     prefix = recorded.get("split", "test") + "."
-    return {key.removeprefix(prefix): float(value) for key, value in recorded.items()
-            if key.startswith(prefix)}
+    return {
+        key.removeprefix(prefix): float(value)
+        for key, value in recorded.items()
+        if key.startswith(prefix)
+    }
 
 
 def _describe(card: Card, metrics: dict[str, dict[str, float]]) -> str:
     split, figures = next(iter(metrics.items()))
     data = card.data.get("dvc_md5") or card.data.get("fingerprint") or "unknown"
-    return (f"{card.variant} at {card.size} px, epoch {card.epoch}: {split} IoU "
-            f"{figures['iou']:.4f} pooled, {figures['iou_image']:.4f} mean, on "
-            f"{figures['images']:.0f} images at threshold {card.threshold:.3f}. "
-            f"Data {data[:8]}, code {(card.git_commit or 'unknown')[:8]}.")
+    return (
+        f"{card.variant} at {card.size} px, epoch {card.epoch}: {split} IoU "
+        f"{figures['iou']:.4f} pooled, {figures['iou_image']:.4f} mean, on "
+        f"{figures['images']:.0f} images at threshold {card.threshold:.3f}. "
+        f"Data {data[:8]}, code {(card.git_commit or 'unknown')[:8]}."
+    )
 
 
 def _what_there_is(model: str, numbers: list[str], known: dict[str, str]) -> str:

@@ -45,32 +45,44 @@ def experiment_id(name: str) -> str:
                 raise
             return experiment_id(name)
     if found.lifecycle_stage != "active":
-        raise UserError(f"MLflow experiment {name!r} was deleted; bring it back with 'mlflow "
-                        f"experiments restore -x {found.experiment_id}', or name another under "
-                        "registry.experiment in params.yaml")
+        raise UserError(
+            f"MLflow experiment {name!r} was deleted; bring it back with 'mlflow "
+            f"experiments restore -x {found.experiment_id}', or name another under "
+            "registry.experiment in params.yaml"
+        )
     if KIND[0] not in found.tags:
         client.set_experiment_tag(found.experiment_id, *KIND)
     return found.experiment_id
 
 
-def create(experiment: str, name: str, description: str, params: dict[str, Any],
-           tags: dict[str, str], commit: str | None) -> Run:
+def create(
+    experiment: str,
+    name: str,
+    description: str,
+    params: dict[str, Any],
+    tags: dict[str, str],
+    commit: str | None,
+) -> Run:
     """A run with its params, and the tags MLflow itself sets for its own ``start_run``.
 
     Raises:
         UserError: see ``experiment_id``.
     """
     client = MlflowClient()
-    source = {"mlflow.source.name": "dvc repro", "mlflow.source.type": "PROJECT",
-              "mlflow.note.content": description,
-              "mlflow.user": os.environ.get("USER", "unknown")}
+    source = {
+        "mlflow.source.name": "dvc repro",
+        "mlflow.source.type": "PROJECT",
+        "mlflow.note.content": description,
+        "mlflow.user": os.environ.get("USER", "unknown"),
+    }
     if commit:
         source["mlflow.source.git.commit"] = commit.removesuffix("-dirty")
         source["git_dirty"] = str(commit.endswith("-dirty")).lower()
     run = client.create_run(experiment_id(experiment), run_name=name, tags=source | tags)
     # MLflow takes a hundred a request; the settings are fewer.
-    client.log_batch(run.info.run_id,
-                     params=[Param(key, str(value)) for key, value in params.items()])
+    client.log_batch(
+        run.info.run_id, params=[Param(key, str(value)) for key, value in params.items()]
+    )
     return run
 
 
@@ -89,14 +101,14 @@ def find(run_id: str | None) -> Run | None:
 
 def find_restored(card: Card, experiment: str) -> Run | None:
     """The run that an earlier ``tracking.log_evaluation`` of the same weights made."""
-    found = MlflowClient().search_runs([experiment_id(experiment)],
-                                       f"tags.fingerprint = '{card.fingerprint}'", max_results=1)
+    found = MlflowClient().search_runs(
+        [experiment_id(experiment)], f"tags.fingerprint = '{card.fingerprint}'", max_results=1
+    )
     return found[0] if found else None
 
 
 def epochs(run: Run) -> set[int]:
-    """Epochs a run has numbers of. An epoch is logged in one transaction: one name tells for all.
-    """
+    """Epochs a run has numbers of. An epoch is logged in one transaction: one name tells all."""
     name = next((name for name in sorted(run.data.metrics) if name.startswith("train/")), None)
     if name is None:
         return set()
@@ -116,9 +128,13 @@ def log_inputs(run_id: str, dataset: dict[str, Any], contexts: tuple[str, ...]) 
         entry = dataset.get("splits", {}).get(split)
         if entry is None:  # a split without images is left out
             continue
-        data = Dataset(f"data/{split}", digest, source_type="local",
-                       source=json.dumps({"uri": "data"}),
-                       profile=json.dumps({"num_rows": entry["images"]}))
+        data = Dataset(
+            f"data/{split}",
+            digest,
+            source_type="local",
+            source=json.dumps({"uri": "data"}),
+            profile=json.dumps({"num_rows": entry["images"]}),
+        )
         inputs.append(DatasetInput(data, [InputTag("mlflow.data.context", split)]))
     MlflowClient().log_inputs(run_id, inputs)
 

@@ -82,15 +82,19 @@ class TrainingRun:
                 request()
         except (MlflowException, RequestException, OSError) as error:
             if not self._away:
-                print(f"\nWARNING: MLflow at {mlflow.get_tracking_uri()} stopped answering "
-                      f"({reason(error)}). Training goes on; its numbers are kept, and sent when "
-                      "it is back, at the latest when the model is evaluated.",
-                      file=sys.stderr, flush=True)
+                print(
+                    f"\nWARNING: MLflow at {mlflow.get_tracking_uri()} stopped answering "
+                    f"({reason(error)}). Training goes on; its numbers are kept, and sent when "
+                    "it is back, at the latest when the model is evaluated.",
+                    file=sys.stderr,
+                    flush=True,
+                )
             self._away = True
         else:
             if self._away:
-                print(f"\nMLflow at {mlflow.get_tracking_uri()} is back.", file=sys.stderr,
-                      flush=True)
+                print(
+                    f"\nMLflow at {mlflow.get_tracking_uri()} is back.", file=sys.stderr, flush=True
+                )
                 self._away = False
                 self._watch()  # the monitor gives up at its first failure
 
@@ -115,9 +119,15 @@ class TrainingRun:
 
 
 @contextmanager
-def training_run(experiment: str, name: str, description: str, params: dict[str, Any],
-                 tags: dict[str, str], dataset: dict[str, Any], resume: str | None = None,
-                 ) -> Iterator[TrainingRun]:
+def training_run(
+    experiment: str,
+    name: str,
+    description: str,
+    params: dict[str, Any],
+    tags: dict[str, str],
+    dataset: dict[str, Any],
+    resume: str | None = None,
+) -> Iterator[TrainingRun]:
     """A run for the length of a training, in the store ``connect`` chose.
 
     Ends as FINISHED, as KILLED after Ctrl-C, as FAILED after any other exception.
@@ -137,8 +147,7 @@ def training_run(experiment: str, name: str, description: str, params: dict[str,
         run = runs.find(resume)
         known: set[int] = set()
         if run is None:
-            run = runs.create(experiment, name, description, params, tags,
-                              git_commit(Path.cwd()))
+            run = runs.create(experiment, name, description, params, tags, git_commit(Path.cwd()))
             runs.log_inputs(run.info.run_id, dataset, ("train", "val"))
         else:
             MlflowClient().update_run(run.info.run_id, status="RUNNING")
@@ -156,8 +165,12 @@ def training_run(experiment: str, name: str, description: str, params: dict[str,
         tracked._end(status)
 
 
-def log_evaluation(root: Path, card: Card, metrics: dict[str, dict[str, float]], experiment: str,
-                   ) -> str:
+def log_evaluation(
+    root: Path,
+    card: Card,
+    metrics: dict[str, dict[str, float]],
+    experiment: str,
+) -> str:
     """Log a checkpoint's scores and reports to the run that trained it; twice is as good as once.
 
     Where this store has no such run, as in a second clone, one is made from the card and
@@ -180,26 +193,45 @@ def log_evaluation(root: Path, card: Card, metrics: dict[str, dict[str, float]],
         run = runs.find(card.run) or runs.find_restored(card, experiment)
         if run is None:
             run = runs.create(
-                experiment, f"{card.variant} {card.size}px (restored)",
+                experiment,
+                f"{card.variant} {card.size}px (restored)",
                 "Restored from a workspace whose training was logged to another store.",
-                card.params, {"restored": "from the workspace", "variant": card.variant,
-                              "fingerprint": card.fingerprint}, card.git_commit)
+                card.params,
+                {
+                    "restored": "from the workspace",
+                    "variant": card.variant,
+                    "fingerprint": card.fingerprint,
+                },
+                card.git_commit,
+            )
             runs.log_inputs(run.info.run_id, card.data, ("train", "val"))
         run_id = run.info.run_id
         runs.log_metrics(run_id, runs.missing(_history(root), runs.epochs(run)))
-        figures = {f"{FIGURES[split]}/{name}": value for split, scores in metrics.items()
-                   for name, value in scores.items()}
-        changed = {name: value for name, value in figures.items()
-                   if not _same(run.data.metrics.get(name), value)}
+        figures = {
+            f"{FIGURES[split]}/{name}": value
+            for split, scores in metrics.items()
+            for name, value in scores.items()
+        }
+        changed = {
+            name: value
+            for name, value in figures.items()
+            if not _same(run.data.metrics.get(name), value)
+        }
         note = _model_card(root)
         tags = {"fingerprint": card.fingerprint} | ({"mlflow.note.content": note} if note else {})
-        client.log_batch(run_id, runs.as_metrics(changed, card.epoch or 0), (),
-                         [RunTag(key, value) for key, value in tags.items()])
+        client.log_batch(
+            run_id,
+            runs.as_metrics(changed, card.epoch or 0),
+            (),
+            [RunTag(key, value) for key, value in tags.items()],
+        )
         runs.log_inputs(run_id, card.data, tuple(metrics))
-        for path, folder in ((root / "reports" / "evaluate", "evaluate"),
-                             (root / "reports" / "history.csv", None),
-                             (root / "reports" / "model_card.md", None),
-                             (root / "reports" / "report.html", None)):
+        for path, folder in (
+            (root / "reports" / "evaluate", "evaluate"),
+            (root / "reports" / "history.csv", None),
+            (root / "reports" / "model_card.md", None),
+            (root / "reports" / "report.html", None),
+        ):
             if path.exists():
                 runs.log_path(run_id, path, folder)
         if run.info.status != "FINISHED":  # restored, or its store was away at the end
@@ -212,8 +244,10 @@ def _history(root: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value}
-                for row in csv.DictReader(file)]
+        return [
+            {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _model_card(root: Path) -> str:

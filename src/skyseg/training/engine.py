@@ -57,8 +57,9 @@ class Batch:
     """Which rows of the arrays these are."""
 
 
-def build_learner(model: nn.Module, train: TrainParams, total_steps: int, hardware: Hardware
-                  ) -> Learner:
+def build_learner(
+    model: nn.Module, train: TrainParams, total_steps: int, hardware: Hardware
+) -> Learner:
     """Optimizer, learning-rate schedule and weight average for a freshly built model."""
     model = model.to(hardware.device).to(memory_format=hardware.memory_format)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[train.optimizer]
@@ -86,16 +87,19 @@ def resident(pixels: NDArray[np.uint8], device: torch.device) -> Pixels:
     return torch.from_numpy(np.array(pixels)).to(device)
 
 
-def batches(images: Pixels, masks: Pixels, batch_size: int, device: torch.device,
-            order: NDArray[np.int64]) -> Iterator[Batch]:
+def batches(
+    images: Pixels, masks: Pixels, batch_size: int, device: torch.device, order: NDArray[np.int64]
+) -> Iterator[Batch]:
     """Cut arrays [N, H, W, 3] and [N, H, W] into batches on a device, in an order.
 
     What is not on the device already is read by a thread while the network works.
     """
+
     def load(start: int) -> Batch:
-        rows = order[start:start + batch_size]
-        return Batch(_take(images, rows, device).permute(0, 3, 1, 2), _take(masks, rows, device),
-                     rows)
+        rows = order[start : start + batch_size]
+        return Batch(
+            _take(images, rows, device).permute(0, 3, 1, 2), _take(masks, rows, device), rows
+        )
 
     with ThreadPoolExecutor(1) as reader:
         begun: deque[Future[Batch]] = deque()
@@ -107,9 +111,14 @@ def batches(images: Pixels, masks: Pixels, batch_size: int, device: torch.device
             yield begun.popleft().result()
 
 
-def train_one_epoch(learner: Learner, data: Iterable[Batch], train: TrainParams,
-                    hardware: Hardware, names: Sequence[str],
-                    on_step: Callable[[int, float], None]) -> dict[str, float]:
+def train_one_epoch(
+    learner: Learner,
+    data: Iterable[Batch],
+    train: TrainParams,
+    hardware: Hardware,
+    names: Sequence[str],
+    on_step: Callable[[int, float], None],
+) -> dict[str, float]:
     """One pass over the training data.
 
     Args:
@@ -159,8 +168,11 @@ def _step(learner: Learner, batch: Batch, train: TrainParams, hardware: Hardware
     logits = _logits(learner.forward, images, hardware)
     losses = torch.stack(list(deep_supervision(logits, masks, train.loss).values()))
     losses.sum().backward()
-    norm = (nn.utils.clip_grad_norm_(learner.model.parameters(), train.clip_norm)
-            if train.clip_norm else losses.new_zeros(()))
+    norm = (
+        nn.utils.clip_grad_norm_(learner.model.parameters(), train.clip_norm)
+        if train.clip_norm
+        else losses.new_zeros(())
+    )
     learner.optimizer.step()
     learner.scheduler.step()
     learner.average.update_parameters(learner.model)
@@ -168,8 +180,9 @@ def _step(learner: Learner, batch: Batch, train: TrainParams, hardware: Hardware
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: Iterable[Batch], loss: LossParams, hardware: Hardware
-             ) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, data: Iterable[Batch], loss: LossParams, hardware: Hardware
+) -> dict[str, float]:
     """Losses and scores of a model at training size.
 
     Returns:
@@ -193,10 +206,12 @@ def evaluate(model: nn.Module, data: Iterable[Batch], loss: LossParams, hardware
     threshold = metrics.best_threshold(histograms.sum(0))
     scores = metrics.summarise(stats, threshold)
     kept = ("iou", "f_max", "f_mean", "mae", "threshold")
-    refusal = presence.choose(np.array(confidences), metrics.iou(metrics.at(histograms, threshold)),
-                              histograms[:, 1].sum(axis=-1) > 0)
-    return (_loss_means(sums, seen) | {name: scores[name] for name in kept}
-            | {"presence": refusal})
+    refusal = presence.choose(
+        np.array(confidences),
+        metrics.iou(metrics.at(histograms, threshold)),
+        histograms[:, 1].sum(axis=-1) > 0,
+    )
+    return _loss_means(sums, seen) | {name: scores[name] for name in kept} | {"presence": refusal}
 
 
 @torch.inference_mode()
@@ -210,8 +225,9 @@ def predict(model: nn.Module, data: Iterable[Batch], hardware: Hardware) -> NDAr
     return np.concatenate(maps)
 
 
-def _logits(forward: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, hardware: Hardware
-            ) -> tuple[Tensor, ...]:
+def _logits(
+    forward: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, hardware: Hardware
+) -> tuple[Tensor, ...]:
     """Normalised images through the network, in the hardware's layout and arithmetic."""
     layout = hardware.memory_format if torch.is_grad_enabled() else torch.channels_last
     x = normalise(images).contiguous(memory_format=layout)
@@ -228,17 +244,20 @@ def _take(pixels: Pixels, rows: NDArray[np.int64], device: torch.device) -> Tens
 
 
 def _loss_means(sums: NDArray[np.float64], count: int) -> dict[str, float]:
-    means = {f"loss/{name}": float(value) / count
-             for name, value in zip(OUTPUTS, sums, strict=True)}
+    means = {
+        f"loss/{name}": float(value) / count for name, value in zip(OUTPUTS, sums, strict=True)
+    }
     return {"loss": sum(means.values()), **means}
 
 
-def _ema(decay: float, scheduler: LambdaLR
-         ) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+def _ema(
+    decay: float, scheduler: LambdaLR
+) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """Moving average whose decay rises to its value, so that early steps are soon forgotten.
 
     The ramp (1 + t) / (10 + t) is TensorFlow's ExponentialMovingAverage(num_updates=...).
     """
+
     def update(averages: Sequence[Tensor], current: Sequence[Tensor], _: Tensor | int) -> None:
         t = scheduler.last_epoch - 1  # PyTorch's own count lies on the device
         weight = 1 - min(decay, (1 + t) / (10 + t))
@@ -246,10 +265,13 @@ def _ema(decay: float, scheduler: LambdaLR
             torch._foreach_lerp_(list(averages), list(current), weight)
         else:  # batch norm's count of batches
             torch._foreach_copy_(list(averages), list(current))
+
     return update
 
 
 def _not_finite(what: str, value: float, batch: Batch, names: Sequence[str]) -> UserError:
     samples = ", ".join(names[row] for row in batch.rows)
-    return UserError(f"the {what} became {value} on the batch of {samples}; look at these samples, "
-                     "or lower train.lr (checkpoints of earlier epochs are kept)")
+    return UserError(
+        f"the {what} became {value} on the batch of {samples}; look at these samples, "
+        "or lower train.lr (checkpoints of earlier epochs are kept)"
+    )
