@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.photographs import write_photographs
 from benchmarks.race import Contender, Row, compare, race, seconds
 from skyseg.commands.predict import predict
-from skyseg.data.images import read_image
+from skyseg.data import pictures
 from skyseg.inference.export import export
 from skyseg.inference.loading import open_model
 from skyseg.inference.predictor import Predictor
@@ -170,7 +170,7 @@ def _difference(weights: Path, model: Path, files: list[Path]) -> float:
         np.mean(
             [
                 np.abs(ours.probability(image) - theirs.probability(image)).mean()
-                for image in map(read_image, files)
+                for image in (pictures.read(path).pixels for path in files)
             ]
         )
     )

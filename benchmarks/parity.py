@@ -24,8 +24,8 @@ import requests
 from PIL import Image
 
 from skyseg.commands.predict import predict
+from skyseg.data import pictures
 from skyseg.data.formats import find_photographs
-from skyseg.data.images import read_image
 from skyseg.errors import UserError
 from skyseg.inference.export import FORMATS, export
 from skyseg.inference.loading import champion, open_model
@@ -38,7 +38,7 @@ Mask = np.ndarray  # bool [H, W]
 
 def of(predictor: CardPredictor) -> Callable[[Path], Mask]:
     """A predictor in this process."""
-    return lambda path: predictor.probability(read_image(path)) >= predictor.threshold
+    return lambda path: predictor.probability(pictures.read(path).pixels) >= predictor.threshold
 
 
 def by_command(folder: Path, work: Path) -> Callable[[Path], Mask]:

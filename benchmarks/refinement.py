@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skyseg.data import pictures
 from skyseg.data.formats import find_samples
-from skyseg.data.images import read_image, resize_image
 from skyseg.data.mask_meaning import decide
 from skyseg.data.mask_stats import measure
 from skyseg.data.masks import read_mask
@@ -91,7 +91,7 @@ def fast_guided_filter(
         return image.astype(np.float32) / 255
 
     side = 4 * len(logits)
-    guide = to_guide(resize_image(image, side))
+    guide = to_guide(pictures.resize(image, side))
     channels = guide.shape[2]
     p = F.interpolate(logits[None, None], (side, side), mode="bilinear")[0, 0].sigmoid().numpy()
     weights = (2 * p - 1) ** 2 * 0.98 + 0.02 if confident else np.ones_like(p)
@@ -127,7 +127,7 @@ def joint_bilateral(logits: Tensor, image: NDArray[np.uint8], deviation: float =
     size, reach = len(logits), 2
     guide = image.astype(np.float32) / 255
     small = np.pad(
-        resize_image(image, size).astype(np.float32) / 255,
+        pictures.resize(image, size).astype(np.float32) / 255,
         ((reach, reach), (reach, reach), (0, 0)),
         mode="edge",
     )
@@ -178,7 +178,7 @@ def study(model: Path, root: Path, data: DataParams, split: str | None, every: i
     histograms = dict.fromkeys(METHODS, 0)
     pixels = []
     for turn, sample in enumerate(samples):
-        image, mask = read_image(sample.image), read_mask(sample.mask, encoding)
+        image, mask = pictures.read(sample.image).pixels, read_mask(sample.mask, encoding)
         pixels.append(mask.size)
         logits = predictor.logits([image])[0]
         thin = thin_structures(mask)

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from skyseg.data import pictures
 from skyseg.data.formats import find_photographs
-from skyseg.data.images import read_image
 from skyseg.inference.onnx import OnnxPredictor
 
 # Runs in rembg's environment: model, folder of PNGs, folder of results.
@@ -77,13 +77,13 @@ def maps(
     plain.card = plain.card.model_copy(update={"refine": "none", "presence": 0.0})
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        pictures, results = Path(folder, "in"), Path(folder, "out")
-        pictures.mkdir()
+        inputs, results = Path(folder, "in"), Path(folder, "out")
+        inputs.mkdir()
         results.mkdir()
-        images = [(read_image(path) * darken).astype(np.uint8) for path in photographs]
+        images = [(pictures.read(path).pixels * darken).astype(np.uint8) for path in photographs]
         for number, image in enumerate(images):
-            Image.fromarray(image).save(pictures / f"{number:04d}.png")
-        subprocess.run([python, "-c", THERE, model, pictures, results], check=True)
+            Image.fromarray(image).save(inputs / f"{number:04d}.png")
+        subprocess.run([python, "-c", THERE, model, inputs, results], check=True)
         for number, image in enumerate(images):
             theirs = np.load(results / f"{number:04d}.npz")
             found.append(

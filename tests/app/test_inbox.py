@@ -76,13 +76,14 @@ def test_a_turned_photograph_keeps_its_bytes_and_has_an_upright_mask(workspace):
     inbox.accept(workspace, [entry.name], DataParams())
 
 
-def test_an_upload_of_a_format_that_data_sets_do_not_have_becomes_png(workspace):
+def test_an_upload_keeps_its_format_under_that_formats_suffix(workspace):
     buffer = io.BytesIO()
     Image.fromarray(photograph(1)).save(buffer, "TGA")
-    inbox.save(workspace, buffer.getvalue(), MASK, "a.tga", {})
+    inbox.save(workspace, buffer.getvalue(), MASK, "a.jpg", {})
     [entry] = inbox.entries(workspace)
     np.testing.assert_array_equal(np.asarray(Image.open(entry.photo)), photograph(1))
-    assert entry.photo.name == "photo.png"
+    assert entry.photo.name == "photo.tga"
+    assert entry.photo.read_bytes() == buffer.getvalue()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from skyseg.cli import app
 from skyseg.commands.benchmark import _folder_names, benchmark, markdown
-from skyseg.data.images import read_image
+from skyseg.data.pictures import read
 from skyseg.errors import UserError
 from skyseg.inference.predictor import Predictor
 from skyseg.metrics.suite import METRICS
@@ -79,7 +79,7 @@ def test_command_writes_json_and_maps(model, data, tmp_path):
     assert row["latency_ms"] > 0
     assert row.keys() >= METRICS.keys() - {"thin_recall"}
 
-    photograph = read_image(data / "images" / "03.png")
+    photograph = read(data / "images" / "03.png").pixels
     kept = np.asarray(Image.open(tmp_path / "maps" / "m" / "03.png"))
     expected = Predictor(tmp_path / "m.safetensors").probability(photograph)
     assert kept.dtype == np.uint8

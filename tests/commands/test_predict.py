@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from skyseg.cli import app
 from skyseg.commands.results import Results
-from skyseg.data.images import read_image
+from skyseg.data.pictures import read
 from skyseg.errors import UserError
 from skyseg.inference.outputs import OUTPUTS
 from skyseg.inference.predictor import Predictor
@@ -90,7 +90,7 @@ def test_a_folder_of_photographs_becomes_masks_and_a_table(here: Path):
     model = Predictor(here / "m.safetensors")
     for file, row in rows().items():
         found = np.asarray(Image.open(Path("out", row["mask"])))
-        expected = model.probability(read_image(Path("out", file))) >= 0.5
+        expected = model.probability(read(Path("out", file)).pixels) >= 0.5
         assert 0.01 < expected.mean() < 0.99
         np.testing.assert_array_equal(found, expected * np.uint8(255))
         assert float(row["foreground"]) == pytest.approx(expected.mean(), rel=1e-4)
@@ -281,7 +281,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half(here: Path, monkeypatch
         Path(file).write_bytes(b"half")
         raise OSError(28, "No space left on device", str(file))
 
-    monkeypatch.setattr("skyseg.data.photographs.write", full)
+    monkeypatch.setattr("skyseg.data.pictures.write", full)
     done = CliRunner().invoke(
         app, ["predict", "photos", "--out", "out", "--model", "m.safetensors"]
     )
@@ -334,7 +334,7 @@ def test_standard_input_to_a_folder_and_to_standard_output(here: Path):
         check=True,
     )
     assert into.stdout == b""
-    probability = Predictor(here / "m.safetensors").probability(read_image(Path("photos/a.jpg")))
+    probability = Predictor(here / "m.safetensors").probability(read(Path("photos/a.jpg")).pixels)
     for written in (io.BytesIO(through.stdout), "out/stdin-alpha.png"):
         assert np.asarray(Image.open(written)) == pytest.approx(np.round(probability * 255), abs=1)
     bad = subprocess.run([*command, "--out", "-"], input=b"", capture_output=True, check=False)

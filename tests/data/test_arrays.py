@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from skyseg.data.arrays import open_split, write_split
-from skyseg.data.images import read_image, resize_image
 from skyseg.data.masks import Encoding, read_mask, resize_mask
 from skyseg.data.parallel import in_order
+from skyseg.data.pictures import read, resize
 from skyseg.errors import UserError
 from tiny import make_pairs
 
@@ -26,7 +26,7 @@ def test_rows_follow_the_files(tmp_path: Path) -> None:
     assert images.dtype == masks.dtype == np.uint8
     assert not images.flags.writeable
     for row, (image, mask) in enumerate(files):
-        np.testing.assert_array_equal(images[row], resize_image(read_image(image), 16))
+        np.testing.assert_array_equal(images[row], resize(read(image).pixels, 16))
         np.testing.assert_array_equal(masks[row], resize_mask(read_mask(mask, BINARY), 16))
 
 

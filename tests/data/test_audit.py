@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from skyseg.data.audit import LEAST, closest_across, clusters, merge, thumbnail
-from skyseg.data.images import read_image
+from skyseg.data.pictures import read
 from tiny import photograph, save
 
 REAL = Path(os.environ.get("SKYSEG_REAL_DATA", "../shared/data"))
@@ -69,7 +69,7 @@ def test_camvid_splits_share_no_photograph() -> None:
         for file in sorted(REAL.glob(f"camvid/{split}/*.png"))[::4]
     ]
     labels = clusters(
-        [file.name for file in files], np.stack([thumbnail(read_image(file)) for file in files])
+        [file.name for file in files], np.stack([thumbnail(read(file).pixels) for file in files])
     )
     train = np.array([file.parent.name == "train" for file in files])
     assert not set(labels[train].tolist()) & set(labels[~train].tolist())
@@ -77,6 +77,6 @@ def test_camvid_splits_share_no_photograph() -> None:
 
 def test_a_thumbnail_of_a_reduced_photograph_is_the_same_within_a_level(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", photograph(1, 1000, 800))
-    whole, reduced = (thumbnail(read_image(path, least=least)) for least in (None, LEAST))
+    whole, reduced = (thumbnail(read(path, least=least).pixels) for least in (None, LEAST))
     assert np.abs(whole.astype(int) - reduced).max() <= 2
     assert np.abs(whole.astype(int) - reduced).mean() < 1

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from skyseg.data.images import ORIENTATION
 from skyseg.data.mask_meaning import decide
 from skyseg.data.mask_stats import measure, shares
 from skyseg.data.masks import Encoding, read_mask, resize_mask
+from skyseg.data.metadata import ORIENTATION
 from skyseg.errors import UserError
 from skyseg.params import DataParams
 from tiny import save, sky

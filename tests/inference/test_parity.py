@@ -15,7 +15,7 @@ from PIL import Image
 from mlflow_tools import METRICS, make_model
 from skyseg.app import actions
 from skyseg.commands.predict import predict
-from skyseg.data.images import read_image
+from skyseg.data.pictures import read
 from skyseg.inference import loading as models
 from skyseg.inference import served_model
 from skyseg.inference.export import export
@@ -63,7 +63,7 @@ def test_the_same_masks_everywhere(registered: Path, weights: Path, tmp_path: Pa
 
     shares = []
     for path, png in zip(paths, answers["mask"], strict=True):
-        image = read_image(path)
+        image = read(path).pixels
         expected = torchs.probability(image) >= torchs.threshold
         shares.append(expected.mean())
         file = Image.open(tmp_path / "masks" / f"{path.stem}-mask.png")

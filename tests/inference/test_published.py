@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
-from skyseg.data.images import read_image
+from skyseg.data.pictures import read
 from skyseg.errors import UserError
 from skyseg.inference import published as foreign
 from skyseg.inference.published import ForeignPredictor
@@ -131,6 +131,6 @@ def test_the_authors_own_maps_are_reproduced(name):
     differences = []
     for path in sorted((REAL / "u2net_demo" / "images").iterdir())[4:8]:
         theirs = Image.open(REAL / "u2net_demo" / "u2netp_results" / f"{path.stem}.png")
-        ours = np.round(predictor.probability(read_image(path)) * 255)
+        ours = np.round(predictor.probability(read(path).pixels) * 255)
         differences.append(np.abs(ours - np.asarray(theirs.convert("L"))).mean() / 255)
     assert np.mean(differences) < 0.003

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from skyseg.commands.promote import promote
-from skyseg.data.images import read_image
+from skyseg.data.pictures import read
 from skyseg.errors import UserError
 from skyseg.inference.predictor import Predictor
 from skyseg.metrics import suite as metrics
@@ -50,7 +50,7 @@ def test_everything_evaluate_leaves(trained_workspace):
     predictor = Predictor(root / "models" / "best.safetensors", "cpu")
     tp = union = 0
     for row in test.itertuples():
-        found = predictor.probability(read_image(root / row.image)) >= predictor.card.threshold
+        found = predictor.probability(read(root / row.image).pixels) >= predictor.card.threshold
         truth = np.asarray(Image.open(root / row.mask)) > 0
         assert found.shape == truth.shape  # the photograph's own size
         tp, union = tp + (found & truth).sum(), union + (found | truth).sum()

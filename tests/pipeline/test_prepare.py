@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from skyseg.data.arrays import open_split
-from skyseg.data.images import ORIENTATION, read_image, resize_image
 from skyseg.data.manifest import COLUMNS, read_dataset, read_manifest
 from skyseg.data.masks import read_mask, resize_mask
+from skyseg.data.metadata import ORIENTATION
+from skyseg.data.pictures import read, resize
 from skyseg.errors import UserError
 from skyseg.pipeline.prepare import prepare
 from tiny import make_pairs, make_params, photograph, save, sky
@@ -60,7 +61,7 @@ def test_the_whole_stage(pairs: Callable[..., Path], capsys: pytest.CaptureFixtu
         assert len(images) == len(masks) == len(rows)
         for number, row in rows.iterrows():
             np.testing.assert_array_equal(
-                images[number], resize_image(read_image(Path(row["image"])), 32)
+                images[number], resize(read(Path(row["image"])).pixels, 32)
             )
             np.testing.assert_array_equal(
                 masks[number], resize_mask(read_mask(Path(row["mask"]), dataset.encoding), 32)

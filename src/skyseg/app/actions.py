@@ -5,10 +5,8 @@ Everything heavy is imported where it is used, so that the page is up before PyT
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,8 +18,7 @@ from PIL import Image
 from skyseg.app import inbox
 from skyseg.app.catalogue import resolve, score_table
 from skyseg.app.texts import say
-from skyseg.data.images import frame_count, open_image
-from skyseg.data.uploads import decode_upload
+from skyseg.data import pictures
 from skyseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,9 +27,10 @@ if TYPE_CHECKING:
 LOADED = 3  # models kept in memory
 SHOWN = 1600  # longest side of a picture that is only looked at; pixels
 EDITED = 1024  # longest side of the picture that is painted on; pixels
+STROKES = pictures.UPLOAD._replace(pixels=4 * EDITED**2)  # what a layer of strokes may be
 
-SKY_BRUSH = (220, 38, 127)  # pictures.FOREGROUND: the overlay's tint
-NO_SKY_BRUSH = (240, 228, 66)  # pictures.MISS
+SKY_BRUSH = (220, 38, 127)  # overlays.FOREGROUND: the overlay's tint
+NO_SKY_BRUSH = (240, 228, 66)  # overlays.MISS
 
 Picture = NDArray[np.uint8]
 
@@ -48,8 +46,7 @@ class Photo(NamedTuple):
 class Found(NamedTuple):
     """What a model finds in a photograph."""
 
-    image: Picture
-    """uint8 [H, W, 3]."""
+    photo: pictures.Picture
     probability: NDArray[np.float32]
     """[H, W] in 0..1."""
     model: Opened
@@ -66,19 +63,12 @@ class Found(NamedTuple):
         return outputs.mask(self.probability, self.model.threshold)
 
 
-def read(photo: Photo, language: str) -> Picture:
-    """uint8 [H, W, 3]; a UserError in the user's language for what is no photograph."""
+def read(photo: Photo, language: str) -> pictures.Picture:
+    """Decode an upload; a UserError in the user's language for what is no photograph."""
     try:
-        return decode_upload(photo.path.read_bytes(), photo.name)
+        return pictures.decode(photo.path.read_bytes(), photo.name, limits=pictures.UPLOAD)
     except UserError as error:
         raise UserError(say("unreadable", language, reason=error)) from None
-
-
-def animated(photo: Photo) -> bool:
-    """Whether a file holds more pictures than the one that is used."""
-    with suppress(Exception), photo.path.open("rb") as file:  # read explains what is broken
-        return frame_count(open_image(file)) > 1
-    return False
 
 
 @lru_cache(maxsize=LOADED)
@@ -95,12 +85,12 @@ def find(photo: Photo, uri: str, root: Path, language: str) -> Found:
     Raises:
         UserError: what ``read`` refuses, or a model that cannot be opened.
     """
-    image = read(photo, language)
+    picture = read(photo, language)
     name, version = resolve(uri, root)
     model = _opened(f"models:/{name}/{version}", root)
     start = time.perf_counter()
-    probability = model.probability(image)
-    return Found(image, probability, model, name, version, time.perf_counter() - start)
+    probability = model.probability(picture.pixels)
+    return Found(picture, probability, model, name, version, time.perf_counter() - start)
 
 
 def caption(found: Found, language: str) -> str:
@@ -155,7 +145,7 @@ def outputs_of(found: Found, folder: Path, name: str) -> Iterator[tuple[Path, Pa
 
     mask = write(found.mask, folder, f"{name}-mask.png")
     yield mask, None
-    cutout = outputs.cutout(found.image, found.probability, found.model.threshold)
+    cutout = outputs.cutout(found.photo.pixels, found.probability, found.model.threshold)
     yield mask, write(cutout, folder, f"{name}-cutout.png")
 
 
@@ -164,7 +154,7 @@ def with_sky(found: Found, sky: Photo, folder: Path, name: str, language: str) -
     from skyseg.inference import outputs
 
     replaced = outputs.replace(
-        found.image, found.probability, read(sky, language), found.model.threshold
+        found.photo.pixels, found.probability, read(sky, language).pixels, found.model.threshold
     )
     return write(replaced, folder, f"{name}-new-sky.jpg")
 
@@ -219,12 +209,10 @@ def corrected(mask: Picture, layers: list[bytes]) -> Picture:
 def _strokes(layer: bytes, size: tuple[int, int]) -> Picture:
     """A layer as uint8 [height, width, 4], enlarged to (width, height)."""
     try:
-        with open_image(io.BytesIO(layer)) as image:
-            if image.width * image.height > 4 * EDITED**2:
-                raise ValueError(f"{image.width}x{image.height} pixels")
-            return np.asarray(image.convert("RGBA").resize(size, Image.Resampling.BILINEAR))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"the strokes cannot be read ({error}); paint them again") from None
+        image, _ = pictures.open_upright(layer, "the strokes", limits=STROKES)
+    except UserError as error:
+        raise UserError(f"{error}; paint them again") from None
+    return np.asarray(image.convert("RGBA").resize(size, Image.Resampling.BILINEAR))
 
 
 def save(
@@ -260,8 +248,8 @@ def _shrunk(found: Found, longest: int) -> tuple[Picture, NDArray[np.float32]]:
     scale = min(1.0, longest / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if scale == 1:
-        return found.image, found.probability
+        return found.photo.pixels, found.probability
     return (
-        np.asarray(Image.fromarray(found.image).resize(size, Image.Resampling.BILINEAR)),
+        np.asarray(Image.fromarray(found.photo.pixels).resize(size, Image.Resampling.BILINEAR)),
         np.asarray(Image.fromarray(found.probability).resize(size, Image.Resampling.BILINEAR)),
     )

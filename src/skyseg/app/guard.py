@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from skyseg.data.uploads import MAX_BYTES
+from skyseg.data.pictures import UPLOAD
 
-MAX_BODY = MAX_BYTES + 2**20  # an upload and what surrounds it in a form
+MAX_BODY = UPLOAD.bytes + 2**20  # an upload and what surrounds it in a form
 MAX_JSON = 2**20  # what the page itself sends is a few kilobytes
 # Gradio's own, which the page does without: files at an address, other apps, recordings, figures.
 CLOSED = (
@@ -93,7 +93,7 @@ def _refusal(request: Request) -> tuple[str, int] | None:
         if not length.isdecimal() or "transfer-encoding" in headers:
             return "say how long the body is", 411
         if int(length) > (MAX_BODY if _is_form(request) else MAX_JSON):
-            return f"too large; at most {MAX_BYTES // 2**20} MiB", 413
+            return f"too large; at most {UPLOAD.bytes // 2**20} MiB", 413
     return None
 
 

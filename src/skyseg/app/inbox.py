@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from skyseg.data import pictures
 from skyseg.data.formats import find_samples
-from skyseg.data.images import open_upright, read_bytes, read_image
 from skyseg.data.mask_meaning import decide
 from skyseg.data.mask_stats import measure
 from skyseg.data.masks import Encoding
@@ -30,15 +30,6 @@ from skyseg.params import DataParams
 
 FOLDER = "inbox"
 LOOKED_AT = 64  # masks of the data set that say how its masks are written
-# Pillow's name of a format to the suffix that the data set's readers know; others become PNG.
-KEPT = {
-    "JPEG": ".jpg",
-    "PNG": ".png",
-    "WEBP": ".webp",
-    "TIFF": ".tif",
-    "BMP": ".bmp",
-    "GIF": ".gif",
-}
 
 
 class Entry(NamedTuple):
@@ -68,7 +59,7 @@ def save(
         UserError: the photograph cannot be read, the mask does not fit it, or the folder cannot be
             written.
     """
-    image, _ = open_upright(photo, title)
+    image, _ = pictures.open_upright(photo, title)
     if image.size != mask.shape[::-1]:
         raise UserError(
             f"{title}: {image.width}x{image.height} pixels, but the mask has "
@@ -77,14 +68,11 @@ def save(
     now = datetime.now(UTC)
     stem = re.sub(r"[^0-9A-Za-z]+", "-", Path(title).stem).strip("-").lower()[:40] or "photo"
     name = _free(f"{stem}-{now:%Y%m%dT%H%M%S}", lambda name: (root / FOLDER / name).exists())
-    suffix = KEPT.get(image.format or "")
+    suffix = pictures.FILE_FORMATS[image.format or "PNG"][0]
     try:
         with written_aside(root / FOLDER / name) as aside:
             aside.mkdir()
-            if suffix:
-                (aside / f"photo{suffix}").write_bytes(photo)
-            else:
-                image.save(aside / "photo.png")
+            (aside / f"photo{suffix}").write_bytes(photo)
             Image.fromarray(mask).save(aside / "mask.png")
             write_text(
                 aside / "provenance.json",
@@ -170,14 +158,14 @@ def _read(root: Path, name: str) -> Entry:
             f"{folder}/: should hold one photograph (photo.*) and mask.png; complete or remove it"
         )
     try:
-        provenance = json.loads(read_bytes(folder / "provenance.json"))
+        provenance = json.loads(pictures.read_bytes(folder / "provenance.json"))
     except ValueError:
         raise UserError(f"{folder}/provenance.json: not JSON; repair or remove the entry") from None
     return Entry(name, photos[0], mask, provenance)
 
 
 def _checked(entry: Entry) -> Entry:
-    image, mask = read_image(entry.photo), _read_mask(entry.mask)
+    image, mask = pictures.read(entry.photo).pixels, _read_mask(entry.mask)
     if image.shape[:2] != mask.shape:
         raise UserError(
             f"{entry.mask}: {mask.shape[1]}x{mask.shape[0]} pixels, but the photograph "
@@ -187,7 +175,7 @@ def _checked(entry: Entry) -> Entry:
 
 
 def _read_mask(path: Path) -> NDArray[np.uint8]:
-    image, _ = open_upright(read_bytes(path), str(path))
+    image, _ = pictures.open_upright(pictures.read_bytes(path), str(path))
     mask = np.asarray(image)
     if image.mode != "L" or not np.isin(mask, (0, 255)).all():
         raise UserError(

@@ -19,7 +19,7 @@ from skyseg.app import actions, catalogue, inbox
 from skyseg.app.components import Newest, layers, uploaded
 from skyseg.app.guard import Guard
 from skyseg.app.texts import LANGUAGES, TEXTS, say
-from skyseg.data.uploads import MAX_BYTES
+from skyseg.data.pictures import UPLOAD
 from skyseg.errors import UserError
 from skyseg.model.memory import release_memory
 
@@ -118,7 +118,7 @@ def start(demo: gr.Blocks, files: Path, host: str, port: int) -> None:
         inbrowser=False,
         show_error=False,
         prevent_thread_lock=True,
-        max_file_size=MAX_BYTES,
+        max_file_size=UPLOAD.bytes,
         allowed_paths=[],
         state_session_capacity=SESSIONS,
         enable_monitoring=False,
@@ -325,9 +325,9 @@ def _hang(
             yield say("hint", language), None, None, None, None, None
             return
         uri = _model(work, uri, language)
-        if actions.animated(taken):
-            gr.Info(say("animated", language), title="skyseg")
         found = actions.find(taken, uri, work.root, language)
+        if "frames" in found.photo.flags:
+            gr.Info(say("animated", language), title="skyseg")
         folder, name = _folder(work), Path(taken.name).stem[:40]
         yield (
             actions.caption(found, language),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from skyseg.data import pictures
 from skyseg.data.formats import find_photographs, find_samples, has_masks, other_format
-from skyseg.data.images import read_image
 from skyseg.data.mask_meaning import decide
 from skyseg.data.mask_stats import measure
 from skyseg.data.masks import read_mask
@@ -155,7 +155,7 @@ def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], 
         photographs = find_photographs(root)
         print(f"{root}: no masks: maps and latency only")
         return list(photographs), (
-            Item(name, read_image(path), None) for name, path in photographs.items()
+            Item(name, pictures.read(path).pixels, None) for name, path in photographs.items()
         )
     samples = [
         sample for sample in find_samples(root, data.format) if split in (None, sample.split)
@@ -166,7 +166,7 @@ def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], 
     encoding, decided = decide(list(statistics), data)
     print(decided)
     return [sample.id for sample in samples], (
-        Item(sample.id, read_image(sample.image), read_mask(sample.mask, encoding))
+        Item(sample.id, pictures.read(sample.image).pixels, read_mask(sample.mask, encoding))
         for sample in samples
     )
 

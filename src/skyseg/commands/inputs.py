@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from skyseg.data.formats import SUFFIXES
+from skyseg.data.pictures import list_pictures
 from skyseg.errors import UserError
 
-PHOTOGRAPHS = SUFFIXES | {".heic", ".heif", ".hif", ".avif"}
-VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts"}
+VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts"})
 STDIN = "-"
 
 
@@ -55,7 +53,7 @@ def _expand(entry: str, without: set[Path]) -> Iterator[Source]:
     if entry == STDIN:
         yield Source("standard input", None, PurePath("stdin"))
     elif path.is_dir():
-        below = [file for file in _walk(path) if file.resolve() not in without]
+        below = [file for file in list_pictures(path, VIDEOS) if file.resolve() not in without]
         if not below:
             raise UserError(f"{entry}: holds no photograph and no video")
         yield from (Source(str(file), file, file.relative_to(path)) for file in below)
@@ -82,13 +80,3 @@ def _before_magic(parts: tuple[str, ...]) -> Iterator[str]:
         if glob.has_magic(part):
             return
         yield part
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Photographs and videos below a folder, sorted; hidden ones are left out."""
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            file = Path(here, name)
-            if file.suffix.lower() in PHOTOGRAPHS | VIDEOS and not name.startswith("."):
-                yield file

@@ -20,8 +20,7 @@ from tqdm import tqdm
 from skyseg.commands import inputs as sources
 from skyseg.commands.inputs import Source
 from skyseg.commands.results import Made, Results
-from skyseg.data import photographs
-from skyseg.data.images import read_bytes
+from skyseg.data import pictures
 from skyseg.data.parallel import overlapped
 from skyseg.errors import UserError, disk_is_full
 from skyseg.files import written_aside
@@ -35,7 +34,6 @@ BATCH = 16  # photographs that a GPU is given at a time
 LEAST = 250_000  # pixels that the smallest photograph counts as
 NOTHING = np.empty((0, 0, 3), np.uint8)
 UNMIXED = {"cutout", "replace"}  # outputs that need pymatting
-FORMATS = {".png": "PNG", ".jpg": "JPEG"}
 
 
 class Wish(NamedTuple):
@@ -58,7 +56,7 @@ class Task:
     """Where its missing results go, by kind; none: there is nothing to do."""
     problem: str | None = None
     """Why it failed; then no step touches it."""
-    picture: photographs.Picture | None = None
+    picture: pictures.Picture | None = None
     shrunk: Any = None
     logits: Tensor | None = None
 
@@ -134,17 +132,17 @@ def pass_through(model: Opened, kind: str, sky: Path | None = None) -> None:
         UserError: it cannot be read, or its result not be written.
     """
     wish = _wish(model, [kind], sky, overwrite=False, smooth=0)
-    picture = photographs.decode(sys.stdin.buffer.read(), "standard input")
+    picture = pictures.decode(sys.stdin.buffer.read(), "standard input")
     for note in picture.notes:
         _say(f"note: standard input: {note}")
     output = OUTPUTS[kind]
     job = Job(picture.pixels, model.probability(picture.pixels), model.threshold, wish.sky)
     try:
-        photographs.write(
+        pictures.write(
             sys.stdout.buffer,
             output.make(job),
-            FORMATS[Path(output.suffix).suffix],
-            picture,
+            Path(output.suffix).suffix,
+            picture.metadata,
             output.data,
         )
     except OSError as error:
@@ -162,7 +160,7 @@ def _wish(
             if sky is None
             else "--sky is for --output replace, which is not asked for"
         )
-    pixels = photographs.decode(read_bytes(sky), str(sky)).pixels if sky else None
+    pixels = pictures.decode(pictures.read_bytes(sky), str(sky)).pixels if sky else None
     if UNMIXED & set(kinds):
         unmixing.prepare()  # seconds, and not in each thread
     made = Made(model.label, str(sky.resolve()) if sky else "")
@@ -197,7 +195,7 @@ def _made(source: Source, wish: Wish) -> Made:
 def _weight(task: Task) -> int:
     if task.problem or not task.places or task.source.is_video or task.source.path is None:
         return LEAST
-    return max(LEAST, photographs.size_of(task.source.path))
+    return max(LEAST, pictures.pixel_count(task.source.path))
 
 
 def _each(step: Callable[[Task], None]) -> Callable[[Task], Task]:
@@ -229,8 +227,8 @@ def _attempt(step: Callable[[Task], None], task: Task) -> None:
 
 
 def _load(task: Task, wish: Wish) -> None:
-    data = read_bytes(task.source.path) if task.source.path else sys.stdin.buffer.read()
-    task.picture = photographs.decode(data, task.source.name)
+    data = pictures.read_bytes(task.source.path) if task.source.path else sys.stdin.buffer.read()
+    task.picture = pictures.decode(data, task.source.name)
     task.shrunk = wish.model.steps.shrink(task.picture.pixels)
 
 
@@ -258,11 +256,11 @@ def _finish(task: Task, wish: Wish, results: Results) -> None:
     with ExitStack() as asides:
         for kind, path in task.places.items():
             aside = asides.enter_context(written_aside(path))
-            photographs.write(
+            pictures.write(
                 aside,
                 OUTPUTS[kind].make(job),
-                FORMATS[path.suffix],
-                task.picture,
+                path.suffix,
+                task.picture.metadata,
                 OUTPUTS[kind].data,
             )
         results.record(task.source, figures, wish.made, task.places)

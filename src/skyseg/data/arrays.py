@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skyseg.data.images import read_image, resize_image
+from skyseg.data import pictures
 from skyseg.data.masks import Encoding, read_mask, resize_mask
 from skyseg.data.parallel import in_order
 from skyseg.errors import UserError
@@ -39,7 +39,7 @@ def write_split(
 
         def convert(item: tuple[int, tuple[Path, Path]]) -> None:
             row, (image, mask) = item
-            images(row, resize_image(read_image(image, least=size), size))
+            images(row, pictures.resize(pictures.read(image, least=size).pixels, size))
             masks(row, resize_mask(read_mask(mask, encoding), size))
 
         deque(in_order(convert, todo, f"{split} arrays"), maxlen=0)  # for what convert writes

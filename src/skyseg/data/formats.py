@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from skyseg.data.pictures import list_pictures
 from skyseg.errors import UserError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 SPLIT_NAMES = {
     "train": "train", "training": "train", "tr": "train",
     "val": "val", "valid": "val", "validation": "val",
@@ -62,7 +62,7 @@ def find_photographs(root: Path) -> dict[str, Path]:
         UserError: no such folder, nothing in it, or two files with one stem.
     """
     folder = root / "images" if (root / "images").is_dir() else root
-    found = _by_stem(folder)
+    found = dict(sorted(_by_stem(folder).items()))
     if not found:
         raise UserError(f"{folder}/: holds no image")
     return found
@@ -217,12 +217,9 @@ def _pair(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """Image files anywhere in a folder by relative stem, 'sequence/0001'."""
+    """Picture files anywhere in a folder by relative stem, 'sequence/0001'."""
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in SUFFIXES:
-            continue  # .DS_Store, Thumbs.db, readme.txt
+    for path in list_pictures(folder) if folder.is_dir() else ():
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in files:
             raise UserError(

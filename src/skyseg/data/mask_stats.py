@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skyseg.data.images import open_upright, read_bytes
 from skyseg.data.mask_files import LOSSY, Scale, values_of
 from skyseg.data.masks import Encoding, meaning
+from skyseg.data.pictures import open_upright, read_bytes
 from skyseg.params import IGNORE, DataParams
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from skyseg.data.images import open_upright, read_bytes
 from skyseg.data.mask_files import Scale, values_of
+from skyseg.data.pictures import open_upright, read_bytes
 from skyseg.errors import UserError
 from skyseg.params import IGNORE
 

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skyseg.data.images import read_image
+from skyseg.data import pictures
 from skyseg.errors import UserError
 from skyseg.files import written_aside
 from skyseg.inference.onnx import CARD, INPUT, LOGITS, PROBABILITY, OnnxPredictor
@@ -125,7 +125,7 @@ def measure(reference: CardPredictor, other: CardPredictor, photographs: Sequenc
     total = largest = 0.0
     pixels = both = either = 0
     for path in photographs:
-        image = read_image(path)
+        image = pictures.read(path).pixels
         one, two = reference.probability(image), other.probability(image)
         difference = np.abs(one - two)
         total += float(difference.sum(dtype=np.float64))
@@ -213,7 +213,7 @@ def _to_int8(
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             for path in self._waiting:
-                return {INPUT: reference.network_input([read_image(path)]).numpy()}
+                return {INPUT: reference.network_input([pictures.read(path).pixels]).numpy()}
             return None
 
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skyseg.data.images import resize_image
+from skyseg.data.pictures import resize
 from skyseg.errors import UserError
 from skyseg.inference.refine import REFINEMENTS
 from skyseg.metrics import presence
@@ -64,7 +64,7 @@ class CardPredictor:
         """Foreground probability of each pixel.
 
         Args:
-            image: uint8 [H, W, 3], RGB, as ``skyseg.data.images.read_image`` gives it.
+            image: uint8 [H, W, 3], RGB, as ``skyseg.data.pictures.read`` gives it.
 
         Returns:
             float32 [H, W] in 0..1; never stretched, and below the threshold everywhere where the
@@ -81,7 +81,7 @@ class CardPredictor:
 
     def shrink(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What the network sees: uint8 [H, W, 3] to [size, size, 3]."""
-        return resize_image(image, self.card.size)
+        return resize(image, self.card.size)
 
     @torch.inference_mode()
     def logits(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:

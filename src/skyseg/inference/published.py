@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from skyseg.data.images import resize_image
+from skyseg.data.pictures import resize
 from skyseg.errors import UserError
 from skyseg.model.checkpoint import load_into, read_weights, variant_of
 from skyseg.model.device import choose
@@ -171,7 +171,7 @@ def run_onnx(session: InferenceSession, output: str, x: Tensor) -> Tensor:
 
 
 def _shrink(image: NDArray[np.uint8]) -> Tensor:
-    small = np.array(resize_image(image, SIZE))  # a copy: torch wants what it may write to
+    small = np.array(resize(image, SIZE))  # a copy: torch wants what it may write to
     return normalise(torch.from_numpy(small).permute(2, 0, 1)[None])[0]
 
 

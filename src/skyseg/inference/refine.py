@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skyseg.data.images import resize_image
+from skyseg.data import pictures
 
 SIDE = 512  # samples of the photograph along each axis, at least, to learn colours from
 WINDOW = 4.0  # cells: deviation of the Gaussian window that a cell's colours are learned in
@@ -79,7 +79,7 @@ def _learn(logits: Tensor, image: NDArray[np.uint8], strength: float) -> Tensor:
     and where it is negative."""
     samples = -(-SIDE // len(logits))  # along each axis of a cell
     size = (samples * len(logits),) * 2
-    colours = _polynomial(resize_image(image, size[0]), logits.device)
+    colours = _polynomial(pictures.resize(image, size[0]), logits.device)
     prior = _resize(logits[None], size)
     sure = (2 * prior.sigmoid() - 1).clamp(min=0) ** 4  # 0.5 at a probability of 0.92
     near = _blur(F.avg_pool2d(sure, samples))

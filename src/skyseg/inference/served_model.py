@@ -18,7 +18,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 from PIL import Image
 
-from skyseg.data.uploads import decode_upload
+from skyseg.data import pictures
 from skyseg.errors import UserError
 from skyseg.inference.predictor import Predictor
 from skyseg.model.memory import release_memory
@@ -63,7 +63,7 @@ def _decode(name: str, data: object) -> Any:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise _refused(f"{name}: expected bytes (base64 in JSON), not {type(data).__name__}")
     try:
-        return decode_upload(bytes(data), name)
+        return pictures.decode(bytes(data), name, limits=pictures.UPLOAD).pixels
     except UserError as error:
         raise _refused(str(error)) from None
 

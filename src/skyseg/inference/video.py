@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from skyseg.data.images import resize_image
 from skyseg.data.parallel import overlapped
+from skyseg.data.pictures import resize
 from skyseg.errors import UserError, disk_is_full
 from skyseg.inference.loading import Opened, one_thread
 from skyseg.inference.outputs import OUTPUTS, Job, Pixels
@@ -99,7 +99,7 @@ def segment(
                     lambda frame: Shrunk(
                         frame,
                         model.steps.shrink(frame.image),
-                        resize_image(frame.image, 32).astype(np.float32),
+                        resize(frame.image, 32).astype(np.float32),
                     ),
                     lambda frames: list(map(smoothed, frames)),
                     lambda done: _finish(*done, model, list(places), sky),

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skyseg.data.images import read_image
+from skyseg.data import pictures
 from skyseg.data.manifest import Dataset, read_dataset, read_manifest
 from skyseg.data.masks import Encoding, read_mask
 from skyseg.data.parallel import in_order
@@ -153,7 +153,7 @@ def score_rows(
 
 def read_pair(row: Any, root: Path, encoding: Encoding) -> Pair:
     """Decode the photograph and the mask of a row of the manifest, as itertuples gives it."""
-    return Pair(read_image(root / row.image), read_mask(root / row.mask, encoding))
+    return Pair(pictures.read(root / row.image).pixels, read_mask(root / row.mask, encoding))
 
 
 def write_tables(root: Path, result: Result) -> None:

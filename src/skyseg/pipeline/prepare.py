@@ -18,10 +18,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from skyseg.data import audit
+from skyseg.data import audit, pictures
 from skyseg.data.arrays import ARRAY_SPLITS, write_split
 from skyseg.data.formats import FORMATS, Sample, find_samples
-from skyseg.data.images import decode_image, read_bytes, read_image, upright_size
 from skyseg.data.manifest import COLUMNS, Dataset, summarise
 from skyseg.data.mask_meaning import decide
 from skyseg.data.mask_stats import MaskStats, measure, shares
@@ -95,22 +94,22 @@ def look(sample: Sample, data: DataParams) -> Look:
     Raises:
         UserError: a damaged file, or an image and a mask of different sizes.
     """
-    content = read_bytes(sample.image)
-    pixels, flags = decode_image(content, str(sample.image), least=audit.LEAST)
+    content = pictures.read_bytes(sample.image)
+    picture = pictures.decode(content, str(sample.image), least=audit.LEAST)
     mask = measure(sample.mask, data)
-    width, height = upright_size(content)
+    width, height = pictures.upright_size(content)
     if mask.size != (width, height):
-        turned = " upright (by its EXIF orientation)" if "exif" in flags else ""
+        turned = " upright (by its EXIF orientation)" if "exif" in picture.flags else ""
         raise UserError(
             f"{sample.mask}: {mask.size[0]}x{mask.size[1]} pixels, but {sample.image} "
             f"has {width}x{height}{turned}; they must be equal"
         )
     return Look(
-        [*flags, *(["mask-exif"] if mask.turned else [])],
+        [*picture.flags, *(["mask-exif"] if mask.turned else [])],
         width,
         height,
         hashlib.sha256(content).hexdigest(),
-        audit.thumbnail(pixels),
+        audit.thumbnail(picture.pixels),
         mask,
     )
 
@@ -222,18 +221,22 @@ def write_summary(report: Path, manifest: pd.DataFrame, dataset: Dataset) -> Non
 
 def sample_sheet(manifest: pd.DataFrame, encoding: Encoding, root: Path) -> Image.Image:
     """A row of overlays a split: one without foreground, if any, then from little to much."""
-    pictures = []
+    shown = []
     for split, rows in manifest.groupby("split", sort=False):
         ranked = rows.sort_values(["foreground", "id"])
         empty, some = ranked[ranked["foreground"] == 0], ranked[ranked["foreground"] > 0]
         chosen = pd.concat([empty.head(1), spread(some, SHOWN - min(len(empty), 1))])
         for row in chosen.itertuples():
             picture = overlay(
-                *fit(read_image(root / row.image), read_mask(root / row.mask, encoding), CELL)
+                *fit(
+                    pictures.read(root / row.image).pixels,
+                    read_mask(root / row.mask, encoding),
+                    CELL,
+                )
             )
-            pictures.append((picture, f"{split} · {row.id} · {row.foreground:.0%}"))
-        pictures += [(np.full((1, 1, 3), 255, np.uint8), "")] * (SHOWN - len(chosen))
-    return sheet(pictures, SHOWN, CELL)
+            shown.append((picture, f"{split} · {row.id} · {row.foreground:.0%}"))
+        shown += [(np.full((1, 1, 3), 255, np.uint8), "")] * (SHOWN - len(chosen))
+    return sheet(shown, SHOWN, CELL)
 
 
 def spread(ranked: pd.DataFrame, count: int) -> pd.DataFrame:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from skyseg.data import photographs
-from skyseg.data.images import ORIENTATION, read_image
+from skyseg.data import pictures
+from skyseg.data.metadata import ORIENTATION
 from skyseg.errors import UserError
 from tiny import photograph, save
 
@@ -27,25 +27,25 @@ def exif(orientation: int = 6) -> Image.Exif:
     return loaded
 
 
-def decode(path: Path) -> photographs.Picture:
-    return photographs.decode(path.read_bytes(), str(path))
+def decode(path: Path) -> pictures.Picture:
+    return pictures.decode(path.read_bytes(), str(path))
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
-@pytest.mark.parametrize("result", ["PNG", "JPEG"])
+@pytest.mark.parametrize("result", [".png", ".jpg"])
 def test_profile_and_metadata_come_out_as_they_were(tmp_path: Path, suffix: str, result: str):
     path = save(
         tmp_path / f"a.{suffix}", photograph(0), exif=exif(), icc_profile=PROFILE, dpi=(300, 300)
     )
     picture = decode(path)
-    np.testing.assert_array_equal(picture.pixels, read_image(path))
+    np.testing.assert_array_equal(picture.pixels, pictures.read(path).pixels)
     assert picture.pixels.shape == (48, 40, 3)
     assert picture.notes == ()
 
-    photographs.write(tmp_path / "result", picture.pixels, result, picture)
+    pictures.write(tmp_path / "result", picture.pixels, result, picture.metadata)
     with Image.open(tmp_path / "result") as written:
         written.load()
-        assert written.format == result
+        assert written.format == {".png": "PNG", ".jpg": "JPEG"}[result]
         assert written.size == (40, 48)
         assert written.info["icc_profile"] == PROFILE
         if suffix != "webp":  # which has no such field
@@ -58,7 +58,7 @@ def test_profile_and_metadata_come_out_as_they_were(tmp_path: Path, suffix: str,
 
 def test_data_has_no_colour_profile(tmp_path: Path):
     picture = decode(save(tmp_path / "a.jpg", photograph(0), exif=exif(), icc_profile=PROFILE))
-    photographs.write(tmp_path / "m.png", picture.pixels[..., 0], "PNG", picture, data=True)
+    pictures.write(tmp_path / "m.png", picture.pixels[..., 0], ".png", picture.metadata, data=True)
     with Image.open(tmp_path / "m.png") as written:
         assert written.mode == "L"
         assert "icc_profile" not in written.info
@@ -75,8 +75,9 @@ def test_xmp_is_kept_without_its_orientation(tmp_path: Path):
     info.add_itxt("XML:com.adobe.xmp", xmp.decode())
     png = save(tmp_path / "a.png", photograph(0), exif=exif(), pnginfo=info)
     for path in (jpeg, png):
-        for result in ("JPEG", "PNG"):
-            photographs.write(tmp_path / "r", decode(path).pixels, result, decode(path))
+        for result in (".jpg", ".png"):
+            picture = decode(path)
+            pictures.write(tmp_path / "r", picture.pixels, result, picture.metadata)
             text = (tmp_path / "r").read_bytes()
             assert b'dc:creator="Ann"' in text
             assert b"Orientation" not in text
@@ -86,9 +87,9 @@ def test_a_result_is_upright_whatever_its_xmp_says(tmp_path: Path):
     """Of EXIF and XMP the first decides; neither may turn the result."""
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
     picture = decode(save(tmp_path / "a.jpg", photograph(0), exif=exif(1), xmp=xmp))
-    for result in ("JPEG", "PNG"):
-        photographs.write(tmp_path / "r", picture.pixels, result, picture)
-        assert read_image(tmp_path / "r").shape == picture.pixels.shape == (40, 48, 3)
+    for result in (".jpg", ".png"):
+        pictures.write(tmp_path / "r", picture.pixels, result, picture.metadata)
+        assert pictures.read(tmp_path / "r").pixels.shape == picture.pixels.shape == (40, 48, 3)
 
 
 def test_xmp_too_long_for_a_jpeg_is_left_out_and_said(tmp_path: Path):
@@ -96,7 +97,7 @@ def test_xmp_too_long_for_a_jpeg_is_left_out_and_said(tmp_path: Path):
     info.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta/>" + " " * 70_000)
     picture = decode(save(tmp_path / "a.png", photograph(0), pnginfo=info))
     assert picture.notes == ("its XMP is too long and is left out",)
-    photographs.write(tmp_path / "r.jpg", picture.pixels, "JPEG", picture)
+    pictures.write(tmp_path / "r.jpg", picture.pixels, ".jpg", picture.metadata)
 
 
 def test_a_table_of_pages_that_is_damaged_is_one_page(tmp_path: Path):
@@ -105,7 +106,7 @@ def test_a_table_of_pages_that_is_damaged_is_one_page(tmp_path: Path):
     first = int.from_bytes(data[4:8], "little")
     following = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
     data[following : following + 4] = (4).to_bytes(4, "little")  # no table is there
-    picture = photographs.decode(bytes(data), "a.tif")
+    picture = pictures.decode(bytes(data), "a.tif")
     assert picture.notes == ()
     np.testing.assert_array_equal(picture.pixels, photograph(0))
 
@@ -114,7 +115,7 @@ def test_programs_are_no_photographs(tmp_path: Path):
     buffer = io.BytesIO()
     Image.fromarray(photograph(0)).save(buffer, "EPS")
     with pytest.raises(UserError, match="not an image of a known kind"):
-        photographs.decode(buffer.getvalue(), "a.eps")
+        pictures.decode(buffer.getvalue(), "a.eps")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_programs_are_no_photographs(tmp_path: Path):
 def test_modes_become_what_training_saw(tmp_path: Path, mode: str, name: str):
     Image.fromarray(photograph(0)).convert(mode).save(tmp_path / name)
     picture = decode(tmp_path / name)
-    np.testing.assert_array_equal(picture.pixels, read_image(tmp_path / name))
+    np.testing.assert_array_equal(picture.pixels, pictures.read(tmp_path / name).pixels)
 
 
 def test_16_bits(tmp_path: Path):
@@ -147,7 +148,7 @@ def test_a_profile_of_other_colours_does_not_go_onto_rgb(tmp_path: Path):
     path = tmp_path / "a.jpg"
     Image.fromarray(photograph(0)).convert("CMYK").save(path, icc_profile=cmyk)
     picture = decode(path)
-    assert picture.icc is None
+    assert picture.metadata.icc is None
     assert picture.notes == (
         "its colour profile is one of CMYK, results are RGB without a profile",
     )
@@ -177,19 +178,19 @@ def test_heic(tmp_path: Path):
     heif.from_pillow(Image.fromarray(pixels)).save(
         tmp_path / "a.heic", quality=90, exif=exif(1).tobytes()
     )
-    assert photographs.size_of(tmp_path / "a.heic") == 64 * 48
+    assert pictures.pixel_count(tmp_path / "a.heic") == 64 * 48
     picture = decode(tmp_path / "a.heic")
     assert picture.pixels.shape == (48, 64, 3)
     assert np.abs(picture.pixels.astype(int) - pixels).mean() < 8
     image = Image.Exif()
-    image.load(picture.exif)
+    image.load(picture.metadata.exif)
     assert image[MAKE] == "Maker"
 
 
 def test_heic_without_its_reader(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(UserError, match=r"a\.heic: HEIC needs .* pip install 'skyseg\[heic\]'"):
-        photographs.decode(b"\0\0\0\x18ftypheic" + bytes(100), "a.heic")
+        pictures.decode(b"\0\0\0\x18ftypheic" + bytes(100), "a.heic")
 
 
 def test_damaged_metadata_does_not_lose_the_photograph(tmp_path: Path):
@@ -200,21 +201,22 @@ def test_damaged_metadata_does_not_lose_the_photograph(tmp_path: Path):
         dpi=(0, 0),
     )
     picture = decode(path)
-    photographs.write(tmp_path / "r.png", picture.pixels, "PNG", picture)
+    pictures.write(tmp_path / "r.png", picture.pixels, ".png", picture.metadata)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "r.png")), picture.pixels)
 
 
 def test_the_size_is_told_without_decoding(tmp_path: Path):
-    assert photographs.size_of(save(tmp_path / "a.jpg", photograph(0))) == 48 * 40
+    assert pictures.pixel_count(save(tmp_path / "a.jpg", photograph(0))) == 48 * 40
     (tmp_path / "text.jpg").write_text("no")
-    assert photographs.size_of(tmp_path / "text.jpg") == 0
-    assert photographs.size_of(tmp_path / "gone.jpg") == 0
+    assert pictures.pixel_count(tmp_path / "text.jpg") == 0
+    assert pictures.pixel_count(tmp_path / "gone.jpg") == 0
 
 
 def test_masks_are_small(tmp_path: Path):
     mask = np.zeros((1000, 1000), np.uint8)
     mask[:500] = 255
     file = io.BytesIO()
-    photographs.write(file, mask, "PNG", decode(save(tmp_path / "a.png", photograph(0))), data=True)
+    photo = decode(save(tmp_path / "a.png", photograph(0)))
+    pictures.write(file, mask, ".png", photo.metadata, data=True)
     assert len(file.getvalue()) < 10_000
     np.testing.assert_array_equal(np.asarray(Image.open(file)), mask)

@@ -1,0 +1,326 @@
+"""Picture files: how they are found, decoded and written. No other module opens one.
+
+``decode`` gives 8-bit RGB, upright, with what is stored around the pixels; ``open_upright`` gives
+Pillow's image as it is stored, for masks, whose values must not be converted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from skyseg.data.metadata import Metadata, orientation, read_metadata, write_options
+from skyseg.errors import UserError
+
+# What cameras, scanners and the web make: Pillow's name of a file format, and its suffixes, the
+# usual one first. Not all that Pillow reads: to decode EPS is to run a program.
+FILE_FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".mpo"),  # a JPEG with further pictures behind it, as phones write
+    "PNG": (".png", ".apng"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "HEIF": (".heic", ".heif", ".hif"),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TGA": (".tga",),
+    "ICO": (".ico",),
+}
+SUFFIXES = frozenset(suffix for suffixes in FILE_FORMATS.values() for suffix in suffixes)
+
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+# Formats whose further frames are not used, and what such a file is called.
+SEVERAL_FRAMES = {
+    "GIF": "animation",
+    "PNG": "animation",
+    "WEBP": "animation",
+    "TIFF": "file of pages",
+}
+FLAGS = {
+    "1": "1bit",
+    "L": "grey",
+    "LA": "alpha",
+    "RGBA": "alpha",
+    "PA": "alpha",
+    "P": "palette",
+    "CMYK": "cmyk",
+}
+# EXIF's orientations 2 to 8, and what turns such a picture upright.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+MARGIN = 2  # a JPEG decoded at reduced scale has at least this many times the wanted side
+
+
+class Picture(NamedTuple):
+    """A decoded picture."""
+
+    pixels: NDArray[np.uint8]
+    """[H, W, 3] RGB, upright."""
+    flags: tuple[str, ...]
+    """What is unusual about the file: exif (it was turned), grey, alpha, palette, 16bit, cmyk,
+    1bit, frames."""
+    metadata: Metadata
+    """What is stored around the pixels, for ``write`` to keep."""
+    notes: tuple[str, ...]
+    """What the user should know is not used or not kept."""
+
+
+class Limits(NamedTuple):
+    """What is refused before it is decoded."""
+
+    bytes: int
+    pixels: int
+
+
+UPLOAD = Limits(64 * 2**20, 80_000_000)  # some 1.2 GB of memory while it is segmented
+
+
+def list_pictures(folder: Path, more: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """The picture files in a folder and the folders below it, sorted within each.
+
+    Hidden files and folders are left out. Links to folders are followed, but not back into a folder
+    that they are in.
+
+    Args:
+        folder: where to look.
+        more: suffixes, in lower case, of other files to list.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    yield from _walk(folder, SUFFIXES | more, (folder.resolve(),))
+
+
+def _walk(folder: Path, suffixes: frozenset[str], inside: tuple[Path, ...]) -> Iterator[Path]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{folder}/: cannot be read: {error.strerror}") from None
+    visible = [folder / entry.name for entry in entries if not entry.name.startswith(".")]
+    for path in visible:
+        if path.suffix.lower() in suffixes and path.is_file():  # no pipe, no device
+            yield path
+    for path in visible:
+        if path.is_dir() and (real := path.resolve()) not in inside:
+            yield from _walk(path, suffixes, (*inside, real))
+
+
+def read(path: Path, least: int | None = None) -> Picture:
+    """``decode`` of a file."""
+    return decode(read_bytes(path), str(path), least)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file; a UserError if it is missing or cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def decode(
+    data: bytes, name: str, least: int | None = None, limits: Limits | None = None
+) -> Picture:
+    """Decode a picture file.
+
+    Transparent pictures are laid on white, as a page shows them; 16-bit greys are divided by 257;
+    the first frame of several counts; colour profiles are kept but not applied.
+
+    Args:
+        data: the file.
+        name: stands in errors.
+        least: where the result will be shrunk to no less than this side, a large JPEG may be
+            decoded at 1/2, 1/4 or 1/8 of its size, at least twice this side, in half the time.
+            Shrunk afterwards, pixels differ by less than one grey level in 255 (mean, measured on
+            60 photographs).
+        limits: what to refuse undecoded.
+
+    Raises:
+        UserError: the file is empty, truncated, not a picture, too large, or HEIC without
+            pillow-heif.
+    """
+    image, turned = open_upright(data, name, least, limits)
+    format = image.format
+    pixels, flags = _as_rgb(image, name)
+    flags = (*(["exif"] if turned else []), *flags)
+    notes = []
+    frames = _frames(image) if format in SEVERAL_FRAMES else 1
+    if frames > 1 and format:
+        flags = (*flags, "frames")
+        notes.append(f"{SEVERAL_FRAMES[format]}, only the first of {frames} frames is used")
+    # A PNG's EXIF may come after its pixels; a decoded TIFF has lost its own.
+    stored = image if format == "PNG" else _open(io.BytesIO(data))
+    metadata, left_out = read_metadata(image, stored, format)
+    return Picture(pixels, flags, metadata, (*notes, *left_out))
+
+
+def open_upright(
+    data: bytes, name: str, least: int | None = None, limits: Limits | None = None
+) -> tuple[Image.Image, bool]:
+    """A decoded image in the mode it is stored in, and whether EXIF turned it.
+
+    Args, Raises: as ``decode``.
+    """
+    if not data:
+        raise UserError(f"{name}: the file is empty; replace or remove it")
+    if not _register_heif(data):
+        raise UserError(f"{name}: HEIC needs the package pillow-heif: pip install 'skyseg[heic]'")
+    if limits:
+        _refuse_large(data, name, limits)
+    try:
+        image: Image.Image = _open(io.BytesIO(data))
+        if least:
+            image.draft(None, (MARGIN * least, MARGIN * least))  # only JPEGs heed it
+        image.load()
+        method = UPRIGHT.get(orientation(image))
+        if method is not None:
+            format = image.format
+            image = image.transpose(method)
+            image.format = format  # a transposed copy forgets it
+    except Image.UnidentifiedImageError:
+        raise UserError(f"{name}: not an image of a known kind; save it as JPEG or PNG") from None
+    except Image.DecompressionBombError:
+        raise UserError(
+            f"{name}: more pixels than is safe to decode (limit "
+            f"{2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels); shrink the image"
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise nearly anything on broken bytes
+        raise UserError(
+            f"{name}: truncated or damaged ({' '.join(str(error).split())}); replace or remove it"
+        ) from None
+    return image, method is not None
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a readable picture, upright, from its header.
+
+    Raises:
+        Exception: any kind, for what cannot be read.
+    """
+    _register_heif(data)
+    with _open(io.BytesIO(data)) as image:
+        width, height = image.size
+        return (height, width) if orientation(image) >= 5 else (width, height)
+
+
+def pixel_count(path: Path) -> int:
+    """How many pixels a file will decode to, from its header; 0 if that cannot be told."""
+    try:
+        with path.open("rb") as file:
+            _register_heif(file.read(12))
+            with _open(file) as image:
+                return image.width * image.height
+    except Exception:  # explained when it is decoded
+        return 0
+
+
+def resize(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Squash uint8 [H, W, 3] to [size, size, 3]: bilinear, antialiased when shrinking."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def write(
+    file: Path | BinaryIO,
+    pixels: NDArray[np.uint8],
+    suffix: str,
+    metadata: Metadata,
+    data: bool = False,
+) -> None:
+    """Write a picture with the metadata of the photograph it is made from.
+
+    Args:
+        file: a path or an open file.
+        pixels: uint8 [H, W], [H, W, 3] or [H, W, 4].
+        suffix: .png or .jpg, whatever ``file`` is called.
+        metadata: of the photograph.
+        data: the pixels are no colours, so the colour profile is left out.
+
+    Raises:
+        OSError: the file cannot be written, or the picture is larger than the format allows.
+    """
+    format = "PNG" if suffix == ".png" else "JPEG"
+    Image.fromarray(pixels).save(file, format, **write_options(metadata, format, data))
+
+
+def _refuse_large(data: bytes, name: str, limits: Limits) -> None:
+    if len(data) > limits.bytes:
+        raise UserError(f"{name}: {len(data) / 2**20:.0f} MiB; at most {limits.bytes // 2**20} MiB")
+    try:
+        width, height = upright_size(data)
+    except Exception:  # what cannot even be opened is explained when it is decoded
+        return
+    if width * height > limits.pixels:
+        raise UserError(
+            f"{name}: {width}x{height} pixels; at most {limits.pixels // 10**6} million"
+        )
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """``PIL.Image.open`` for ``FILE_FORMATS`` alone."""
+    Image.init()
+    return Image.open(file, formats=[name for name in FILE_FORMATS if name in Image.OPEN])
+
+
+def _register_heif(data: bytes) -> bool:
+    """Let Pillow read HEIC if these bytes begin like it; False if they do and it cannot."""
+    if data[4:8] != b"ftyp" or data[8:12] not in HEIF_BRANDS:
+        return True
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception:  # damaged tables, which the first picture does without
+        return 1
+
+
+def _as_rgb(image: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """uint8 [H, W, 3] of an image in any mode, and the mode's flag."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_deep(image, name), ("16bit",)
+    flags = (FLAGS[image.mode],) if image.mode in FLAGS else ()
+    try:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        if image.mode != "RGB":  # converting copies, whatever the mode
+            image = image.convert("RGB")
+        return np.asarray(image), flags
+    except ValueError as error:  # LAB and other spaces Pillow does not convert
+        raise UserError(f"{name}: {error}; save it as an RGB JPEG or PNG") from None
+
+
+def _from_deep(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Grey of 16 bits (or 32 holding 16) to uint8 RGB; 65535 becomes 255."""
+    deep: NDArray[Any] = np.asarray(image)
+    if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
+        raise UserError(f"{name}: pixels of 32 bits; save it with 8 or 16 bits a channel")
+    grey = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)

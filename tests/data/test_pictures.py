@@ -1,0 +1,224 @@
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps, PngImagePlugin
+
+from skyseg.data.metadata import ORIENTATION
+from skyseg.data.pictures import (
+    FILE_FORMATS,
+    SUFFIXES,
+    UPLOAD,
+    Limits,
+    decode,
+    list_pictures,
+    read,
+    resize,
+    upright_size,
+)
+from skyseg.errors import UserError
+from tiny import photograph, save
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_turns_the_picture_upright(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    pixels = photograph(0)
+    path = save(tmp_path / "a.png", pixels, exif=exif)
+    expected = Image.fromarray(pixels)
+    expected.getexif()[ORIENTATION] = orientation
+    np.testing.assert_array_equal(read(path).pixels, np.asarray(ImageOps.exif_transpose(expected)))
+    flags = decode(path.read_bytes(), "a").flags
+    assert flags == (("exif",) if orientation > 1 else ())
+
+
+@pytest.mark.parametrize(
+    ("mode", "flag"),
+    [
+        ("L", "grey"),
+        ("1", "1bit"),
+        ("P", "palette"),
+        ("LA", "alpha"),
+        ("RGBA", "alpha"),
+        ("RGB", None),
+    ],
+)
+def test_modes_become_rgb(tmp_path: Path, mode: str, flag: str | None) -> None:
+    source = Image.fromarray(photograph(1)).convert(mode)
+    source.save(tmp_path / "a.png")
+    pixels, flags, *_ = decode((tmp_path / "a.png").read_bytes(), "a")
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, np.asarray(source.convert("RGB")))
+    assert flags == ((flag,) if flag else ())
+
+
+def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
+    rgba = np.zeros((4, 4, 4), np.uint8)
+    rgba[:, 2:, 3] = 255
+    pixels = read(save(tmp_path / "a.png", rgba)).pixels
+    assert (pixels[:, :2] == 255).all()
+    assert (pixels[:, 2:] == 0).all()
+
+
+def test_16_bit_greys_are_scaled_not_clipped(tmp_path: Path) -> None:
+    deep = np.array([[0, 257, 32768, 65535]], np.uint16)
+    pixels, flags, *_ = decode(save(tmp_path / "a.png", deep).read_bytes(), "a")
+    assert pixels[0].tolist() == [[v] * 3 for v in (0, 1, 128, 255)]
+    assert flags == ("16bit",)
+
+
+def test_cmyk_jpeg_has_its_colours(tmp_path: Path) -> None:
+    # Pillow writes CMYK JPEGs as Adobe does, inverted, and has to read them back so.
+    red = Image.new("RGB", (16, 16), (200, 30, 30))
+    red.convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    pixels, flags, *_ = decode((tmp_path / "a.jpg").read_bytes(), "a")
+    assert np.abs(pixels.astype(int) - (200, 30, 30)).max() < 12
+    assert flags == ("cmyk",)
+
+
+def test_damaged_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for suffix in ("png", "jpg"):
+        path = save(tmp_path / f"a.{suffix}", photograph(2, 200, 200))
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(UserError, match=rf"a\.{suffix}: truncated or damaged"):
+            read(path)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(UserError, match=r"empty\.png: the file is empty"):
+        read(tmp_path / "empty.png")
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(UserError, match=r"text\.png: not an image"):
+        read(tmp_path / "text.png")
+    with pytest.raises(UserError, match=r"gone\.png: cannot be read"):
+        read(tmp_path / "gone.png")
+    big = save(tmp_path / "big.png", photograph(3))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    with pytest.raises(UserError, match=r"big\.png: more pixels than is safe"):
+        read(big)
+
+
+def test_float_images_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tiff", np.ones((4, 4), np.float32))
+    with pytest.raises(UserError, match="pixels of 32 bits"):
+        read(path)
+
+
+def test_resize_averages_when_shrinking() -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8)[None, :, None], (64, 32, 3))
+    small = resize(stripes, 8)
+    assert small.shape == (8, 8, 3)
+    assert small.dtype == np.uint8
+    # Without antialiasing every pixel would be black or white.
+    assert np.abs(small.astype(int) - 127).max() <= 8
+    assert resize(small, 8) is small
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_reduced_scale_is_near_and_keeps_twice_the_side(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(photograph(3, 700, 500)).convert(mode).save(path, quality=90)
+    whole, reduced = read(path).pixels, read(path, least=60).pixels
+    assert reduced.shape[0] in range(120, 240)
+    apart = np.abs(resize(whole, 60).astype(int) - resize(reduced, 60))
+    assert apart.mean() < 1  # of 255
+
+
+def test_reduced_scale_still_finds_a_truncated_file(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", photograph(3, 700, 500))
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(UserError, match="truncated or damaged"):
+        read(path, least=20)
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (48, 40)), (3, (48, 40)), (6, (40, 48))])
+def test_upright_size(tmp_path: Path, orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = save(tmp_path / "a.jpg", photograph(0), exif=exif)
+    assert upright_size(path.read_bytes()) == size == read(path).pixels.shape[1::-1]
+
+
+# What a server is sent.
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_an_upload_within_the_limits_is_decoded() -> None:
+    pixels = photograph(1)
+    found = decode(png(pixels), "a.png", limits=UPLOAD).pixels
+    np.testing.assert_array_equal(found, pixels)
+
+
+def test_too_many_bytes() -> None:
+    with pytest.raises(UserError, match=r"^a: 2 MiB; at most 1 MiB$"):
+        decode(bytes(2 * 2**20), "a", limits=Limits(2**20, 10**9))
+
+
+def test_too_many_pixels_are_refused_undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", None)  # not reached
+    with pytest.raises(UserError, match=r"^a\.png: 48x40 pixels"):
+        decode(png(photograph(1)), "a.png", limits=Limits(2**30, 48 * 40 - 1))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"", "empty"), (b"no image", "not an image"), (png(photograph(1))[:200], "truncated")],
+)
+def test_an_upload_that_is_no_photograph(data: bytes, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        decode(data, "a.png", limits=UPLOAD)
+
+
+# Which files there are.
+
+
+def test_every_suffix_that_is_listed_is_decoded_and_no_other(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    for format, suffixes in FILE_FORMATS.items():
+        for suffix in suffixes:
+            for name in (f"a{suffix}", f"B{suffix.upper()}"):
+                Image.fromarray(photograph(0, 48, 48)).save(tmp_path / name, format)
+                assert read(tmp_path / name).pixels.shape == (48, 48, 3), name
+    (tmp_path / "notes.txt").write_text("no picture")
+    Image.fromarray(photograph(0)).save(tmp_path / "program.eps")
+    listed = list(list_pictures(tmp_path))
+    assert {path.suffix for path in listed} == SUFFIXES | {s.upper() for s in SUFFIXES}
+
+
+def test_folders_are_searched_and_hidden_files_left_out(tmp_path: Path) -> None:
+    for name in ("b.png", "a.PNG", "sub/c.png", ".hidden.png", ".cache/d.png", "sub/.e.png"):
+        save(tmp_path / name, photograph(0))
+    names = [path.relative_to(tmp_path).as_posix() for path in list_pictures(tmp_path)]
+    assert names == ["a.PNG", "b.png", "sub/c.png"]
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    save(tmp_path / "other" / "a.png", photograph(0))
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    (tmp_path / "photos" / "linked").symlink_to(tmp_path / "other")
+    (tmp_path / "photos" / "sub" / "back").symlink_to(tmp_path / "photos")
+    (tmp_path / "other" / "self").symlink_to(tmp_path / "other")
+    (tmp_path / "photos" / "b.png").symlink_to(tmp_path / "other" / "a.png")
+    (tmp_path / "photos" / "broken.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "photos" / "loop.png").symlink_to(tmp_path / "photos" / "loop.png")
+    os.mkfifo(tmp_path / "photos" / "pipe.png")
+    photos = tmp_path / "photos"
+    names = [path.relative_to(photos).as_posix() for path in list_pictures(photos)]
+    assert names == ["b.png", "linked/a.png"]
+
+
+def test_exif_that_cannot_be_read_does_not_lose_the_photograph(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    exif[0x010F] = "Maker"
+    data = bytearray(exif.tobytes())
+    data[data.index(b"\x01\x0f") + 2 : data.index(b"\x01\x0f") + 4] = b"\xff\xff"  # no such type
+    path = save(tmp_path / "a.jpg", photograph(0), exif=bytes(data))
+    picture = read(path)
+    assert picture.pixels.shape in ((40, 48, 3), (48, 40, 3))
