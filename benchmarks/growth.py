@@ -23,9 +23,9 @@ from benchmarks.race import Contender, machine, race
 from skyseg.commands.predict import predict
 from skyseg.data.arrays import open_split
 from skyseg.files import write_text
-from skyseg.inference.loading import open_model
-from skyseg.model.checkpoint import Card, save_checkpoint
-from skyseg.model.device import choose
+from skyseg.inference.loading import load_model
+from skyseg.model.checkpoint import ModelConfig, save_checkpoint
+from skyseg.model.device import pick_hardware
 from skyseg.model.u2net import build_model
 from skyseg.params import Params, TrainParams
 from skyseg.pipeline.prepare import prepare
@@ -48,7 +48,7 @@ def work(root: str, what: str, size: int) -> Callable[[], None]:
     def epoch() -> None:
         images, masks = open_split(folder / "prepared", "train")
         batch = 32 if size == SMALL else 2
-        train, hardware = TrainParams(epochs=1, batch_size=batch), choose()
+        train, hardware = TrainParams(epochs=1, batch_size=batch), pick_hardware()
         learner = engine.build_learner(build_model("u2netp"), train, len(images), hardware)
         order = np.arange(len(images) // batch * batch)
         engine.train_one_epoch(
@@ -63,12 +63,12 @@ def work(root: str, what: str, size: int) -> Callable[[], None]:
     def prediction() -> None:
         weights = folder / f"{size}.safetensors"
         save_checkpoint(
-            weights, build_model("u2netp").state_dict(), Card(variant="u2netp", size=size)
+            weights, build_model("u2netp").state_dict(), ModelConfig(variant="u2netp", size=size)
         )
         predict(
             [str(folder / "data" / "images")],
             folder / f"out-{size}",
-            open_model(str(weights)),
+            load_model(str(weights)),
             ["mask"],
         )
 

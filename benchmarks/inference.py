@@ -17,10 +17,10 @@ from benchmarks.race import Contender, Row, compare, race, seconds
 from skyseg.commands.predict import predict
 from skyseg.data import pictures
 from skyseg.inference.export import export
-from skyseg.inference.loading import open_model
-from skyseg.inference.predictor import Predictor
-from skyseg.inference.published import SIZE, ForeignPredictor
-from skyseg.model.checkpoint import Card, load_into, read_weights, save_checkpoint
+from skyseg.inference.loading import load_model
+from skyseg.inference.predictor import CheckpointPredictor, probability
+from skyseg.inference.published import SIZE, PublishedPredictor
+from skyseg.model.checkpoint import ModelConfig, load_into, read_weights, save_checkpoint
 from skyseg.model.u2net import build_model
 
 PHOTOGRAPHS, WIDTH, HEIGHT = 10, 1152, 864  # 1 MP
@@ -30,8 +30,8 @@ REFINEMENTS = ("none", "colour")
 
 def network(weights: str, passes: int) -> Callable[[], None]:
     """Our network alone, on prepared input."""
-    predictor = Predictor(Path(weights))
-    shrunk = predictor.shrink(_noise())
+    predictor = CheckpointPredictor(Path(weights))
+    shrunk = predictor.preprocess(_noise())
 
     def run() -> None:
         for _ in range(passes):
@@ -57,7 +57,7 @@ def onnx_runtime(model: str, passes: int) -> Callable[[], None]:
 
 def folder(weights: str, photographs: str, out: str) -> Callable[[], None]:
     """`skyseg predict`: a folder of photographs to mask files."""
-    model = open_model(weights)
+    model = load_model(weights)
 
     def run() -> None:
         predict([photographs], Path(out), model, ["mask"], overwrite=True)
@@ -159,17 +159,19 @@ def _checkpoint(path: Path, refine: str) -> Path:
     """The starting weights as a checkpoint for photographs of 320 pixels."""
     network = build_model("u2netp")
     load_into(network, read_weights(Path("models/start.safetensors")), "models/start.safetensors")
-    save_checkpoint(path, network.state_dict(), Card(variant="u2netp", size=SIZE, refine=refine))
+    save_checkpoint(
+        path, network.state_dict(), ModelConfig(variant="u2netp", size=SIZE, refine=refine)
+    )
     return path
 
 
 def _difference(weights: Path, model: Path, files: list[Path]) -> float:
     """Mean absolute difference of the two probability maps over photographs."""
-    ours, theirs = Predictor(weights), ForeignPredictor(model, "skyseg")
+    ours, theirs = CheckpointPredictor(weights), PublishedPredictor(model, "skyseg")
     return float(
         np.mean(
             [
-                np.abs(ours.probability(image) - theirs.probability(image)).mean()
+                np.abs(probability(ours, image) - probability(theirs, image)).mean()
                 for image in (pictures.read(path).pixels for path in files)
             ]
         )

@@ -13,8 +13,8 @@ from skimage import io, transform
 from benchmarks.race import Contender, Row, compare, race, seconds
 from benchmarks.step import SIZE
 from skyseg.data.arrays import open_split, write_split
-from skyseg.data.mask_meaning import decide
-from skyseg.data.mask_stats import measure
+from skyseg.data.mask_meaning import infer_encoding
+from skyseg.data.mask_stats import count_values
 from skyseg.data.transforms import augment
 from skyseg.params import AugmentParams, DataParams
 from skyseg.training import engine
@@ -65,7 +65,9 @@ def rows(work: Path) -> Iterator[Row]:
     ]
     prepared = work / "prepared"
     prepared.mkdir()
-    encoding, _ = decide([measure(mask, DataParams()) for _, mask in files], DataParams())
+    encoding, _ = infer_encoding(
+        [count_values(mask, DataParams()) for _, mask in files], DataParams()
+    )
     write_split(prepared, "train", files, SIZE, encoding)
     named = [[str(image), str(mask)] for image, mask in files]
     found = race(

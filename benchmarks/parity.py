@@ -27,23 +27,23 @@ from skyseg.commands.predict import predict
 from skyseg.data import pictures
 from skyseg.data.formats import find_photographs
 from skyseg.errors import UserError
-from skyseg.inference.export import FORMATS, export
-from skyseg.inference.loading import champion, open_model
+from skyseg.inference.export import ONNX_FORMATS, export
+from skyseg.inference.loading import default_name, load_model
 from skyseg.inference.onnx import OnnxPredictor
-from skyseg.inference.predictor import CardPredictor, Predictor
+from skyseg.inference.predictor import CheckpointPredictor, ConfiguredPredictor, probability
 from skyseg.tracking import connection, registry
 
 Mask = np.ndarray  # bool [H, W]
 
 
-def of(predictor: CardPredictor) -> Callable[[Path], Mask]:
+def of(predictor: ConfiguredPredictor) -> Callable[[Path], Mask]:
     """A predictor in this process."""
-    return lambda path: predictor.probability(pictures.read(path).pixels) >= predictor.threshold
+    return lambda path: probability(predictor, pictures.read(path).pixels) >= predictor.threshold
 
 
 def by_command(folder: Path, work: Path) -> Callable[[Path], Mask]:
     """The files that `skyseg predict` writes."""
-    predict([str(folder)], work, open_model(champion()), ["mask"])
+    predict([str(folder)], work, load_model(default_name()), ["mask"])
     return lambda path: decoded((work / f"{path.stem}-mask.png").read_bytes())
 
 
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--app", required=True)
     asked = parser.parse_args()
     connection.connect(Path())
-    weights = registry.download_weights(champion())
+    weights = registry.download_weights(default_name())
     photographs = list(find_photographs(asked.photographs).values())
     with tempfile.TemporaryDirectory() as folder, by_page(asked.app) as page:
         work = Path(folder)
@@ -107,15 +107,15 @@ def main() -> None:
             "REST": by_rest(asked.rest),
             "web page": page,
         }
-        for name in FORMATS:
-            if FORMATS[name].size is None:  # another size is another result
+        for name in ONNX_FORMATS:
+            if ONNX_FORMATS[name].size is None:  # another size is another result
                 try:
                     export(weights, name, work / f"{name}.onnx", photographs, photographs)
                 except UserError as error:
                     print(error)
                 else:
                     ways[f"ONNX `{name}`"] = of(OnnxPredictor(work / f"{name}.onnx"))
-        reference = of(Predictor(weights, "cpu", "fp32"))
+        reference = of(CheckpointPredictor(weights, "cpu", "fp32"))
         expected = [reference(path) for path in photographs]
         print(
             f"{len(photographs)} photographs, {sum(mask.size for mask in expected):,} pixels\n\n"

@@ -108,7 +108,7 @@ def seconds(answers: list[dict[str, float]], per: float = 1) -> list[float]:
 
 
 def machine() -> str:
-    """What the figures depend on: processor or card, and PyTorch's version."""
+    """What the figures depend on: processor or GPU, and PyTorch's version."""
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
     else:

@@ -29,11 +29,11 @@ from torch import Tensor
 
 from skyseg.data import pictures
 from skyseg.data.formats import find_samples
-from skyseg.data.mask_meaning import decide
-from skyseg.data.mask_stats import measure
+from skyseg.data.mask_meaning import infer_encoding
+from skyseg.data.mask_stats import count_values
 from skyseg.data.masks import read_mask
 from skyseg.inference import refine
-from skyseg.inference.predictor import Predictor
+from skyseg.inference.predictor import CheckpointPredictor
 from skyseg.inference.refine import resize
 from skyseg.metrics import suite as metrics
 from skyseg.metrics.boundaries import boundary_iou, edge_precision_recall, thin_structures
@@ -168,12 +168,12 @@ METHODS: dict[str, Method] = {
 
 def study(model: Path, root: Path, data: DataParams, split: str | None, every: int) -> pd.DataFrame:
     """One row a method: scores at the model's threshold, milliseconds, the best threshold."""
-    predictor = Predictor(model, "cpu", "fp32")
-    threshold = predictor.card.threshold
+    predictor = CheckpointPredictor(model, "cpu", "fp32")
+    threshold = predictor.config.threshold
     samples = [
         sample for sample in find_samples(root, data.format) if split in (None, sample.split)
     ][::every]
-    encoding, _ = decide([measure(sample.mask, data) for sample in samples], data)
+    encoding, _ = infer_encoding([count_values(sample.mask, data) for sample in samples], data)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in METHODS}
     histograms = dict.fromkeys(METHODS, 0)
     pixels = []
@@ -188,7 +188,7 @@ def study(model: Path, root: Path, data: DataParams, split: str | None, every: i
             taken = time.process_time() - start
             found = probability >= threshold
             precision, recall = edge_precision_recall(found, mask)
-            histograms[name] = histograms[name] + metrics.measure(probability, mask).histogram
+            histograms[name] = histograms[name] + metrics.image_stats(probability, mask).histogram
             rows[name].append(
                 {
                     "boundary IoU": boundary_iou(found, mask),

@@ -24,6 +24,7 @@ from PIL import Image
 from skyseg.data import pictures
 from skyseg.data.formats import find_photographs
 from skyseg.inference.onnx import OnnxPredictor
+from skyseg.inference.predictor import probability
 
 # Runs in rembg's environment: model, folder of PNGs, folder of results.
 THERE = """
@@ -74,7 +75,7 @@ def maps(
     """The maps of each photograph, float64 [H, W] in 0..1, by name as in ``ROWS``."""
     ours = OnnxPredictor(model)
     plain = OnnxPredictor(model)
-    plain.card = plain.card.model_copy(update={"refine": "none", "presence": 0.0})
+    plain.config = plain.config.model_copy(update={"refine": "none", "presence": 0.0})
     found = []
     with tempfile.TemporaryDirectory() as folder:
         inputs, results = Path(folder, "in"), Path(folder, "out")
@@ -88,7 +89,7 @@ def maps(
             theirs = np.load(results / f"{number:04d}.npz")
             found.append(
                 {name: theirs[name] / 255 for name in theirs.files}
-                | {"ours": ours.probability(image), "bilinear": plain.probability(image)}
+                | {"ours": probability(ours, image), "bilinear": probability(plain, image)}
             )
     return found
 

@@ -68,7 +68,7 @@ def same() -> Callable[[], None]:
     given = cases()
 
     def run() -> None:
-        stats = [metrics.measure(*case) for case in given]
+        stats = [metrics.image_stats(*case) for case in given]
         metrics.summarise(stats, 0.5)
         saliency.e_curve(*metrics.at_all(np.stack([s.histogram for s in stats]))).mean(0)
         for case in given:
@@ -84,7 +84,7 @@ def whole() -> Callable[[], None]:
     given = cases()
 
     def run() -> None:
-        metrics.summarise([metrics.measure_fully(*case, 0.5) for case in given], 0.5)
+        metrics.summarise([metrics.full_image_stats(*case, 0.5) for case in given], 0.5)
 
     return run
 

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.photographs import write_photographs
 from benchmarks.race import ROOT, Contender, Row, race, seconds
-from skyseg.model.device import choose
+from skyseg.model.device import pick_hardware
 from skyseg.model.u2net import build_model
 from skyseg.params import flatten, load_params
 from skyseg.reports import report
@@ -70,7 +70,7 @@ def keeping_track(folder: str) -> Callable[[], dict[str, float]]:
 def training() -> Callable[[], None]:
     """A part of an epoch of the sample data set, by its settings."""
     params = load_params()
-    hardware = choose(params.train.device, params.train.precision)
+    hardware = pick_hardware(params.train.device, params.train.precision)
     learner = engine.build_learner(build_model(params.model.variant), params.train, 10**6, hardware)
     rng = np.random.default_rng(0)
     shape = (SAMPLE, params.model.size, params.model.size)

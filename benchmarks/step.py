@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.race import Contender, Row, compare, race, seconds
-from skyseg.model.device import choose
+from skyseg.model.device import pick_hardware
 from skyseg.model.inputs import normalise
 from skyseg.model.losses import deep_supervision
 from skyseg.model.u2net import build_model
@@ -25,7 +25,7 @@ from skyseg.training import engine
 
 SIZE = 288  # pixels: the published random crop
 CPU_BATCH = {"u2netp": 4, "u2net_half": 4, "u2net": 2}
-GPU_BATCHES = (12, 48)  # the published one, and one that fills a large card
+GPU_BATCHES = (12, 48)  # the published one, and one that fills a large GPU
 STEPS = {"cpu": 1, "cuda": 30}  # a run
 
 
@@ -56,7 +56,7 @@ def published(variant: str, batch: int) -> Callable[[], None]:
 
 def ours(variant: str, batch: int) -> Callable[[], None]:
     """The training loop as it is: augmentation, clipping, schedule and weight average included."""
-    hardware, train = choose(), TrainParams(epochs=1, batch_size=batch)
+    hardware, train = pick_hardware(), TrainParams(epochs=1, batch_size=batch)
     learner = engine.build_learner(build_model(variant), train, 10**6, hardware)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2 * batch, SIZE, SIZE, 3), dtype=np.uint8)
@@ -80,7 +80,7 @@ def ours(variant: str, batch: int) -> Callable[[], None]:
 
 def synthetic(variant: str, batch: int) -> Callable[[], None]:
     """The same step on one batch that is there already: no reading, no augmentation."""
-    hardware, train = choose(), TrainParams(epochs=1, batch_size=batch)
+    hardware, train = pick_hardware(), TrainParams(epochs=1, batch_size=batch)
     learner = engine.build_learner(build_model(variant), train, 10**6, hardware)
     learner.model.train()
     images = torch.randint(0, 256, (batch, 3, SIZE, SIZE), device=hardware.device)
@@ -107,7 +107,7 @@ def synthetic(variant: str, batch: int) -> Callable[[], None]:
 
 def product(side: int) -> Callable[[], dict[str, float]]:
     """A square matrix product in the same arithmetic: the most the hardware gives."""
-    hardware = choose()
+    hardware = pick_hardware()
     one, other = (
         torch.randn(side, side, device=hardware.device, dtype=hardware.dtype) for _ in range(2)
     )
@@ -125,7 +125,7 @@ def product(side: int) -> Callable[[], dict[str, float]]:
 
 def copy(megabytes: int) -> Callable[[], dict[str, float]]:
     """A copy from memory to memory: the most that moves in a second, read and written."""
-    device = choose().device
+    device = pick_hardware().device
     source = torch.ones(megabytes * 2**20, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
 
@@ -204,7 +204,7 @@ def rows(work: Path) -> Iterator[Row]:
             )
             with torch.device("meta"):
                 moved = traffic(build_model(variant), torch.empty(1, 3, SIZE, SIZE))
-            moved *= choose().dtype.itemsize / torch.float32.itemsize
+            moved *= pick_hardware().dtype.itemsize / torch.float32.itemsize
             for name, amount, ceilings, unit in (
                 (
                     "arithmetic",

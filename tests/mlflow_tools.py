@@ -15,7 +15,7 @@ from pathlib import Path
 import requests
 import torch
 
-from skyseg.model.checkpoint import Card, save_checkpoint
+from skyseg.model.checkpoint import ModelConfig, save_checkpoint
 from skyseg.model.u2net import build_model
 
 HISTORY = [
@@ -107,7 +107,7 @@ def make_model(
     run: str | None = None,
     iou: float = 0.9,
     test_fingerprint: str = "t" * 64,
-) -> Card:
+) -> ModelConfig:
     """Write models/ and reports/ as the train and evaluate stages do."""
     torch.manual_seed(seed)
     splits = {
@@ -116,10 +116,10 @@ def make_model(
         "test": {"images": 6, "fingerprint": test_fingerprint},
     }
     data = {"fingerprint": "f" * 64, "dvc_md5": "d" * 32 + ".dir", "splits": splits}
-    card = save_checkpoint(
+    config = save_checkpoint(
         root / "models" / "best.safetensors",
         build_model("u2netp").state_dict(),
-        Card(
+        ModelConfig(
             variant="u2netp",
             size=32,
             epoch=3,
@@ -141,5 +141,5 @@ def make_model(
     )
     (reports / "metrics.json").write_text(json.dumps({"test": METRICS["test"] | {"iou": iou}}))
     (reports / "evaluate" / "per_image.csv").write_text("id,iou\na,0.9\n")
-    (reports / "model_card.md").write_text(f"# A model card\n{card.fingerprint}\n")
-    return card
+    (reports / "model_card.md").write_text(f"# A model card\n{config.fingerprint}\n")
+    return config

@@ -61,7 +61,7 @@ def peer_scores(cases: list[Case]) -> dict[str, float]:
 
 
 def our_scores(cases: list[Case]) -> dict[str, float]:
-    return metrics.summarise([metrics.measure_fully(*case, 0.5) for case in cases], 0.5)
+    return metrics.summarise([metrics.full_image_stats(*case, 0.5) for case in cases], 0.5)
 
 
 def guess(mask: np.ndarray, seed: int) -> np.ndarray:

@@ -35,18 +35,18 @@ def registered(tmp_path_factory: pytest.TempPathFactory, template_database: Path
             )
         )
         for seed, iou in ((0, 0.9), (1, 0.8)):
-            card = make_model(root, seed)
+            config = make_model(root, seed)
             run = mlflow.start_run()
             mlflow.end_run()  # registering goes on with a run that has ended
             version = registry.register(
                 root / "models" / "best.safetensors",
-                card,
+                config,
                 {"test": METRICS["test"] | {"iou": iou}},
                 run.info.run_id,
                 "skyseg",
             )
             if not seed:
-                registry.crown("skyseg", version)
+                registry.set_champion("skyseg", version)
         actions._opened.cache_clear()
         yield root
     actions._opened.cache_clear()

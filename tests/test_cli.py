@@ -168,7 +168,7 @@ def test_ui_shows_runs_and_files(inside: Path):
             timeout=10,
             json={"experiment_ids": [experiment["experiment_id"]]},
         ).json()["runs"]
-        card = requests.get(
+        config = requests.get(
             f"{url}/get-artifact",
             timeout=10,
             params={"run_uuid": runs[0]["info"]["run_id"], "path": "model_card.md"},
@@ -177,4 +177,4 @@ def test_ui_shows_runs_and_files(inside: Path):
     assert {"key": "mlflow.experimentKind", "value": "custom_model_development"} in (
         experiment["tags"]
     )
-    assert card.text.startswith("# A model card\n")
+    assert config.text.startswith("# A model card\n")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from skyseg.files import sha256, write_text, written_aside
+from skyseg.files import atomic_write, sha256, write_text
 
 
 def test_files_and_folders_replace_what_was_there(tmp_path: Path) -> None:
@@ -11,7 +11,7 @@ def test_files_and_folders_replace_what_was_there(tmp_path: Path) -> None:
     write_text(tmp_path / "new" / "a.txt", "two")
     assert (tmp_path / "new" / "a.txt").read_text() == "two"
     for content in ("one", "two"):
-        with written_aside(tmp_path / "folder") as aside:
+        with atomic_write(tmp_path / "folder") as aside:
             aside.mkdir()
             (aside / content).touch()
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["two"]
@@ -26,13 +26,13 @@ def test_a_failure_leaves_the_earlier_result_and_no_litter(
     (tmp_path / "folder" / "kept").touch()
 
     def fill_folder() -> None:
-        with written_aside(tmp_path / "folder") as aside:
+        with atomic_write(tmp_path / "folder") as aside:
             aside.mkdir()
             (aside / "half").touch()
             raise error
 
     def write_file() -> None:
-        with written_aside(tmp_path / "a.txt") as aside:
+        with atomic_write(tmp_path / "a.txt") as aside:
             aside.write_text("half")
             raise error
 

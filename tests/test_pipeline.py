@@ -94,16 +94,16 @@ def repository(tmp_path_factory):
 
 def test_repro_leaves_a_registered_version_with_its_evidence(repository):
     [version] = versions(repository)
-    card = json.loads((repository / "models" / "best.json").read_text())
+    config = json.loads((repository / "models" / "best.json").read_text())
     metrics = json.loads((repository / "reports" / "metrics.json").read_text())["test"]
     assert (str(version.version), version.aliases) == ("1", ["challenger"])
-    assert version.tags["fingerprint"] == card["fingerprint"]
+    assert version.tags["fingerprint"] == config["fingerprint"]
     assert float(version.tags["test.iou"]) == pytest.approx(metrics["iou"], abs=1e-5)
     [logged] = runs(repository)
-    assert logged.info.run_id == card["run"] == version.run_id
+    assert logged.info.run_id == config["run"] == version.run_id
     assert logged.data.metrics["test/iou"] == pytest.approx(metrics["iou"], abs=1e-5)
-    assert logged.data.tags["mlflow.source.git.commit"] == card["git_commit"].split("-")[0]
-    assert {i.dataset.digest for i in logged.inputs.dataset_inputs} == {card["data"]["dvc_md5"]}
+    assert logged.data.tags["mlflow.source.git.commit"] == config["git_commit"].split("-")[0]
+    assert {i.dataset.digest for i in logged.inputs.dataset_inputs} == {config["data"]["dvc_md5"]}
 
 
 def test_nothing_is_left_untidy(repository):

@@ -238,14 +238,14 @@ def predict(
             "folder for more"
         )
     from skyseg.commands import predict as stage
-    from skyseg.inference.loading import champion, open_model
+    from skyseg.inference.loading import default_name, load_model
     from skyseg.inference.outputs import OUTPUTS
 
     for kind in kinds:
         if kind not in OUTPUTS:
             raise UserError(f"--output: unknown {kind!r}; choose from {', '.join(OUTPUTS)}")
     _refuse_place("--out", out)
-    opened = open_model(model or champion())
+    opened = load_model(model or default_name())
     if str(out) == "-":
         stage.pass_through(opened, kinds[0], sky)
     else:
@@ -276,18 +276,18 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a model as an ONNX file with its card, once it gives PyTorch's maps on photographs."""
+    """Write a model as an ONNX file, once that gives the same maps as PyTorch on photographs."""
     if out.suffix != ".onnx" or out.is_dir():
         raise UserError(f"--out: {out}: name a file that ends in .onnx")
     _refuse_place("--out", out.parent)
     from skyseg.commands import export as stage
-    from skyseg.inference.export import FORMATS
-    from skyseg.inference.loading import champion
+    from skyseg.inference.export import ONNX_FORMATS
+    from skyseg.inference.loading import default_name
     from skyseg.tracking import connection
 
-    if format not in FORMATS:
-        raise UserError(f"--format: unknown {format!r}; choose {', '.join(FORMATS)}")
-    name = model or champion()
+    if format not in ONNX_FORMATS:
+        raise UserError(f"--format: unknown {format!r}; choose {', '.join(ONNX_FORMATS)}")
+    name = model or default_name()
     if name.startswith("models:"):
         connection.connect(Path())
     stage.run(name, format, out, images, Path())

@@ -11,8 +11,8 @@ from PIL import Image
 from skyseg.app import actions, inbox
 from skyseg.app.actions import Photo
 from skyseg.errors import UserError
-from skyseg.inference.predictor import Predictor
-from skyseg.model.checkpoint import card_path
+from skyseg.inference.predictor import CheckpointPredictor, probability
+from skyseg.model.checkpoint import config_path
 from skyseg.tracking.registry import download_weights
 from tiny import photograph, save
 
@@ -37,13 +37,13 @@ def strokes(size, **boxes):
 
 
 def test_a_result_is_what_the_predictor_finds(registered, photo):
-    found = actions.find(photo, CHAMPION, registered, "en")
+    found = actions.segment(photo, CHAMPION, registered, "en")
 
     weights = download_weights(CHAMPION)
-    expected = Predictor(weights).probability(photograph(1, 90, 60))
+    expected = probability(CheckpointPredictor(weights), photograph(1, 90, 60))
     np.testing.assert_array_equal(found.probability, expected)
     assert found.version == "1"
-    share = (expected >= json.loads(card_path(weights).read_text())["threshold"]).mean()
+    share = (expected >= json.loads(config_path(weights).read_text())["threshold"]).mean()
     assert actions.caption(found, "en").startswith(
         f"**{share:.1%} sky**" if share else "**No sky found**"
     )
@@ -51,24 +51,26 @@ def test_a_result_is_what_the_predictor_finds(registered, photo):
 
 def test_models_are_loaded_once_and_few_are_kept(registered, photo, monkeypatch):
     opened = []
-    from skyseg.inference import loading as models
+    from skyseg.inference import loading
 
-    real = models.open_model
+    real = loading.load_model
     monkeypatch.setattr(
-        models, "open_model", lambda name, root: (opened.append(name), real(name, root))[1]
+        loading,
+        "load_model",
+        lambda name, root: (opened.append(name), real(name, root=root))[1],
     )
     actions._opened.cache_clear()
     for uri in (CHAMPION, "models:/skyseg/1", SECOND, CHAMPION):
-        actions.find(photo, uri, registered, "en")
+        actions.segment(photo, uri, registered, "en")
     assert opened == ["models:/skyseg/1", "models:/skyseg/2"]
     assert actions._opened.cache_info().maxsize == 3
 
 
 def test_an_alias_that_moves_is_followed(registered, photo):
     MlflowClient().set_registered_model_alias("skyseg", "best", "1")
-    assert actions.find(photo, "models:/skyseg@best", registered, "en").version == "1"
+    assert actions.segment(photo, "models:/skyseg@best", registered, "en").version == "1"
     MlflowClient().set_registered_model_alias("skyseg", "best", "2")
-    assert actions.find(photo, "models:/skyseg@best", registered, "en").version == "2"
+    assert actions.segment(photo, "models:/skyseg@best", registered, "en").version == "2"
     MlflowClient().delete_registered_model_alias("skyseg", "best")
 
 
@@ -87,7 +89,7 @@ def test_an_alias_that_moves_is_followed(registered, photo):
 )
 def test_a_model_that_is_none(registered, photo, uri, message):
     with pytest.raises(UserError, match=message):
-        actions.find(photo, uri, registered, "en")
+        actions.segment(photo, uri, registered, "en")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_what_is_no_photograph(tmp_path, data, message, language):
 @pytest.mark.parametrize("size", [(1, 1), (2000, 10), (10, 2000)])
 def test_odd_sizes_have_every_output(registered, tmp_path, size):
     photo = Photo(save(tmp_path / "a.png", photograph(2, *size)), "a.png")
-    found = actions.find(photo, CHAMPION, registered, "en")
+    found = actions.segment(photo, CHAMPION, registered, "en")
     (mask, nothing), (again, cutout) = actions.outputs_of(found, tmp_path, "r")
     assert (again, nothing) == (mask, None)  # the mask does not wait for the cut-out
     paths = [
@@ -144,7 +146,7 @@ def test_two_models_with_their_scores(registered, photo, tmp_path):
     assert "| Version 1 | Version 2 |" in words
     assert "| IoU | **0.900** | 0.800 |" in words
     assert "| IoU per image | 0.880 | 0.880 |" in words
-    masks = [actions.find(photo, uri, registered, "en").mask for uri in (CHAMPION, SECOND)]
+    masks = [actions.segment(photo, uri, registered, "en").mask for uri in (CHAMPION, SECOND)]
     assert f"**{(masks[0] == masks[1]).mean():.1%}**" in words
     with pytest.raises(UserError, match="Both are version 1"):
         actions.compare(photo, (CHAMPION, "models:/skyseg/1"), registered, tmp_path, "en")
@@ -168,7 +170,7 @@ def test_strokes_change_what_they_cover_at_the_photographs_own_size():
 
 @pytest.mark.parametrize("layer", [b"", b"words", strokes((3000, 3000)), strokes((9, 9))[:40]])
 def test_strokes_that_are_none(layer):
-    with pytest.raises(UserError, match="^the strokes: .*; paint them again$"):
+    with pytest.raises(UserError, match=r"^the strokes: .*; paint them again$"):
         actions.corrected(np.zeros((2, 2), np.uint8), [layer])
 
 
@@ -184,13 +186,13 @@ def test_a_saved_correction(registered, photo):
     assert (stored[:30] == 255).all()
     assert (stored[30:] == 0).all()
     weights = download_weights(CHAMPION)
-    card = json.loads(card_path(weights).read_text())
-    found = actions.find(photo, CHAMPION, registered, "en").mask
+    config = json.loads(config_path(weights).read_text())
+    found = actions.segment(photo, CHAMPION, registered, "en").mask
     assert entry.provenance | {"created": 0, "sha256": 0} == {
         "model": "skyseg",
         "version": "1",
-        "fingerprint": card["fingerprint"],
-        "threshold": card["threshold"],
+        "fingerprint": config["fingerprint"],
+        "threshold": config["threshold"],
         "photo": "beach.png",
         "created": 0,
         "sha256": 0,

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from skyseg import cli
 from skyseg.app import inbox
 from skyseg.data.formats import find_samples
-from skyseg.data.mask_meaning import decide
-from skyseg.data.mask_stats import measure
+from skyseg.data.mask_meaning import infer_encoding
+from skyseg.data.mask_stats import count_values
 from skyseg.data.masks import read_mask
 from skyseg.errors import UserError
 from skyseg.params import DataParams
@@ -135,7 +135,9 @@ def test_accepted_masks_mean_the_same_among_those_there(workspace, values, setti
     [photo] = inbox.accept(workspace, [put(workspace)], settings)
 
     samples = find_samples(workspace / "data", "pairs")
-    encoding, _ = decide([measure(sample.mask, settings) for sample in samples], settings)
+    encoding, _ = infer_encoding(
+        [count_values(sample.mask, settings) for sample in samples], settings
+    )
     mask = next(sample.mask for sample in samples if sample.image == photo)
     np.testing.assert_array_equal(read_mask(mask, encoding), MASK // 255)
 
@@ -149,7 +151,9 @@ def test_alpha_masks_get_one_with_alpha(workspace):
     [photo] = inbox.accept(workspace, [put(workspace)], DataParams())
 
     samples = find_samples(workspace / "data", "pairs")
-    encoding, _ = decide([measure(sample.mask, DataParams()) for sample in samples], DataParams())
+    encoding, _ = infer_encoding(
+        [count_values(sample.mask, DataParams()) for sample in samples], DataParams()
+    )
     assert encoding.kind == "alpha"
     mask = next(sample.mask for sample in samples if sample.image == photo)
     np.testing.assert_array_equal(read_mask(mask, encoding), MASK // 255)

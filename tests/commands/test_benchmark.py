@@ -13,9 +13,9 @@ from skyseg.cli import app
 from skyseg.commands.benchmark import _folder_names, benchmark, markdown
 from skyseg.data.pictures import read
 from skyseg.errors import UserError
-from skyseg.inference.predictor import Predictor
+from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.metrics.suite import METRICS
-from skyseg.model.checkpoint import Card, save_checkpoint
+from skyseg.model.checkpoint import ModelConfig, save_checkpoint
 from skyseg.model.u2net import build_model
 from skyseg.params import DataParams
 from tiny import make_pairs
@@ -23,7 +23,9 @@ from tiny import make_pairs
 
 def make_model(path, seed):
     torch.manual_seed(seed)
-    save_checkpoint(path, build_model("u2netp").state_dict(), Card(variant="u2netp", size=32))
+    save_checkpoint(
+        path, build_model("u2netp").state_dict(), ModelConfig(variant="u2netp", size=32)
+    )
     return str(path)
 
 
@@ -81,7 +83,7 @@ def test_command_writes_json_and_maps(model, data, tmp_path):
 
     photograph = read(data / "images" / "03.png").pixels
     kept = np.asarray(Image.open(tmp_path / "maps" / "m" / "03.png"))
-    expected = Predictor(tmp_path / "m.safetensors").probability(photograph)
+    expected = probability(CheckpointPredictor(tmp_path / "m.safetensors"), photograph)
     assert kept.dtype == np.uint8
     assert kept == pytest.approx(np.round(expected * 255), abs=1)
 
@@ -137,10 +139,10 @@ def test_a_score_that_only_some_draws_have_has_no_interval(model, data, tmp_path
     assert markdown(rows).splitlines()[-1].count(" - ") == 2  # the pair's name, and the missing one
 
 
-def test_a_checkpoint_without_its_card_is_said_loudly(model, data, tmp_path, capsys):
+def test_a_checkpoint_without_its_config_is_said_loudly(model, data, tmp_path, capsys):
     (tmp_path / "m.json").unlink()
     benchmark([model], data, DataParams())
-    assert "no card beside it" in capsys.readouterr().err
+    assert "no config (m.json) beside it" in capsys.readouterr().err
 
 
 def test_another_layout_is_not_taken_for_photographs_without_masks(model, data, tmp_path):

@@ -15,8 +15,8 @@ from skyseg.cli import app
 from skyseg.commands import export as stage
 from skyseg.errors import UserError
 from skyseg.inference.onnx import OnnxPredictor
-from skyseg.inference.predictor import Predictor
-from skyseg.model.checkpoint import Card, load_card, save_checkpoint
+from skyseg.inference.predictor import CheckpointPredictor, probability
+from skyseg.model.checkpoint import ModelConfig, load_config, save_checkpoint
 from skyseg.model.u2net import build_model
 from skyseg.tracking import connection, registry
 from skyseg.tracking import training as tracking
@@ -36,8 +36,10 @@ def registered(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with a champion and photographs, and the current folder."""
     monkeypatch.chdir(trained)
     weights = trained / "models" / "best.safetensors"
-    run = tracking.log_evaluation(trained, load_card(weights), METRICS, "skies")
-    registry.crown("skyseg", registry.register(weights, load_card(weights), METRICS, run, "skyseg"))
+    run = tracking.log_evaluation(trained, load_config(weights), METRICS, "skies")
+    registry.set_champion(
+        "skyseg", registry.register(weights, load_config(weights), METRICS, run, "skyseg")
+    )
     make_pairs(trained / "data", 4)
     return trained
 
@@ -47,7 +49,7 @@ def checkpoint(workspace: Path) -> str:
     save_checkpoint(
         workspace / "m.safetensors",
         build_model("u2netp").state_dict(),
-        Card(variant="u2netp", size=32),
+        ModelConfig(variant="u2netp", size=32),
     )
     return "m.safetensors"
 
@@ -67,10 +69,10 @@ def test_the_champion_is_exported_and_the_file_attached(registered: Path):
         dst_path=str(registered / "fetched"),
     )
     assert Path(fetched).read_bytes() == out.read_bytes()
-    torchs = Predictor(registered / "models" / "best.safetensors", "cpu", "fp32")
+    torchs = CheckpointPredictor(registered / "models" / "best.safetensors", "cpu", "fp32")
     image = photograph(9)
     np.testing.assert_allclose(
-        OnnxPredictor(out).probability(image), torchs.probability(image), atol=1e-4
+        probability(OnnxPredictor(out), image), probability(torchs, image), atol=1e-4
     )
 
 
@@ -134,8 +136,8 @@ def test_the_test_split_is_what_a_file_is_checked_on(workspace: Path):
         (["m.safetensors", "--out", "a.pb"], "--out: a.pb: name a file that ends in .onnx"),
         (["m.safetensors", "--out", "m.json/a.onnx"], "--out: m.json is a file"),
         (["gone.safetensors", "--out", "a.onnx"], "gone.safetensors: no such file"),
-        (["a.onnx", "--out", "b.onnx"], "a.onnx: only checkpoints with their card"),
-        (["u2netp.pth", "--out", "b.onnx"], "u2netp.pth: only checkpoints with their card"),
+        (["a.onnx", "--out", "b.onnx"], "a.onnx: only checkpoints with their config"),
+        (["u2netp.pth", "--out", "b.onnx"], "u2netp.pth: only checkpoints with their config"),
         (["m.safetensors", "--out", "a.onnx", "--images", "gone"], "--images: gone is no folder"),
         (["m.safetensors", "--out", "a.onnx", "--images", "empty"], "empty/: holds no image"),
         (

@@ -21,8 +21,8 @@ from skyseg.commands.results import Results
 from skyseg.data.pictures import read
 from skyseg.errors import UserError
 from skyseg.inference.outputs import OUTPUTS
-from skyseg.inference.predictor import Predictor
-from skyseg.model.checkpoint import Card, save_checkpoint
+from skyseg.inference.predictor import CheckpointPredictor, probability
+from skyseg.model.checkpoint import ModelConfig, save_checkpoint
 from skyseg.model.u2net import build_model
 from tiny import bomb, photograph, save
 
@@ -33,7 +33,9 @@ def make_model(path: Path, seed: int = 0) -> Path:
     model = build_model("u2netp")
     torch.nn.init.constant_(model.outconv.bias, 0.02)
     save_checkpoint(
-        path, model.state_dict(), Card(variant="u2netp", size=32, threshold=0.5, refine="colour")
+        path,
+        model.state_dict(),
+        ModelConfig(variant="u2netp", size=32, threshold=0.5, refine="colour"),
     )
     return path
 
@@ -87,10 +89,10 @@ def test_a_folder_of_photographs_becomes_masks_and_a_table(here: Path):
     assert "3 done, 0 there already, 0 failed" in run("photos", "--out", "out")
     assert results() == ["a-mask.png", "a.png-mask.png", "sub/a-mask.png"]
     assert list(rows()) == ["../photos/a.jpg", "../photos/a.png", "../photos/sub/a.jpg"]
-    model = Predictor(here / "m.safetensors")
+    model = CheckpointPredictor(here / "m.safetensors")
     for file, row in rows().items():
         found = np.asarray(Image.open(Path("out", row["mask"])))
-        expected = model.probability(read(Path("out", file)).pixels) >= 0.5
+        expected = probability(model, read(Path("out", file)).pixels) >= 0.5
         assert 0.01 < expected.mean() < 0.99
         np.testing.assert_array_equal(found, expected * np.uint8(255))
         assert float(row["foreground"]) == pytest.approx(expected.mean(), rel=1e-4)
@@ -334,9 +336,11 @@ def test_standard_input_to_a_folder_and_to_standard_output(here: Path):
         check=True,
     )
     assert into.stdout == b""
-    probability = Predictor(here / "m.safetensors").probability(read(Path("photos/a.jpg")).pixels)
+    found = probability(
+        CheckpointPredictor(here / "m.safetensors"), read(Path("photos/a.jpg")).pixels
+    )
     for written in (io.BytesIO(through.stdout), "out/stdin-alpha.png"):
-        assert np.asarray(Image.open(written)) == pytest.approx(np.round(probability * 255), abs=1)
+        assert np.asarray(Image.open(written)) == pytest.approx(np.round(found * 255), abs=1)
     bad = subprocess.run([*command, "--out", "-"], input=b"", capture_output=True, check=False)
     assert bad.returncode == 1
     assert bad.stderr.splitlines()[-1] == (

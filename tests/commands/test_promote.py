@@ -46,9 +46,9 @@ def test_the_first_model_is_registered_and_promoted(
 
 
 def test_an_evaluated_version_is_found_by_its_weights(trained: Path):
-    card = make_model(trained)
-    run = tracking.log_evaluation(trained, card, METRICS, "skies")
-    registry.register(trained / "models" / "best.safetensors", card, METRICS, run, "sky")
+    config = make_model(trained)
+    run = tracking.log_evaluation(trained, config, METRICS, "skies")
+    registry.register(trained / "models" / "best.safetensors", config, METRICS, run, "sky")
     shutil.rmtree(trained / "reports")  # not needed then
 
     assert promote(PARAMS, trained) == "1"

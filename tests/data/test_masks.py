@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from skyseg.data.mask_meaning import decide
-from skyseg.data.mask_stats import measure, shares
+from skyseg.data.mask_meaning import infer_encoding
+from skyseg.data.mask_stats import count_values, shares
 from skyseg.data.masks import Encoding, read_mask, resize_mask
 from skyseg.data.metadata import ORIENTATION
 from skyseg.errors import UserError
@@ -22,7 +22,7 @@ U8 = np.uint8
 
 def judge(files: list[Path], **data: Any) -> tuple[Encoding, str]:
     params = DataParams.model_validate(data)
-    return decide([measure(path, params) for path in files], params)
+    return infer_encoding([count_values(path, params) for path in files], params)
 
 
 def refusal(files: list[Path], **data: Any) -> str:
@@ -87,7 +87,7 @@ def test_kinds(tmp_path: Path, name: str) -> None:
     assert words in sentence
     assert "0 of 1,920 pixels changed" in sentence
     np.testing.assert_array_equal(read_mask(path, encoding), HALF_SKY)
-    assert shares(measure(path, DataParams()), encoding) == (0.5, 0)
+    assert shares(count_values(path, DataParams()), encoding) == (0.5, 0)
     # What was decided travels as JSON.
     assert Encoding.model_validate_json(encoding.model_dump_json()) == encoding
     # An all-black file of the same kind fits, and inverting inverts.
@@ -155,7 +155,7 @@ def test_class_indices(tmp_path: Path, dtype: type) -> None:
     expected = np.where(classes == 11, 255, np.isin(classes, (0, 4)))
     np.testing.assert_array_equal(read_mask(path, encoding), expected)
     foreground, ignored = shares(
-        measure(path, DataParams(foreground=[0, 4], ignore=[11])), encoding
+        count_values(path, DataParams(foreground=[0, 4], ignore=[11])), encoding
     )
     assert foreground == pytest.approx((expected == 1).sum() / (expected != 255).sum())
     assert ignored == pytest.approx((expected == 255).mean())
@@ -208,7 +208,7 @@ def test_deep_soft_masks_share_matches_pixels(tmp_path: Path) -> None:
     encoding, _ = judge([path])
     codes = read_mask(path, encoding)
     np.testing.assert_array_equal(codes, ramp >= 32768)
-    assert shares(measure(path, DataParams()), encoding)[0] == pytest.approx(codes.mean())
+    assert shares(count_values(path, DataParams()), encoding)[0] == pytest.approx(codes.mean())
 
 
 @pytest.mark.parametrize("quality", [30, 75, 95])

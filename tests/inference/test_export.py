@@ -1,4 +1,4 @@
-"""ONNX files: PyTorch's maps in every format, checked before they are kept, the card inside."""
+"""ONNX files: PyTorch's maps in every format, checked before they are kept, the config inside."""
 
 import json
 import sys
@@ -12,10 +12,10 @@ import torch
 
 from skyseg.errors import UserError
 from skyseg.inference import export
-from skyseg.inference.export import FORMATS, Parity, measure
-from skyseg.inference.onnx import CARD, OnnxPredictor
-from skyseg.inference.predictor import Predictor
-from skyseg.model.checkpoint import Card, load_card, load_model, save_checkpoint
+from skyseg.inference.export import ONNX_FORMATS, Parity, measure_parity
+from skyseg.inference.onnx import CONFIG, OnnxPredictor
+from skyseg.inference.predictor import CheckpointPredictor, probabilities, probability
+from skyseg.model.checkpoint import ModelConfig, load_checkpoint, load_config, save_checkpoint
 from skyseg.model.u2net import build_model
 from tiny import photograph, save
 
@@ -39,7 +39,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_checkpoint(
         path,
         trained_like(0),
-        Card(variant="u2netp", size=64, refine="colour", threshold=0.48, val={"iou": 0.9}),
+        ModelConfig(variant="u2netp", size=64, refine="colour", threshold=0.48, val={"iou": 0.9}),
     )
     return path
 
@@ -52,7 +52,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
-@pytest.fixture(scope="module", params=FORMATS)
+@pytest.fixture(scope="module", params=ONNX_FORMATS)
 def exported(
     request: pytest.FixtureRequest,
     weights: Path,
@@ -62,7 +62,9 @@ def exported(
     out = tmp_path_factory.mktemp("out") / f"{request.param}.onnx"
     with pytest.MonkeyPatch.context() as patch:
         # An untrained network's map is nearly flat: much of it is a hair from the threshold.
-        patch.setitem(FORMATS, request.param, FORMATS[request.param]._replace(mask_iou=0.8))
+        patch.setitem(
+            ONNX_FORMATS, request.param, ONNX_FORMATS[request.param]._replace(mask_iou=0.8)
+        )
         return (
             request.param,
             out,
@@ -72,24 +74,26 @@ def exported(
 
 def test_the_map_is_pytorchs(exported: tuple[str, Path, Parity], weights: Path):
     format, out, parity = exported
-    torchs, onnxs = Predictor(weights, "cpu", "fp32"), OnnxPredictor(out)
-    torchs.card = torchs.card.model_copy(update={"size": onnxs.card.size})
+    torchs, onnxs = CheckpointPredictor(weights, "cpu", "fp32"), OnnxPredictor(out)
+    torchs.config = torchs.config.model_copy(update={"size": onnxs.config.size})
     images = [photograph(seed, *size) for seed, size in enumerate(SIZES, 10)]
     allowed = {"dynamic": 1e-3, "fixed": 1e-3, "float16": 0.02, "int8": 0.2}[format]
-    for image, found in zip(images, onnxs.probabilities(images), strict=True):
-        expected = torchs.probability(image)
+    for image, found in zip(images, probabilities(onnxs, images), strict=True):
+        expected = probability(torchs, image)
         assert (found.shape, found.dtype) == (image.shape[:2], np.float32)
         assert np.abs(found - expected).max() < allowed
         assert np.ptp(expected) > 0.01
     assert parity.images == len(SIZES)
-    assert 0 < parity.mean <= FORMATS[format].mean
+    assert 0 < parity.mean <= ONNX_FORMATS[format].mean
 
 
-def test_the_card_and_the_parity_are_in_the_file(exported: tuple[str, Path, Parity], weights: Path):
+def test_the_config_and_the_parity_are_in_the_file(
+    exported: tuple[str, Path, Parity], weights: Path
+):
     format, out, parity = exported
     stored = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
-    card = load_card(weights)
-    assert Card.model_validate_json(stored[CARD]) == card.model_copy(
+    config = load_config(weights)
+    assert ModelConfig.model_validate_json(stored[CONFIG]) == config.model_copy(
         update={"size": 320 if format == "fixed" else 64}
     )
     assert stored[export.FORMAT] == format
@@ -102,7 +106,7 @@ def test_the_card_and_the_parity_are_in_the_file(exported: tuple[str, Path, Pari
 def test_dynamic_takes_any_batch_and_size(weights: Path, tmp_path: Path, shape: tuple[int, ...]):
     with export._quietly():
         export._trace(weights, tmp_path / "m.onnx", None)
-    _, network = load_model(weights)
+    _, network = load_checkpoint(weights)
     x = torch.randn(shape[0], 3, *shape[1:])
     with torch.inference_mode():
         expected = network(x)[0].numpy()
@@ -137,7 +141,7 @@ def test_what_is_far_from_pytorch_is_refused_with_figures(
     monkeypatch: pytest.MonkeyPatch,
     far: Parity,
 ):
-    monkeypatch.setattr(export, "measure", lambda *_: far)
+    monkeypatch.setattr(export, "measure_parity", lambda *_: far)
     out = tmp_path / "m.onnx"
     out.write_bytes(b"an earlier file")
     with pytest.raises(
@@ -151,17 +155,20 @@ def test_what_is_far_from_pytorch_is_refused_with_figures(
 
 
 def test_parity_is_counted_by_hand(photographs: list[Path], weights: Path):
-    one, two = Predictor(weights, "cpu", "fp32"), Predictor(weights, "cpu", "fp32")
+    one, two = (
+        CheckpointPredictor(weights, "cpu", "fp32"),
+        CheckpointPredictor(weights, "cpu", "fp32"),
+    )
     height, width = SIZES[0][::-1]
-    one.probability = lambda image: np.zeros((height, width), np.float32)
-    two.probability = lambda image: np.zeros((height, width), np.float32)
-    assert measure(one, two, photographs[:1]) == Parity(1, 0.0, 0.0, 1.0)
+    one.postprocess = lambda logits, image: np.zeros((height, width), np.float32)
+    two.postprocess = lambda logits, image: np.zeros((height, width), np.float32)
+    assert measure_parity(one, two, photographs[:1]) == Parity(1, 0.0, 0.0, 1.0)
     left = np.zeros((height, width), np.float32)
     left[:, :10] = 0.5
     right = left.copy()
     right[:, :4] = 0.25
-    one.probability, two.probability = lambda image: left, lambda image: right
-    parity = measure(one, two, photographs[:1])
+    one.postprocess, two.postprocess = lambda *_: left, lambda *_: right
+    parity = measure_parity(one, two, photographs[:1])
     assert parity.max == 0.25
     assert parity.mean == pytest.approx(0.25 * 4 / width)
     assert parity.mask_iou == pytest.approx(6 / 10)

@@ -1,4 +1,4 @@
-"""open_model: one name, one model, whatever kind of file it is."""
+"""load_model: one name, one model, whatever kind of file it is."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 
 from skyseg.commands import promote
 from skyseg.errors import UserError
-from skyseg.inference.loading import champion, open_model
-from skyseg.inference.predictor import Predictor
-from skyseg.model.checkpoint import Card, load_card, save_checkpoint
+from skyseg.inference.loading import default_name, load_model
+from skyseg.inference.predictor import CheckpointPredictor, probability
+from skyseg.model.checkpoint import ModelConfig, load_config, save_checkpoint
 from skyseg.model.u2net import build_model
 from skyseg.params import load_params
 from skyseg.tracking import registry
@@ -31,19 +31,23 @@ def make_checkpoint(path: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(
-        path, build_model("u2netp").state_dict(), Card(variant="u2netp", size=32, threshold=0.4)
+        path,
+        build_model("u2netp").state_dict(),
+        ModelConfig(variant="u2netp", size=32, threshold=0.4),
     )
     return path
 
 
 def test_a_checkpoint_is_its_predictor(tmp_path: Path):
     path = make_checkpoint(tmp_path / "m.safetensors")
-    opened = open_model(str(path))
+    opened = load_model(str(path))
     assert opened.name == str(path)
-    assert opened.label == f"m.safetensors (u2netp, {load_card(path).fingerprint[:8]})"
+    assert opened.label == f"m.safetensors (u2netp, {load_config(path).fingerprint[:8]})"
     assert opened.threshold == 0.4
     assert opened.megabytes == pytest.approx(path.stat().st_size / 1e6)
-    np.testing.assert_array_equal(opened.probability(IMAGE), Predictor(path).probability(IMAGE))
+    np.testing.assert_array_equal(
+        opened.probability(IMAGE), probability(CheckpointPredictor(path), IMAGE)
+    )
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -52,25 +56,27 @@ def test_the_steps_one_by_one_are_the_whole(tmp_path: Path, suffix: str):
     if suffix == ".pth":
         path = tmp_path / "m.pth"
         torch.save(build_model("u2netp").state_dict(), path)
-    opened = open_model(str(path))
-    steps = opened.steps
-    logits = steps.logits([steps.shrink(IMAGE), steps.shrink(photograph(2))])
-    np.testing.assert_allclose(steps.finish(logits[0], IMAGE), opened.probability(IMAGE), atol=1e-5)
+    opened = load_model(str(path))
+    predictor = opened.predictor
+    logits = predictor.forward([predictor.preprocess(image) for image in (IMAGE, photograph(2))])
+    np.testing.assert_allclose(
+        predictor.postprocess(logits[0], IMAGE), opened.probability(IMAGE), atol=1e-5
+    )
 
 
 def test_registered_by_alias_and_version(trained: Path):
     params = load_params(ROOT / "params.yaml")
     promote.promote(params, trained, None, None)
     weights = trained / "models" / "best.safetensors"
-    label = f"skyseg version 1 ({load_card(weights).fingerprint[:8]})"  # one model, one label
-    for name in (champion(trained), "models:/skyseg/1"):
-        opened = open_model(name, trained)
+    label = f"skyseg version 1 ({load_config(weights).fingerprint[:8]})"  # one model, one label
+    for name in (default_name(trained), "models:/skyseg/1"):
+        opened = load_model(name, root=trained)
         assert opened.label == label
         np.testing.assert_array_equal(
-            opened.probability(IMAGE), Predictor(weights).probability(IMAGE)
+            opened.probability(IMAGE), probability(CheckpointPredictor(weights), IMAGE)
         )
     with pytest.raises(UserError, match="skyseg has the versions 1, champion = 1"):
-        open_model("models:/skyseg@nobody", trained)
+        load_model("models:/skyseg@nobody", root=trained)
 
 
 def test_registered_but_not_promoted_is_not_replaced_by_the_shipped_model(trained: Path):
@@ -78,23 +84,25 @@ def test_registered_but_not_promoted_is_not_replaced_by_the_shipped_model(traine
     MlflowClient().delete_registered_model_alias("skyseg", registry.CHAMPION)
     make_checkpoint(trained / "models" / "start.safetensors", 1)
     with pytest.raises(UserError, match="not in the registry"):
-        open_model(CHAMPION, trained)
+        load_model(CHAMPION, root=trained)
 
 
 def test_nothing_registered_is_said_and_the_shipped_model_used(store: Path, capsys):
     path = make_checkpoint(store / "models" / "start.safetensors")
-    opened = open_model(CHAMPION, store)
+    opened = load_model(CHAMPION, root=store)
     said = capsys.readouterr().err
     assert "WARNING: nothing is registered in this workspace" in said
     assert "start.safetensors" in said
     assert opened.label.startswith("start.safetensors (u2netp")
-    np.testing.assert_array_equal(opened.probability(IMAGE), Predictor(path).probability(IMAGE))
+    np.testing.assert_array_equal(
+        opened.probability(IMAGE), probability(CheckpointPredictor(path), IMAGE)
+    )
 
 
 def test_asking_for_the_champion_makes_no_store(tmp_path: Path, environment: object):
     (tmp_path / ".dvc").mkdir()
     make_checkpoint(tmp_path / "models" / "start.safetensors")
-    open_model(CHAMPION, tmp_path)
+    load_model(CHAMPION, root=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".dvc", "models"]
 
 
@@ -103,7 +111,7 @@ def test_neither_registered_nor_shipped(tmp_path: Path, environment: object, mis
     make_checkpoint(tmp_path / "models" / "start.safetensors")
     (tmp_path / "models" / missing).unlink()
     with pytest.raises(UserError, match=f"no model yet: .*{missing} is missing"):
-        open_model(CHAMPION, tmp_path)
+        load_model(CHAMPION, root=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -120,21 +128,21 @@ def test_names_of_nothing(store: Path, monkeypatch, name: str, message: str):
     monkeypatch.chdir(store)
     (store / "photo.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match=message):
-        open_model(name)
+        load_model(name)
 
 
-def test_weights_without_a_card_are_said_loudly(tmp_path: Path, capsys):
+def test_weights_without_a_config_are_said_loudly(tmp_path: Path, capsys):
     path = make_checkpoint(tmp_path / "m.safetensors")
     shutil.copy(path, tmp_path / "bare.safetensors")
-    assert open_model(str(tmp_path / "bare.safetensors")).threshold == 0.5
-    assert "bare.safetensors: no card beside it" in capsys.readouterr().err
+    assert load_model(str(tmp_path / "bare.safetensors")).threshold == 0.5
+    assert "bare.safetensors: no config (bare.json) beside it" in capsys.readouterr().err
 
 
 def test_the_default_is_the_champion_of_the_workspaces_own_model(tmp_path: Path):
-    assert champion(tmp_path) == CHAMPION
+    assert default_name(tmp_path) == CHAMPION
     text = (ROOT / "params.yaml").read_text().replace("model: skyseg", "model: hair")
     (tmp_path / "params.yaml").write_text(text)
-    assert champion(tmp_path) == "models:/hair@champion"
+    assert default_name(tmp_path) == "models:/hair@champion"
 
 
 def test_equal_names_of_other_weights_are_told_apart(tmp_path: Path):
@@ -142,5 +150,5 @@ def test_equal_names_of_other_weights_are_told_apart(tmp_path: Path):
     for seed in (0, 1):
         torch.manual_seed(seed)
         torch.save(build_model("u2netp").state_dict(), tmp_path / "m.pth")
-        labels.add(open_model(str(tmp_path / "m.pth")).label)
+        labels.add(load_model(str(tmp_path / "m.pth")).label)
     assert len(labels) == 2

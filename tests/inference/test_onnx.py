@@ -1,4 +1,4 @@
-"""Exported ONNX files are read by their card; others are not taken for them."""
+"""Exported ONNX files are read by their config; others are not taken for them."""
 
 import json
 from pathlib import Path
@@ -8,15 +8,16 @@ import pytest
 from onnx import TensorProto, helper
 
 from skyseg.errors import UserError
-from skyseg.inference.onnx import CARD, OnnxPredictor, has_card
-from skyseg.model.checkpoint import Card
+from skyseg.inference.onnx import CONFIG, OnnxPredictor, has_config
+from skyseg.inference.predictor import probability
+from skyseg.model.checkpoint import ModelConfig
 from tiny import photograph
 
-GOOD = Card(variant="u2netp", size=8, threshold=0.4).model_dump_json()
+GOOD = ModelConfig(variant="u2netp", size=8, threshold=0.4).model_dump_json()
 
 
 def write(
-    path: Path, card: str | None, outputs: tuple[str, ...] = ("probability", "logits")
+    path: Path, config: str | None, outputs: tuple[str, ...] = ("probability", "logits")
 ) -> Path:
     """A network whose logit is the red channel, exported as if by us."""
     weight = helper.make_tensor("w", TensorProto.FLOAT, [1, 3, 1, 1], [1.0, 0.0, 0.0])
@@ -34,34 +35,34 @@ def write(
         [weight],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    if card is not None:
-        helper.set_model_props(model, {CARD: card})
+    if config is not None:
+        helper.set_model_props(model, {CONFIG: config})
     onnx.save(model, path)
     return path
 
 
 def test_card_threshold_and_map(tmp_path: Path):
     predictor = OnnxPredictor(write(tmp_path / "m.onnx", GOOD))
-    found = predictor.probability(photograph(0))
-    assert predictor.threshold == predictor.card.threshold == 0.4
+    found = probability(predictor, photograph(0))
+    assert predictor.threshold == predictor.config.threshold == 0.4
     assert predictor.parameters == 3
     assert found.shape == (40, 48)
     assert 0.1 < found.min() < found.max() < 0.95
 
 
-def test_only_our_files_have_a_card(tmp_path: Path):
+def test_only_our_files_have_a_config(tmp_path: Path):
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    assert has_card(write(tmp_path / "m.onnx", GOOD))
-    assert not has_card(write(tmp_path / "theirs.onnx", None))
-    assert not has_card(tmp_path / "broken.onnx")
-    assert not has_card(tmp_path / "gone.onnx")
+    assert has_config(write(tmp_path / "m.onnx", GOOD))
+    assert not has_config(write(tmp_path / "theirs.onnx", None))
+    assert not has_config(tmp_path / "broken.onnx")
+    assert not has_config(tmp_path / "gone.onnx")
 
 
 @pytest.mark.parametrize(
-    ("card", "outputs", "says"),
+    ("config", "outputs", "says"),
     [
-        (None, ("probability", "logits"), "no card"),
-        ("{", ("probability", "logits"), "its card is not valid"),
+        (None, ("probability", "logits"), "no config"),
+        ("{", ("probability", "logits"), "its config is not valid"),
         (
             json.dumps({"variant": "u2netp", "size": 8, "magic": 1}),
             ("probability", "logits"),
@@ -76,10 +77,10 @@ def test_only_our_files_have_a_card(tmp_path: Path):
     ],
 )
 def test_what_is_not_ours_is_one_line(
-    tmp_path: Path, card: str | None, outputs: tuple[str, ...], says: str
+    tmp_path: Path, config: str | None, outputs: tuple[str, ...], says: str
 ):
     with pytest.raises(UserError, match=r"m\.onnx: ") as caught:
-        OnnxPredictor(write(tmp_path / "m.onnx", card, outputs))
+        OnnxPredictor(write(tmp_path / "m.onnx", config, outputs))
     assert says in str(caught.value)
 
 

@@ -16,11 +16,11 @@ from mlflow_tools import METRICS, make_model
 from skyseg.app import actions
 from skyseg.commands.predict import predict
 from skyseg.data.pictures import read
-from skyseg.inference import loading as models
 from skyseg.inference import served_model
 from skyseg.inference.export import export
+from skyseg.inference.loading import load_model
 from skyseg.inference.onnx import OnnxPredictor
-from skyseg.inference.predictor import Predictor
+from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.model.checkpoint import read_weights, save_checkpoint
 from skyseg.tracking import registry
 from tiny import photograph, save
@@ -32,13 +32,15 @@ pytest_plugins = ["mlflow_store", "registered"]
 def weights(registered: Path) -> Path:
     """A third version, whose masks have foreground and background, their edges refined."""
     path = registered / "models" / "best.safetensors"
-    card = make_model(registered, 2).model_copy(update={"refine": "colour"})
-    card = save_checkpoint(path, read_weights(path), card)
-    middle = float(np.median(Predictor(path).probability(photograph(0, 70, 50))))
-    card = save_checkpoint(path, read_weights(path), card.model_copy(update={"threshold": middle}))
+    config = make_model(registered, 2).model_copy(update={"refine": "colour"})
+    config = save_checkpoint(path, read_weights(path), config)
+    middle = float(np.median(probability(CheckpointPredictor(path), photograph(0, 70, 50))))
+    config = save_checkpoint(
+        path, read_weights(path), config.model_copy(update={"threshold": middle})
+    )
     run = mlflow.start_run()
     mlflow.end_run()
-    assert registry.register(path, card, METRICS, run.info.run_id, "skyseg") == "3"
+    assert registry.register(path, config, METRICS, run.info.run_id, "skyseg") == "3"
     return path
 
 
@@ -51,7 +53,7 @@ def test_the_same_masks_everywhere(registered: Path, weights: Path, tmp_path: Pa
     predict(
         [str(tmp_path / "photographs")],
         tmp_path / "masks",
-        models.open_model(name, registered),
+        load_model(name, root=registered),
         ["mask"],
     )
     served = served_model.SegmentationModel()
@@ -59,19 +61,19 @@ def test_the_same_masks_everywhere(registered: Path, weights: Path, tmp_path: Pa
     answers = served.predict(None, pd.DataFrame({"image": [path.read_bytes() for path in paths]}))
     export(weights, "dynamic", tmp_path / "m.onnx", paths[:1], [])
     onnxs = OnnxPredictor(tmp_path / "m.onnx")
-    torchs, exact = Predictor(weights), Predictor(weights, "cpu", "fp32")
+    torchs, exact = CheckpointPredictor(weights), CheckpointPredictor(weights, "cpu", "fp32")
 
     shares = []
     for path, png in zip(paths, answers["mask"], strict=True):
         image = read(path).pixels
-        expected = torchs.probability(image) >= torchs.threshold
+        expected = probability(torchs, image) >= torchs.threshold
         shares.append(expected.mean())
         file = Image.open(tmp_path / "masks" / f"{path.stem}-mask.png")
-        page = actions.find(actions.Photo(path, path.name), name, registered, "en")
+        page = actions.segment(actions.Photo(path, path.name), name, registered, "en")
         for mask in (np.asarray(Image.open(io.BytesIO(png))), np.asarray(file), page.mask):
             assert np.array_equal(mask > 0, expected)
 
-        one, two = onnxs.probability(image), exact.probability(image)
+        one, two = probability(onnxs, image), probability(exact, image)
         assert np.abs(one - two).max() < 1e-4
         assert ((one >= onnxs.threshold) != (two >= exact.threshold)).mean() < 0.01
     assert 0 < np.mean(shares) < 1

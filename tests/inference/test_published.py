@@ -13,7 +13,8 @@ from PIL import Image
 from skyseg.data.pictures import read
 from skyseg.errors import UserError
 from skyseg.inference import published as foreign
-from skyseg.inference.published import ForeignPredictor
+from skyseg.inference.predictor import probability
+from skyseg.inference.published import PublishedPredictor
 from skyseg.model.u2net import build_model
 from tiny import photograph
 
@@ -47,8 +48,8 @@ def red_is_foreground(tmp_path):
 
 @pytest.mark.parametrize("recipe", foreign.RECIPES)
 def test_published_weights_give_maps_of_the_photographs_size(published, recipe):
-    predictor = ForeignPredictor(published, recipe)
-    found = predictor.probability(photograph(1, 70, 33))
+    predictor = PublishedPredictor(published, recipe)
+    found = probability(predictor, photograph(1, 70, 33))
     assert (found.shape, found.dtype) == ((33, 70), np.float32)
     assert predictor.parameters == 1_131_181
     assert 0 <= found.min() <= found.max() <= 1
@@ -57,7 +58,8 @@ def test_published_weights_give_maps_of_the_photographs_size(published, recipe):
 def test_only_the_published_recipe_stretches(published):
     image = photograph(2, 320, 320)
     ours, theirs = (
-        ForeignPredictor(published, recipe).probability(image) for recipe in ("skyseg", "published")
+        probability(PublishedPredictor(published, recipe), image)
+        for recipe in ("skyseg", "published")
     )
     assert (theirs.min(), theirs.max()) == (0, 1)
     assert ours.max() - ours.min() < 0.9
@@ -66,15 +68,15 @@ def test_only_the_published_recipe_stretches(published):
 def test_an_onnx_file_is_run(red_is_foreground):
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, 30:, 0] = 255
-    predictor = ForeignPredictor(red_is_foreground, "skyseg")
-    found = predictor.probability(image)
+    predictor = PublishedPredictor(red_is_foreground, "skyseg")
+    found = probability(predictor, image)
     low, high = (1 / (1 + np.exp(-(red - 0.485) / 0.229)) for red in (0, 1))
     assert found[:, :20] == pytest.approx(low, abs=1e-4)
     assert found[:, 40:] == pytest.approx(high, abs=1e-4)
     assert predictor.parameters == 3
-    both = predictor.logits([predictor.shrink(image), predictor.shrink(image[:, ::-1])])
+    both = predictor.forward([predictor.preprocess(side) for side in (image, image[:, ::-1])])
     assert both.shape == (2, 320, 320)  # of a file that takes one at a time
-    np.testing.assert_allclose(predictor.finish(both[0], image), found, atol=1e-6)
+    np.testing.assert_allclose(predictor.postprocess(both[0], image), found, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "rank"), [(128, 4), (320, 3)])
@@ -91,12 +93,12 @@ def test_an_onnx_file_of_another_shape(tmp_path, size, rank):
         tmp_path / "other.onnx",
     )
     with pytest.raises(UserError, match=r"other\.onnx: x is .*, expected \[1, 3, 320, 320\]"):
-        ForeignPredictor(tmp_path / "other.onnx", "skyseg")
+        PublishedPredictor(tmp_path / "other.onnx", "skyseg")
 
 
 def test_a_black_photograph_is_no_division_by_zero(red_is_foreground):
-    found = ForeignPredictor(red_is_foreground, "published").probability(
-        np.zeros((20, 20, 3), np.uint8)
+    found = probability(
+        PublishedPredictor(red_is_foreground, "published"), np.zeros((20, 20, 3), np.uint8)
     )
     assert np.isfinite(found).all()
 
@@ -115,22 +117,22 @@ def test_what_is_no_model_is_one_line(tmp_path, name, content, says):
     if content:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=says):
-        ForeignPredictor(tmp_path / name, "skyseg")
+        PublishedPredictor(tmp_path / name, "skyseg")
 
 
 def test_weights_of_another_network(tmp_path):
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="not the weights of any of u2net"):
-        ForeignPredictor(tmp_path / "other.pth", "skyseg")
+        PublishedPredictor(tmp_path / "other.pth", "skyseg")
 
 
 @pytest.mark.skipif(not (REAL / "u2net_demo").is_dir(), reason="no real data at ../shared/data")
 @pytest.mark.parametrize("name", ["u2netp_folded.pth", "u2netp.onnx"])
 def test_the_authors_own_maps_are_reproduced(name):
-    predictor = ForeignPredictor(REAL / "weights" / name, "published")
+    predictor = PublishedPredictor(REAL / "weights" / name, "published")
     differences = []
     for path in sorted((REAL / "u2net_demo" / "images").iterdir())[4:8]:
         theirs = Image.open(REAL / "u2net_demo" / "u2netp_results" / f"{path.stem}.png")
-        ours = np.round(predictor.probability(read(path).pixels) * 255)
+        ours = np.round(probability(predictor, read(path).pixels) * 255)
         differences.append(np.abs(ours - np.asarray(theirs.convert("L"))).mean() / 255)
     assert np.mean(differences) < 0.003

@@ -28,7 +28,7 @@ from mlflow_tools import METRICS, free_port, make_model, running
 from skyseg.data import pictures
 from skyseg.errors import UserError
 from skyseg.inference import served_model
-from skyseg.inference.predictor import Predictor
+from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.tracking import registry
 from skyseg.tracking import training as tracking
 from tiny import bomb
@@ -45,16 +45,16 @@ def encoded(pixels: np.ndarray = PHOTOGRAPH, format: str = "PNG", **options: Any
 
 
 def register(root: Path, seed: int = 0, **changes: Any) -> str:
-    card = make_model(root, seed, **changes)
-    run = tracking.log_evaluation(root, card, METRICS, "skies")
-    return registry.register(root / "models" / "best.safetensors", card, METRICS, run, "sky")
+    config = make_model(root, seed, **changes)
+    run = tracking.log_evaluation(root, config, METRICS, "skies")
+    return registry.register(root / "models" / "best.safetensors", config, METRICS, run, "sky")
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> served_model.SegmentationModel:
     make_model(tmp_path)
     model = served_model.SegmentationModel()
-    model.predictor = Predictor(tmp_path / "models" / "best.safetensors")
+    model.predictor = CheckpointPredictor(tmp_path / "models" / "best.safetensors")
     return model
 
 
@@ -62,7 +62,7 @@ def test_a_version_carries_its_evidence(store: Path):
     version = register(store)
 
     found = MlflowClient().get_model_version("sky", version)
-    card = json.loads((store / "models" / "best.json").read_text())
+    config = json.loads((store / "models" / "best.json").read_text())
     assert version == "1"
     assert {
         name: found.tags[name]
@@ -77,7 +77,7 @@ def test_a_version_carries_its_evidence(store: Path):
             "test_data",
         )
     } == {
-        "fingerprint": card["fingerprint"],
+        "fingerprint": config["fingerprint"],
         "variant": "u2netp",
         "size": "32",
         "split": "test",
@@ -121,7 +121,7 @@ def test_weights_are_fetched_by_alias_and_by_version(store: Path):
     for uri in ("models:/sky@challenger", "models:/sky/1"):
         weights = registry.download_weights(uri)
         assert weights.read_bytes() == (store / "models" / "best.safetensors").read_bytes()
-        assert Predictor(weights).card.variant == "u2netp"
+        assert CheckpointPredictor(weights).config.variant == "u2netp"
 
 
 @pytest.mark.parametrize(
@@ -224,10 +224,10 @@ def test_the_requirements_are_all_that_serving_imports():
 
 
 def test_masks_are_the_predictors(model: served_model.SegmentationModel):
-    model.predictor.card = model.predictor.card.model_copy(update={"threshold": 0.48})
+    model.predictor.config = model.predictor.config.model_copy(update={"threshold": 0.48})
     answer = model.predict(None, pd.DataFrame({"image": [encoded(), encoded(PHOTOGRAPH[:20])]}))
 
-    expected = model.predictor.probability(PHOTOGRAPH) >= 0.48
+    expected = probability(model.predictor, PHOTOGRAPH) >= 0.48
     mask = np.asarray(Image.open(io.BytesIO(answer["mask"][0])))
     assert 0 < expected.mean() < 1
     assert np.array_equal(mask, expected * np.uint8(255))
@@ -358,8 +358,8 @@ def test_it_is_served_over_http(store: Path, environment: Any):
     [answer] = good.json()["predictions"]
     mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["mask"]))))
     weights = store / "models" / "best.safetensors"
-    local = Predictor(weights)
-    expected = local.probability(PHOTOGRAPH) >= local.card.threshold
+    local = CheckpointPredictor(weights)
+    expected = probability(local, PHOTOGRAPH) >= local.config.threshold
     assert np.array_equal(mask > 0, expected)
     assert answer["foreground"] == pytest.approx(expected.mean())
     assert large.status_code == 200, large.text

@@ -12,7 +12,7 @@ from skyseg.inference import unmixing
 
 def test_only_the_method_needed_is_loaded_and_pymatting_still_imports():
     script = (
-        "import sys; from skyseg.inference import unmixing; unmixing.prepare()\n"
+        "import sys; from skyseg.inference import unmixing; unmixing.load()\n"
         "names = sorted(n for n in sys.modules if n.startswith('pymatting'))\n"
         "assert names == ['pymatting.foreground.estimate_foreground_ml'], names\n"
         "import importlib.util; print(importlib.util.find_spec('pymatting').name)"
@@ -24,10 +24,10 @@ def test_only_the_method_needed_is_loaded_and_pymatting_still_imports():
 
 
 def test_without_pymatting_it_says_what_to_install(monkeypatch):
-    unmixing._load.cache_clear()
+    unmixing._import_estimator.cache_clear()
     found = util.find_spec
     monkeypatch.setattr(
         unmixing, "find_spec", lambda name: None if name == "pymatting" else found(name)
     )
     with pytest.raises(UserError, match=r"pip install 'skyseg\[cutout\]'"):
-        unmixing.prepare()
+        unmixing.load()

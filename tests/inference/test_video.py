@@ -12,7 +12,7 @@ import torch
 
 from skyseg.errors import UserError
 from skyseg.inference import video
-from skyseg.inference.loading import Opened
+from skyseg.inference.model import Model
 from skyseg.inference.outputs import OUTPUTS
 from tiny import photograph
 
@@ -27,22 +27,19 @@ class BlueIsForeground:
 
     threshold, parameters = 0.5, 0
 
-    def shrink(self, image):
+    def preprocess(self, image):
         return image[::8, ::8]
 
-    def logits(self, shrunk):
-        blue = np.stack([small[..., 2].astype(int) - small[..., 0] for small in shrunk])
+    def forward(self, inputs):
+        blue = np.stack([small[..., 2].astype(int) - small[..., 0] for small in inputs])
         return torch.from_numpy(np.where(blue > 0, 4.0, -4.0).astype(np.float32))
 
-    def finish(self, logits, image):
+    def postprocess(self, logits, image):
         grown = logits.sigmoid().numpy().repeat(8, 0).repeat(8, 1)
         return grown[: image.shape[0], : image.shape[1]]
 
-    def probability(self, image):
-        return self.finish(self.logits([self.shrink(image)])[0], image)
 
-
-MODEL = Opened("blue", "blue", BlueIsForeground(), 0.0)
+MODEL = Model("blue", "blue", BlueIsForeground(), 0.0)
 
 
 def film(path: Path, colours: list[tuple[int, int, int]], size=(64, 48), sound=True) -> Path:

@@ -8,7 +8,7 @@ from skyseg.metrics.calibration import PARTS, expected_calibration_error, reliab
 
 
 def histogram(p, mask):
-    return metrics.measure(p.astype(np.float32), mask.astype(np.uint8)).histogram
+    return metrics.image_stats(p.astype(np.float32), mask.astype(np.uint8)).histogram
 
 
 def test_agrees_with_counting_pixels():
@@ -39,6 +39,6 @@ def test_a_model_that_means_what_it_says_has_almost_no_error():
 
 def test_ignored_pixels_and_an_empty_set_count_nothing():
     mask = np.full((8, 8), 255, np.uint8)
-    table = reliability(metrics.measure(np.full((8, 8), 0.9, np.float32), mask).histogram)
+    table = reliability(metrics.image_stats(np.full((8, 8), 0.9, np.float32), mask).histogram)
     assert table.empty
     assert expected_calibration_error(table) == 0.0

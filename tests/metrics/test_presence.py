@@ -17,7 +17,7 @@ def test_confidence_is_that_of_the_surest_hundredth():
 
 
 def test_halfway_between_those_with_and_those_without():
-    found = presence.choose(
+    found = presence.choose_presence(
         np.array([0.9, 0.4, 0.8, 0.2]),
         np.array([0.9, 0.0, 0.8, 0.0]),
         np.array([True, False, True, False]),
@@ -27,7 +27,7 @@ def test_halfway_between_those_with_and_those_without():
 
 def test_masks_that_are_well_found_outweigh_a_false_alarm():
     # Refusing the empty photograph at 0.7 as well would lose both masks at 0.6.
-    found = presence.choose(
+    found = presence.choose_presence(
         np.array([0.9, 0.6, 0.6, 0.7, 0.5]),
         np.array([0.9, 0.95, 0.95, 0, 0]),
         np.array([True, True, True, False, False]),
@@ -36,7 +36,10 @@ def test_masks_that_are_well_found_outweigh_a_false_alarm():
 
 
 def test_nothing_is_refused_where_every_image_has_foreground():
-    assert presence.choose(np.array([0.1, 0.9]), np.array([0.0, 0.9]), np.array([True] * 2)) == 0.0
+    assert (
+        presence.choose_presence(np.array([0.1, 0.9]), np.array([0.0, 0.9]), np.array([True] * 2))
+        == 0.0
+    )
 
 
 @pytest.mark.parametrize("threshold", [1 / 256, 0.5, 255 / 256])
@@ -44,7 +47,9 @@ def test_nothing_reaches_the_threshold_any_more(threshold):
     p = np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)
     capped = presence.without_foreground(p, threshold)
     assert not (capped >= threshold).any()
-    counts = metrics.at(metrics.measure(capped, np.zeros((20, 20), np.uint8)).histogram, threshold)
+    counts = metrics.at(
+        metrics.image_stats(capped, np.zeros((20, 20), np.uint8)).histogram, threshold
+    )
     assert counts.fp == 0
     low = p < threshold - 1 / 256
     assert np.array_equal(capped[low], p[low])

@@ -31,7 +31,7 @@ def random_case(seed, shape=(23, 31), ignored=0.1):
 def test_counts_agree_with_scikit_learn(seed, k):
     p, mask = random_case(seed)
     threshold = k / 256
-    counts = metrics.at(metrics.measure(p, mask).histogram, threshold)
+    counts = metrics.at(metrics.image_stats(p, mask).histogram, threshold)
     truth, found = mask[mask != 255], p[mask != 255] >= threshold
     pairs = [(metrics.precision, precision_score), (metrics.recall, recall_score)]
     if truth.any() or found.any():
@@ -41,7 +41,7 @@ def test_counts_agree_with_scikit_learn(seed, k):
 
 
 def test_all_thresholds_agree_with_one_at_a_time():
-    histogram = metrics.measure(*random_case(1)).histogram
+    histogram = metrics.image_stats(*random_case(1)).histogram
     everything = metrics.at_all(histogram)
     for k in (0, 1, 100, 255):
         one = metrics.at(histogram, k / 256)
@@ -51,20 +51,20 @@ def test_all_thresholds_agree_with_one_at_a_time():
 def test_every_valid_pixel_is_counted_once():
     p, mask = random_case(2, ignored=0.3)
     p[0, 0], p[0, 1] = 0.0, 1.0
-    assert metrics.measure(p, mask).histogram.sum() == (mask != 255).sum()
+    assert metrics.image_stats(p, mask).histogram.sum() == (mask != 255).sum()
 
 
 @pytest.mark.parametrize(("found", "iou"), [(0.0, 1.0), (0.9, 0.0)])
 def test_image_without_foreground(found, iou):
-    stats = metrics.measure(np.full((4, 4), found, np.float32), np.zeros((4, 4), np.uint8))
+    stats = metrics.image_stats(np.full((4, 4), found, np.float32), np.zeros((4, 4), np.uint8))
     scores = metrics.summarise([stats], 0.5)
     assert scores["iou_image"] == scores["iou"] == iou
     assert scores["f_max"] == scores["f_adaptive"] == 0.0  # undefined: no image has foreground
 
 
 def test_images_without_foreground_do_not_dilute_f():
-    good = metrics.measure(*(lambda m: (m.astype(np.float32), m))(np.eye(8, dtype=np.uint8)))
-    empty = metrics.measure(np.zeros((8, 8), np.float32), np.zeros((8, 8), np.uint8))
+    good = metrics.image_stats(*(lambda m: (m.astype(np.float32), m))(np.eye(8, dtype=np.uint8)))
+    empty = metrics.image_stats(np.zeros((8, 8), np.float32), np.zeros((8, 8), np.uint8))
     scores = metrics.summarise([good, empty], 0.5)
     assert scores["f_max"] == pytest.approx(1.0)
     assert scores["f_adaptive"] == pytest.approx(1.0)
@@ -73,10 +73,10 @@ def test_images_without_foreground_do_not_dilute_f():
 def test_pooled_and_mean_iou_differ_as_defined():
     mask = np.zeros((2, 4), np.uint8)
     mask[:, :2] = 1
-    perfect = metrics.measure(mask.astype(np.float32), mask)
+    perfect = metrics.image_stats(mask.astype(np.float32), mask)
     tiny = np.zeros((1, 2), np.uint8)
     tiny[0, 0] = 1
-    missed = metrics.measure(np.zeros((1, 2), np.float32), tiny)
+    missed = metrics.image_stats(np.zeros((1, 2), np.float32), tiny)
     scores = metrics.summarise([perfect, missed], 0.5)
     assert scores["iou"] == pytest.approx(4 / 5)
     assert scores["iou_image"] == pytest.approx(0.5)
@@ -91,7 +91,7 @@ def test_f_measure_by_hand():
 
 
 def test_best_threshold_maximises_pooled_iou():
-    histogram = sum(metrics.measure(*random_case(s)).histogram for s in range(3))
+    histogram = sum(metrics.image_stats(*random_case(s)).histogram for s in range(3))
     best = metrics.best_threshold(histogram)
     scores = [float(metrics.iou(metrics.at(histogram, t))) for t in metrics.THRESHOLDS[1:]]
     assert float(metrics.iou(metrics.at(histogram, best))) >= max(scores) - 1e-3
@@ -101,18 +101,20 @@ def test_best_threshold_maximises_pooled_iou():
 
 def test_best_threshold_of_a_perfect_map_is_one_half():
     mask = np.eye(8, dtype=np.uint8)
-    assert metrics.best_threshold(metrics.measure(mask.astype(np.float32), mask).histogram) == 0.5
+    assert (
+        metrics.best_threshold(metrics.image_stats(mask.astype(np.float32), mask).histogram) == 0.5
+    )
 
 
 def test_adaptive_threshold_is_twice_the_mean():
     p = np.array([[0.2, 0.2, 0.2, 1.0]], np.float32)  # mean 0.4: foreground from 0.8
-    stats = metrics.measure(p, np.array([[0, 0, 1, 1]], np.uint8))
+    stats = metrics.image_stats(p, np.array([[0, 0, 1, 1]], np.uint8))
     assert stats.adaptive == pytest.approx(1.3 * 1 * 0.5 / (0.3 * 1 + 0.5))
 
 
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="shapes differ"):
-        metrics.measure(np.zeros((2, 2), np.float32), np.zeros((2, 3), np.uint8))
+        metrics.image_stats(np.zeros((2, 2), np.float32), np.zeros((2, 3), np.uint8))
 
 
 def figures(scores, names):
@@ -159,9 +161,9 @@ def test_pysodmetrics_by_default_stretches_maps_and_cuts_masks_at_128():
     scorer = py_sod_metrics.MAE()
     scorer.step(faint, mask * 129)
     stretched = (faint - faint.min()) / np.float32(np.ptp(faint))
-    stats = metrics.measure(stretched, mask)
+    stats = metrics.image_stats(stretched, mask)
     assert scorer.get_results()["mae"] == pytest.approx(stats.absolute_error / mask.size, abs=1e-4)
-    plain = metrics.measure(faint / np.float32(255), mask)
+    plain = metrics.image_stats(faint / np.float32(255), mask)
     assert plain.absolute_error > 1.2 * stats.absolute_error
 
 
@@ -175,14 +177,14 @@ def test_every_name_is_a_row_of_the_table_and_of_the_document():
 
 
 def test_the_cheap_measure_has_the_scores_of_counts():
-    cheap = metrics.summarise([metrics.measure(*scene(0))], 0.5)
+    cheap = metrics.summarise([metrics.image_stats(*scene(0))], 0.5)
     names = list(metrics.METRICS)
     assert set(cheap) == {*names[: names.index("f_max_image") + 1], "ece", "threshold", "images"}
     assert figures(our_scores([scene(0)]), cheap) == cheap
 
 
 def test_a_row_of_the_per_image_table_is_a_set_of_one():
-    stats = metrics.measure_fully(*scene(0), 0.5)
+    stats = metrics.full_image_stats(*scene(0), 0.5)
     row, scores = metrics.image_scores(stats, 0.5), metrics.summarise([stats], 0.5)
     assert set(scores) - set(row) == {"iou_image", "f_max_image", "threshold", "images"}
     assert set(row) - set(scores) == {"foreground", "predicted"}
@@ -195,7 +197,7 @@ def test_thin_structures_are_pooled_over_the_images():
     wires[0][:, 40] = wires[1][30, :20] = 1
     found = [wire.astype(np.float32) for wire in wires]
     found[0][:30] = 0
-    stats = [metrics.measure_fully(p, wire, 0.5) for p, wire in zip(found, wires, strict=True)]
+    stats = [metrics.full_image_stats(p, wire, 0.5) for p, wire in zip(found, wires, strict=True)]
     assert metrics.summarise(stats, 0.5)["thin_recall"] == pytest.approx((30 + 20) / (60 + 20))
     assert metrics.image_scores(stats[0], 0.5)["thin_recall"] == pytest.approx(0.5)
 
@@ -203,7 +205,7 @@ def test_thin_structures_are_pooled_over_the_images():
 @pytest.mark.parametrize("value", [0, 255])
 def test_sets_that_define_nothing_have_figures_that_json_can_hold(value):
     mask = np.full((20, 30), value, np.uint8)
-    stats = metrics.measure_fully(np.zeros((20, 30), np.float32), mask, 0.5)
+    stats = metrics.full_image_stats(np.zeros((20, 30), np.float32), mask, 0.5)
     scores = metrics.summarise([stats], 0.5)
     json.dumps(scores, allow_nan=False)
     undefined = {"f_max", "f_mean", "f_adaptive", "f_weighted", "boundary_f", "thin_recall"}
@@ -217,15 +219,15 @@ def test_sets_that_define_nothing_have_figures_that_json_can_hold(value):
 def test_false_alarms_are_the_share_of_empty_images_with_any_foreground():
     mask = np.zeros((4, 4), np.uint8)
     spot = np.pad(np.ones((1, 1), np.float32), (0, 3))
-    full = metrics.measure(np.ones((4, 4), np.float32), mask + 1)
-    empty = [metrics.measure(found, mask) for found in (spot, 0 * spot, 0 * spot, 0.4 * spot)]
+    full = metrics.image_stats(np.ones((4, 4), np.float32), mask + 1)
+    empty = [metrics.image_stats(found, mask) for found in (spot, 0 * spot, 0 * spot, 0.4 * spot)]
     assert metrics.summarise([full, *empty], 0.5)["false_alarms"] == 1 / 4
     assert metrics.summarise([full, *empty], 0.25)["false_alarms"] == 2 / 4
     assert "false_alarms" not in metrics.summarise([full], 0.5)
 
 
 def test_any_rows_score_as_a_set_of_their_own():
-    stats = [metrics.measure_fully(*scene(index), 0.5) for index in range(5)]
+    stats = [metrics.full_image_stats(*scene(index), 0.5) for index in range(5)]
     score = metrics.scorer(stats, 0.5)
     for rows in ([0], [3, 1], [2, 2, 4, 0, 2]):
         assert score(np.array(rows)) == pytest.approx(
@@ -238,6 +240,6 @@ def test_any_rows_score_as_a_set_of_their_own():
 def test_what_is_predicted_on_ignored_pixels_changes_nothing(seed):
     p, mask = random_case(seed, ignored=0.3)
     other = np.where(mask == 255, 1 - p, p)
-    assert metrics.image_scores(metrics.measure_fully(p, mask, 0.5), 0.5) == pytest.approx(
-        metrics.image_scores(metrics.measure_fully(other, mask, 0.5), 0.5), nan_ok=True, abs=1e-9
+    assert metrics.image_scores(metrics.full_image_stats(p, mask, 0.5), 0.5) == pytest.approx(
+        metrics.image_scores(metrics.full_image_stats(other, mask, 0.5), 0.5), nan_ok=True, abs=1e-9
     )

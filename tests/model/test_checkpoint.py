@@ -1,4 +1,4 @@
-"""Weights and card travel together; nothing is a pickle; what does not fit is said."""
+"""Weights and config travel together; nothing is a pickle; what does not fit is said."""
 
 import json
 import pickletools
@@ -11,10 +11,10 @@ from skyseg.errors import UserError, exit_code
 from skyseg.files import sha256
 from skyseg.model import checkpoint
 from skyseg.model.checkpoint import (
-    Card,
-    card_path,
+    ModelConfig,
+    config_path,
+    load_checkpoint,
     load_into,
-    load_model,
     load_state,
     read_weights,
     save_checkpoint,
@@ -32,28 +32,30 @@ def network():
 @pytest.fixture
 def weights(tmp_path, network):
     path = tmp_path / "best.safetensors"
-    save_checkpoint(path, network.state_dict(), Card(variant="u2netp", size=64, threshold=0.4))
+    save_checkpoint(
+        path, network.state_dict(), ModelConfig(variant="u2netp", size=64, threshold=0.4)
+    )
     return path
 
 
 @torch.inference_mode()
 def test_round_trip_gives_the_same_network(weights, network):
-    card, loaded = load_model(weights)
+    config, loaded = load_checkpoint(weights)
     x = torch.randn(1, 3, 40, 40)
     assert torch.equal(loaded(x)[0], network(x)[0])
-    assert (card.threshold, card.fingerprint) == (0.4, sha256(weights))
+    assert (config.threshold, config.fingerprint) == (0.4, sha256(weights))
     assert not loaded.training
 
 
 def test_the_same_weights_have_the_same_fingerprint(weights, tmp_path, network):
     again = save_checkpoint(
-        tmp_path / "b.safetensors", network.state_dict(), Card(variant="u2netp", size=320)
+        tmp_path / "b.safetensors", network.state_dict(), ModelConfig(variant="u2netp", size=320)
     )
     assert again.fingerprint == sha256(weights)
 
 
 def test_files_are_safetensors_and_json(weights):
-    json.loads(card_path(weights).read_text())
+    json.loads(config_path(weights).read_text())
     with pytest.raises(ValueError, match="opcode"):
         list(pickletools.genops(weights.read_bytes()))
 
@@ -63,21 +65,21 @@ def test_swapped_weights_are_noticed(weights, network):
         file.seek(-1, 2)
         file.write(b"\x55")
     with pytest.raises(UserError, match=r"best\.safetensors: not the weights"):
-        load_model(weights)
+        load_checkpoint(weights)
 
 
-@pytest.mark.parametrize("missing", ["weights", "card"])
+@pytest.mark.parametrize("missing", ["weights", "config"])
 def test_a_missing_half_is_named(weights, missing):
-    gone = weights if missing == "weights" else card_path(weights)
+    gone = weights if missing == "weights" else config_path(weights)
     gone.unlink()
     with pytest.raises(UserError, match=gone.name):
-        load_model(weights)
+        load_checkpoint(weights)
 
 
-def test_a_damaged_card_is_named(weights):
-    card_path(weights).write_text('{"variant": "u2netp"}')
-    with pytest.raises(UserError, match=r"best\.json: not a model card"):
-        load_model(weights)
+def test_a_damaged_config_is_named(weights):
+    config_path(weights).write_text('{"variant": "u2netp"}')
+    with pytest.raises(UserError, match=r"best\.json: not a model config"):
+        load_checkpoint(weights)
 
 
 def test_weights_of_another_variant_name_the_fix(network):
@@ -137,10 +139,10 @@ def test_state_round_trip_and_damage(tmp_path):
 
 
 def test_a_failed_save_keeps_the_earlier_checkpoint(weights, network):
-    before = weights.read_bytes(), card_path(weights).read_bytes()
+    before = weights.read_bytes(), config_path(weights).read_bytes()
     with pytest.raises(AttributeError):
-        save_checkpoint(weights, {"x": "not a tensor"}, Card(variant="u2netp", size=64))
-    assert (weights.read_bytes(), card_path(weights).read_bytes()) == before
+        save_checkpoint(weights, {"x": "not a tensor"}, ModelConfig(variant="u2netp", size=64))
+    assert (weights.read_bytes(), config_path(weights).read_bytes()) == before
     assert sorted(p.name for p in weights.parent.iterdir()) == ["best.json", "best.safetensors"]
 
 
@@ -152,7 +154,7 @@ def test_a_full_disk_is_one_line(weights, monkeypatch, capsys):
 
     before = weights.read_bytes()
     monkeypatch.setattr(checkpoint, "save_file", full)
-    card = Card(variant="u2netp", size=64)
-    assert exit_code(lambda: save_checkpoint(weights, {"x": torch.ones(9)}, card)) == 1
+    config = ModelConfig(variant="u2netp", size=64)
+    assert exit_code(lambda: save_checkpoint(weights, {"x": torch.ones(9)}, config)) == 1
     assert "the disk is full" in capsys.readouterr().err
     assert weights.read_bytes() == before

@@ -13,18 +13,18 @@ def without_cuda(monkeypatch):
 
 
 def test_falling_back_to_the_cpu_is_said_loudly(without_cuda, capsys):
-    assert device.choose("auto").device.type == "cpu"
+    assert device.pick_hardware("auto").device.type == "cpu"
     assert "WARNING: no CUDA" in capsys.readouterr().err
 
 
 def test_a_wish_for_the_cpu_is_no_fall_back(without_cuda, capsys):
-    device.choose("cpu")
+    device.pick_hardware("cpu")
     assert capsys.readouterr().err == ""
 
 
 def test_cuda_where_there_is_none(without_cuda):
     with pytest.raises(UserError, match=r"train\.device: cuda asked for"):
-        device.choose("cuda")
+        device.pick_hardware("cuda")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_cuda_where_there_is_none(without_cuda):
 )
 def test_precision(monkeypatch, precision, native, dtype):
     monkeypatch.setattr(device, "_cpu_multiplies_bfloat16", lambda: native)
-    hardware = device.choose("cpu", precision)
+    hardware = device.pick_hardware("cpu", precision)
     assert hardware.dtype == dtype
     with hardware.autocast():
         result = torch.ones(2, 2) @ torch.ones(2, 2)
@@ -48,4 +48,4 @@ def test_precision(monkeypatch, precision, native, dtype):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_is_taken_where_there_is_one():
-    assert device.choose("auto").device.type == "cuda"
+    assert device.pick_hardware("auto").device.type == "cuda"

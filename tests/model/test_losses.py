@@ -6,14 +6,16 @@ import pytest
 import torch
 
 from skyseg.model.losses import bce, deep_supervision, output_loss, soft_iou, ssim
-from skyseg.model.u2net import OUTPUTS
+from skyseg.model.u2net import SIDE_OUTPUTS
 from skyseg.params import LossParams
 
 
 @pytest.fixture
 def batch():
     generator = torch.Generator().manual_seed(0)
-    logits = [torch.randn(2, 1, 16, 16, generator=generator, requires_grad=True) for _ in OUTPUTS]
+    logits = [
+        torch.randn(2, 1, 16, 16, generator=generator, requires_grad=True) for _ in SIDE_OUTPUTS
+    ]
     mask = (torch.rand(2, 16, 16, generator=generator) > 0.5).byte()
     return logits, mask
 
@@ -30,8 +32,8 @@ def test_bce_is_the_mean_over_pixels():
 def test_every_output_is_named_and_counts(batch):
     logits, mask = batch
     losses = deep_supervision(logits, mask, LossParams())
-    assert tuple(losses) == OUTPUTS
-    for name, output in zip(OUTPUTS, logits, strict=True):
+    assert tuple(losses) == SIDE_OUTPUTS
+    for name, output in zip(SIDE_OUTPUTS, logits, strict=True):
         expected = torch.nn.functional.binary_cross_entropy_with_logits(
             output, (mask == 1).float().unsqueeze(1)
         )

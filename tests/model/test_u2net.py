@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skyseg.model.u2net import OUTPUTS, VARIANTS, build_model, for_inference
+from skyseg.model.u2net import SIDE_OUTPUTS, VARIANTS, build_model, for_inference
 
 PARAMETERS = {"u2net": 44_009_869, "u2net_half": 11_017_165, "u2netp": 1_131_181}
 
@@ -54,7 +54,7 @@ def test_dilations(variant):
 def test_seven_logits_at_any_size(variant, height, width):
     torch.manual_seed(0)
     outputs = build_model(variant).eval()(torch.randn(1, 3, height, width))
-    assert len(outputs) == len(OUTPUTS) == 7
+    assert len(outputs) == len(SIDE_OUTPUTS) == 7
     assert {tuple(o.shape) for o in outputs} == {(1, 1, height, width)}
     assert min(o.min() for o in outputs) < 0  # logits, not probabilities
 

@@ -11,7 +11,7 @@ from PIL import Image
 from skyseg.commands.promote import promote
 from skyseg.data.pictures import read
 from skyseg.errors import UserError
-from skyseg.inference.predictor import Predictor
+from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.metrics import suite as metrics
 from skyseg.pipeline.evaluate import evaluate, score
 from skyseg.pipeline.prepare import prepare
@@ -47,16 +47,16 @@ def test_everything_evaluate_leaves(trained_workspace):
     # The same by hand, from files alone.
     manifest = pd.read_csv(root / "prepared" / "manifest.csv", dtype={"id": str})
     test = manifest[manifest["split"] == "test"]
-    predictor = Predictor(root / "models" / "best.safetensors", "cpu")
+    predictor = CheckpointPredictor(root / "models" / "best.safetensors", "cpu")
     tp = union = 0
     for row in test.itertuples():
-        found = predictor.probability(read(root / row.image).pixels) >= predictor.card.threshold
+        found = probability(predictor, read(root / row.image).pixels) >= predictor.config.threshold
         truth = np.asarray(Image.open(root / row.mask)) > 0
         assert found.shape == truth.shape  # the photograph's own size
         tp, union = tp + (found & truth).sum(), union + (found | truth).sum()
     assert scores["images"] == len(test) == 2
     assert scores["iou"] == pytest.approx(tp / union, abs=1e-5)
-    assert scores["threshold"] == pytest.approx(predictor.card.threshold, abs=1e-6)
+    assert scores["threshold"] == pytest.approx(predictor.config.threshold, abs=1e-6)
 
     table = pd.read_csv(root / "reports" / "evaluate" / "per_image.csv", dtype={"id": str})
     assert table["id"].tolist() == test["id"].tolist()
@@ -67,14 +67,14 @@ def test_everything_evaluate_leaves(trained_workspace):
     page = (root / "reports" / "report.html").read_text()
     assert f"{scores['boundary_f']:.4f}" in page
     assert "There is no champion yet" in page
-    card = (root / "reports" / "model_card.md").read_text()
-    assert predictor.card.fingerprint in card
-    assert f"| iou | {scores['iou']:.4f} |" in card
+    config = (root / "reports" / "model_card.md").read_text()
+    assert predictor.config.fingerprint in config
+    assert f"| iou | {scores['iou']:.4f} |" in config
 
     version = MlflowClient().get_model_version_by_alias("skyseg", "challenger")
     assert str(version.version) == "1"
-    assert version.tags["fingerprint"] == predictor.card.fingerprint
-    run = MlflowClient().get_run(predictor.card.run)
+    assert version.tags["fingerprint"] == predictor.config.fingerprint
+    run = MlflowClient().get_run(predictor.config.run)
     assert run.data.metrics["test/iou"] == pytest.approx(scores["iou"], abs=1e-5)
 
 

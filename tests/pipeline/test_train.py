@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 
 from skyseg.errors import UserError
 from skyseg.files import sha256
-from skyseg.model.checkpoint import load_model, load_state
-from skyseg.model.losses import OUTPUTS
+from skyseg.model.checkpoint import load_checkpoint, load_state
+from skyseg.model.losses import SIDE_OUTPUTS
 from skyseg.model.u2net import build_model
 from skyseg.pipeline import train as stage
 from skyseg.pipeline.prepare import prepare
@@ -40,28 +40,28 @@ def history(root):
 
 def test_what_training_leaves(prepared):
     stage.train(settings(), prepared)
-    card, _ = load_model(prepared / "models" / "best.safetensors")
+    config, _ = load_checkpoint(prepared / "models" / "best.safetensors")
     rows = history(prepared)
     assert rows["epoch"].tolist() == [1, 2, 3]
     expected = {f"{part}/loss" for part in ("train", "val")}
-    expected |= {f"{part}/loss/{name}" for part in ("train", "val") for name in OUTPUTS}
+    expected |= {f"{part}/loss/{name}" for part in ("train", "val") for name in SIDE_OUTPUTS}
     expected |= {"val/iou", "val/f_max", "val/f_mean", "val/mae", "lr", "images_per_second"}
     assert expected <= set(rows.columns)
     best = rows.loc[rows["val/iou"].idxmax()]
-    assert card.epoch == best["epoch"]
-    assert card.val["iou"] == pytest.approx(best["val/iou"], abs=1e-5)
-    assert 0 < card.threshold < 1
-    assert card.params["train.lr"] == 0.003
-    assert card.data["splits"]["train"]["images"] == 10
+    assert config.epoch == best["epoch"]
+    assert config.val["iou"] == pytest.approx(best["val/iou"], abs=1e-5)
+    assert 0 < config.threshold < 1
+    assert config.params["train.lr"] == 0.003
+    assert config.data["splits"]["train"]["images"] == 10
     figures = json.loads((prepared / "reports" / "train.json").read_text())
-    assert figures["val"]["iou"] == pytest.approx(card.val["iou"], abs=1e-5)
+    assert figures["val"]["iou"] == pytest.approx(config.val["iou"], abs=1e-5)
 
-    run = MlflowClient().get_run(card.run)
+    run = MlflowClient().get_run(config.run)
     assert run.info.status == "FINISHED"
     assert run.data.params["train.lr"] == "0.003"
     for name in expected:
-        assert [m.step for m in MlflowClient().get_metric_history(card.run, name)] == [1, 2, 3]
-    pictures = [a.path for a in MlflowClient().list_artifacts(card.run, "images")]
+        assert [m.step for m in MlflowClient().get_metric_history(config.run, name)] == [1, 2, 3]
+    pictures = [a.path for a in MlflowClient().list_artifacts(config.run, "images")]
     assert len([p for p in pictures if p.endswith(".png")]) == 3
 
 
@@ -72,7 +72,7 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
 ):
     params = settings(precision=precision)
     stage.train(params, prepared)
-    whole_card, whole = load_model(prepared / "models" / "best.safetensors")
+    whole_card, whole = load_checkpoint(prepared / "models" / "best.safetensors")
     whole_history = history(prepared)
 
     run_epoch = stage.run_epoch
@@ -92,9 +92,9 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
     monkeypatch.setattr(stage, "run_epoch", run_epoch)
     stage.train(params, prepared)
 
-    card, model = load_model(prepared / "models" / "best.safetensors")
-    assert card.run == interrupted != whole_card.run
-    assert card.epoch == whole_card.epoch
+    config, model = load_checkpoint(prepared / "models" / "best.safetensors")
+    assert config.run == interrupted != whole_card.run
+    assert config.epoch == whole_card.epoch
     for (name, ours), theirs in zip(
         model.state_dict().items(), whole.state_dict().values(), strict=True
     ):
@@ -124,9 +124,9 @@ def test_other_params_start_afresh(prepared, monkeypatch, capsys):
 
 def test_a_finished_training_trains_again(prepared):
     stage.train(settings(epochs=1), prepared)
-    first = load_model(prepared / "models" / "best.safetensors")[0]
+    first = load_checkpoint(prepared / "models" / "best.safetensors")[0]
     stage.train(settings(epochs=1), prepared)
-    again = load_model(prepared / "models" / "best.safetensors")[0]
+    again = load_checkpoint(prepared / "models" / "best.safetensors")[0]
     assert again.run != first.run
     assert again.fingerprint == first.fingerprint  # seeded
 
@@ -137,7 +137,7 @@ def test_patience_stops_early(prepared, monkeypatch):
     monkeypatch.setattr(engine, "evaluate", lambda *args: evaluate(*args) | {"iou": next(worse)})
     stage.train(settings(epochs=4, patience=2), prepared)
     assert history(prepared)["epoch"].tolist() == [1, 2, 3]
-    assert load_model(prepared / "models" / "best.safetensors")[0].epoch == 1
+    assert load_checkpoint(prepared / "models" / "best.safetensors")[0].epoch == 1
 
 
 def test_initial_weights_are_used(prepared):

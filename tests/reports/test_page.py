@@ -9,11 +9,11 @@ import pytest
 from skyseg.metrics import slices
 from skyseg.metrics import suite as metrics
 from skyseg.metrics.calibration import reliability
-from skyseg.model.checkpoint import Card
+from skyseg.model.checkpoint import ModelConfig
 from skyseg.reports import page, report
 from tiny import photograph, sky
 
-CARD = Card(variant="u2netp", size=64, threshold=0.5, fingerprint="f" * 64, epoch=2)
+CARD = ModelConfig(variant="u2netp", size=64, threshold=0.5, fingerprint="f" * 64, epoch=2)
 HISTORY = pd.DataFrame(
     [
         {"epoch": 1, "train/loss": 2.0, "val/loss": 2.1, "val/iou": 0.5, "val/f_max": 0.6},
@@ -32,7 +32,7 @@ def evaluation():
         np.clip(mask * 0.6 + image[..., 0] / 640, 0, 1).astype(np.float32) for image, mask in pairs
     ]
     stats = [
-        metrics.measure_fully(found, mask, 0.5)
+        metrics.full_image_stats(found, mask, 0.5)
         for found, (_, mask) in zip(maps, pairs, strict=True)
     ]
     scorer = metrics.scorer(stats, 0.5)
@@ -46,7 +46,7 @@ def evaluation():
     parts = slices.assign(per_image, pd.DataFrame(index=range(5)))
     by_slice = slices.table(parts, scorer)
     return page.Evaluation(
-        card=CARD,
+        config=CARD,
         split="test",
         decided="masks: 0/255",
         scores=scorer(np.arange(5)),
@@ -57,7 +57,7 @@ def evaluation():
         weakest=slices.worst(by_slice),
         history=HISTORY,
         champion=None,
-        model_card="# A card\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+        model_card="# A config\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
     )
 
 
@@ -74,7 +74,7 @@ def test_the_page_needs_nothing_but_itself(evaluation):
     assert html.count("data:image/svg+xml") == 3
 
 
-def test_scores_intervals_slices_galleries_and_card_are_there(evaluation):
+def test_scores_intervals_slices_galleries_and_config_are_there(evaluation):
     html = page.render(evaluation, findings("street_7  IoU 0.123"), [])
     for name in metrics.METRICS:
         if name in evaluation.scores:
@@ -85,7 +85,7 @@ def test_scores_intervals_slices_galleries_and_card_are_there(evaluation):
         "<td>10 to 30 %</td>",
         "Masks: 0/255.",
         "There is no champion yet",
-        "<h1>A card</h1>",
+        "<h1>A config</h1>",
         "<td>2</td>",
     ):
         assert expected in html

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from skyseg.metrics import suite as metrics
-from skyseg.model.checkpoint import Card
+from skyseg.model.checkpoint import ModelConfig
 from skyseg.reports import report
 
 
@@ -16,7 +16,7 @@ def stats():
     rng = np.random.default_rng(0)
     masks = (rng.random((3, 20, 20)) > 0.6).astype(np.uint8)
     maps = np.clip(masks * 0.5 + rng.random((3, 20, 20)) * 0.5, 0, 1).astype(np.float32)
-    return [metrics.measure(p, m) for p, m in zip(maps, masks, strict=True)]
+    return [metrics.image_stats(p, m) for p, m in zip(maps, masks, strict=True)]
 
 
 def test_threshold_table_holds_the_summarys_figures(stats):
@@ -51,8 +51,8 @@ def test_history_columns_are_the_names_mlflow_shows(tmp_path):
     assert pd.read_csv(tmp_path / "history.csv").to_dict("records") == rows
 
 
-def test_model_card_says_where_a_model_comes_from(stats):
-    card = Card(
+def test_model_config_says_where_a_model_comes_from(stats):
+    config = ModelConfig(
         variant="u2netp",
         size=64,
         threshold=0.25,
@@ -69,7 +69,7 @@ def test_model_card_says_where_a_model_comes_from(stats):
         },
     )
     worst = pd.DataFrame([{"id": "street_7", "iou": 0.1, "foreground": 0.2, "predicted": 0.9}])
-    text = report.model_card(card, metrics.summarise(stats, 0.25), "test", "masks: 0/1", worst)
+    text = report.model_card(config, metrics.summarise(stats, 0.25), "test", "masks: 0/1", worst)
     for expected in (
         "f" * 64,
         "d" * 64,
@@ -85,7 +85,7 @@ def test_model_card_says_where_a_model_comes_from(stats):
     ):
         assert expected in text
     fine = report.model_card(
-        card.model_copy(update={"refine": "colour", "presence": 0.75}),
+        config.model_copy(update={"refine": "colour", "presence": 0.75}),
         metrics.summarise(stats, 0.25),
         "test",
         "masks: 0/1",

@@ -270,17 +270,17 @@ def test_a_store_that_fails_in_mid_training_stops_nothing_and_loses_nothing(
 def test_an_evaluation_continues_the_run_and_can_be_repeated(store: Path):
     with train() as run:
         run.record(1, stats(HISTORY[0]))
-    card = make_model(store, run=run.id)
+    config = make_model(store, run=run.id)
 
     for _ in range(2):
-        assert tracking.log_evaluation(store, card, METRICS, "skies") == run.id
+        assert tracking.log_evaluation(store, config, METRICS, "skies") == run.id
 
     found = get(run.id)
     assert found.data.metrics["test/iou"] == 0.9
     assert len(steps(run.id, "test/iou")) == 1
     assert steps(run.id, "val/iou") == [1, 2, 3]  # what the store missed came from the history
-    assert found.data.tags["mlflow.note.content"] == (f"# A model card\n{card.fingerprint}\n")
-    assert found.data.tags["fingerprint"] == card.fingerprint
+    assert found.data.tags["mlflow.note.content"] == (f"# A model card\n{config.fingerprint}\n")
+    assert found.data.tags["fingerprint"] == config.fingerprint
     assert {entry.path for entry in MlflowClient().list_artifacts(run.id)} >= {
         "evaluate",
         "history.csv",
@@ -294,10 +294,10 @@ def test_an_evaluation_continues_the_run_and_can_be_repeated(store: Path):
 
 
 def test_other_scores_are_logged_beside_the_old(store: Path):
-    card = make_model(store)
-    run = tracking.log_evaluation(store, card, METRICS, "skies")
+    config = make_model(store)
+    run = tracking.log_evaluation(store, config, METRICS, "skies")
 
-    tracking.log_evaluation(store, card, {"test": METRICS["test"] | {"iou": 0.8}}, "skies")
+    tracking.log_evaluation(store, config, {"test": METRICS["test"] | {"iou": 0.8}}, "skies")
 
     assert get(run).data.metrics["test/iou"] == 0.8
     assert len(steps(run, "test/iou")) == 2
@@ -305,10 +305,10 @@ def test_other_scores_are_logged_beside_the_old(store: Path):
 
 
 def test_an_empty_store_gets_a_restored_run_once(store: Path):
-    card = make_model(store, run="0" * 32)
+    config = make_model(store, run="0" * 32)
 
-    first = tracking.log_evaluation(store, card, METRICS, "skies")
-    second = tracking.log_evaluation(store, card, METRICS, "skies")
+    first = tracking.log_evaluation(store, config, METRICS, "skies")
+    second = tracking.log_evaluation(store, config, METRICS, "skies")
 
     assert first == second != "0" * 32
     found = get(first)
@@ -321,11 +321,11 @@ def test_an_empty_store_gets_a_restored_run_once(store: Path):
 
 
 def test_an_evaluation_whose_store_fails_is_a_user_error(store: Path):
-    card = make_model(store)
+    config = make_model(store)
     shutil.move(store / "mlflow.db", store / "hidden.db")
 
     with pytest.raises(UserError, match="does not answer"):
-        tracking.log_evaluation(store, card, METRICS, "skies")
+        tracking.log_evaluation(store, config, METRICS, "skies")
 
 
 @pytest.mark.pipeline

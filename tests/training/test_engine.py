@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from skyseg.errors import UserError
-from skyseg.model.device import choose
-from skyseg.model.u2net import OUTPUTS, build_model
+from skyseg.model.device import pick_hardware
+from skyseg.model.u2net import SIDE_OUTPUTS, build_model
 from skyseg.params import AugmentParams, TrainParams
 from skyseg.training import engine
 
-CPU = choose("cpu", "fp32")
+CPU = pick_hardware("cpu", "fp32")
 STILL = AugmentParams(scale=1, hflip=0, brightness=0, contrast=0, saturation=0, hue=0)
 ONCE = TrainParams(epochs=1, augment=STILL)
 
@@ -69,8 +69,10 @@ def test_one_batch_overfits():
 def test_losses_are_named_and_add_up():
     images, masks = bright_is_foreground()
     _, stats = run(1, ONCE, images, masks)
-    assert set(stats) == {"loss"} | {f"loss/{name}" for name in OUTPUTS}
-    assert stats["loss"] == pytest.approx(sum(stats[f"loss/{name}"] for name in OUTPUTS), rel=1e-6)
+    assert set(stats) == {"loss"} | {f"loss/{name}" for name in SIDE_OUTPUTS}
+    assert stats["loss"] == pytest.approx(
+        sum(stats[f"loss/{name}"] for name in SIDE_OUTPUTS), rel=1e-6
+    )
 
 
 def test_a_loss_that_is_not_finite_names_the_samples():

@@ -22,7 +22,7 @@ from skyseg.data import pictures
 from skyseg.errors import UserError
 
 if TYPE_CHECKING:
-    from skyseg.inference.loading import Opened
+    from skyseg.inference.model import Model
 
 LOADED = 3  # models kept in memory
 SHOWN = 1600  # longest side of a picture that is only looked at; pixels
@@ -49,7 +49,7 @@ class Found(NamedTuple):
     photo: pictures.Picture
     probability: NDArray[np.float32]
     """[H, W] in 0..1."""
-    model: Opened
+    model: Model
     name: str
     """Of the registered model."""
     version: str
@@ -72,14 +72,14 @@ def read(photo: Photo, language: str) -> pictures.Picture:
 
 
 @lru_cache(maxsize=LOADED)
-def _opened(uri: str, root: Path) -> Opened:
+def _opened(uri: str, root: Path) -> Model:
     """A version's model; the weights of a version never change."""
-    from skyseg.inference.loading import open_model
+    from skyseg.inference.loading import load_model
 
-    return open_model(uri, root)
+    return load_model(uri, root=root)
 
 
-def find(photo: Photo, uri: str, root: Path, language: str) -> Found:
+def segment(photo: Photo, uri: str, root: Path, language: str) -> Found:
     """Run a model on a photograph.
 
     Raises:
@@ -169,14 +169,14 @@ def compare(
     """Two models' overlays, and Markdown: how far they agree, and their registered scores.
 
     Raises:
-        UserError: the two are one version; else as ``find``.
+        UserError: the two are one version; else as ``segment``.
     """
     resolved = [resolve(uri, root) for uri in uris]
     if resolved[0] == resolved[1]:
         raise UserError(say("same_model", language, version=resolved[0][1]))
     masks, paths = [], []
     for number, uri in enumerate(uris):
-        found = find(photo, uri, root, language)
+        found = segment(photo, uri, root, language)
         masks.append(found.mask)
         paths.append(overlay_of(found, folder, f"{number}"))
     agreement = say("agree", language, share=float((masks[0] == masks[1]).mean()))
@@ -229,7 +229,7 @@ def save(
     """
     from skyseg.tracking import registry
 
-    found = find(photo, uri, root, language)
+    found = segment(photo, uri, root, language)
     mask = corrected(found.mask, layers)
     provenance: dict[str, Any] = {
         "model": found.name,

@@ -21,11 +21,11 @@ from PIL import Image
 
 from skyseg.data import pictures
 from skyseg.data.formats import find_samples
-from skyseg.data.mask_meaning import decide
-from skyseg.data.mask_stats import measure
+from skyseg.data.mask_meaning import infer_encoding
+from skyseg.data.mask_stats import count_values
 from skyseg.data.masks import Encoding
 from skyseg.errors import UserError
-from skyseg.files import sha256, write_text, written_aside
+from skyseg.files import atomic_write, sha256, write_text
 from skyseg.params import DataParams
 
 FOLDER = "inbox"
@@ -70,7 +70,7 @@ def save(
     name = _free(f"{stem}-{now:%Y%m%dT%H%M%S}", lambda name: (root / FOLDER / name).exists())
     suffix = pictures.FILE_FORMATS[image.format or "PNG"][0]
     try:
-        with written_aside(root / FOLDER / name) as aside:
+        with atomic_write(root / FOLDER / name) as aside:
             aside.mkdir()
             (aside / f"photo{suffix}").write_bytes(photo)
             Image.fromarray(mask).save(aside / "mask.png")
@@ -190,7 +190,7 @@ def _encoding(folder: Path, data: DataParams) -> Encoding:
         return Encoding(kind="0/255", threshold=128, invert=data.invert)
     samples = find_samples(folder, "pairs")
     some = samples[:: -(-len(samples) // LOOKED_AT)]
-    return decide([measure(sample.mask, data) for sample in some], data)[0]
+    return infer_encoding([count_values(sample.mask, data) for sample in some], data)[0]
 
 
 def _refuse_known(folder: Path, waiting: list[Entry]) -> None:
@@ -239,7 +239,7 @@ def _move(entry: Entry, folder: Path, encoding: Encoding, taken: set[str]) -> Pa
         (photo, entry.photo.read_bytes()),
     ):
         try:
-            with written_aside(path) as aside:
+            with atomic_write(path) as aside:
                 aside.write_bytes(content)
         except PermissionError as error:
             raise _unwritable(error, folder) from None

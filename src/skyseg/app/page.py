@@ -325,7 +325,7 @@ def _hang(
             yield say("hint", language), None, None, None, None, None
             return
         uri = _model(work, uri, language)
-        found = actions.find(taken, uri, work.root, language)
+        found = actions.segment(taken, uri, work.root, language)
         if "frames" in found.photo.flags:
             gr.Info(say("animated", language), title="skyseg")
         folder, name = _folder(work), Path(taken.name).stem[:40]
@@ -348,7 +348,7 @@ def _hang(
         if sky is None:
             return None
         taken = _given(uploaded(upload), "no_photo", language)
-        found = actions.find(taken, _model(work, uri, language), work.root, language)
+        found = actions.segment(taken, _model(work, uri, language), work.root, language)
         return actions.with_sky(found, sky, _folder(work), Path(taken.name).stem[:40], language)
 
     inputs = [photo, picked, result.sky, language]

@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from skyseg.data import pictures
 from skyseg.data.formats import find_photographs, find_samples, has_masks, other_format
-from skyseg.data.mask_meaning import decide
-from skyseg.data.mask_stats import measure
+from skyseg.data.mask_meaning import infer_encoding
+from skyseg.data.mask_stats import count_values
 from skyseg.data.masks import read_mask
 from skyseg.data.parallel import in_order
 from skyseg.errors import UserError
-from skyseg.inference.loading import Opened, open_model
+from skyseg.inference.loading import load_model
+from skyseg.inference.model import Model
 from skyseg.metrics import bootstrap
 from skyseg.metrics import suite as metrics
 from skyseg.params import DataParams
@@ -64,12 +65,12 @@ def benchmark(
     """Run each model on the same photographs; score it where there are masks.
 
     Args:
-        models: checkpoints (.safetensors with the card beside it), models:/NAME@ALIAS, published
+        models: checkpoints (.safetensors with the config beside it), models:/NAME@ALIAS, published
             weights (.pth) or .onnx files.
         root: the data set's folder; without masks it may be any folder of photographs.
         data: its format, and what its mask values mean.
         split: a predefined split; None: all samples.
-        recipe: how models without a card see a photograph; a row of ``foreign.RECIPES``.
+        recipe: how models without a config see a photograph; a row of ``foreign.RECIPES``.
         maps: a folder for each model's 8-bit maps, at the photographs' size.
 
     Returns:
@@ -82,7 +83,7 @@ def benchmark(
         UserError: a model or a sample that cannot be read, masks that are ambiguous, no such split.
     """
     folders = _folder_names(models)
-    contenders = [open_model(model, recipe=recipe) for model in models]
+    contenders = [load_model(model, recipe=recipe) for model in models]
     ids, items = _items(root, data, split)
     results = {model: Result([], []) for model in models}
     for item in tqdm(items, total=len(ids), desc="scoring", unit="img", disable=None):
@@ -95,7 +96,7 @@ def benchmark(
             found = contender.probability(item.image)
             result.seconds.append(time.perf_counter() - start)
             if item.mask is not None:
-                result.stats.append(metrics.measure_fully(found, item.mask, contender.threshold))
+                result.stats.append(metrics.full_image_stats(found, item.mask, contender.threshold))
             if maps:
                 report.write_png(
                     maps / folders[contender.name] / f"{item.id}.png",
@@ -162,8 +163,10 @@ def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], 
     ]
     if not samples:
         raise UserError(f"{root}: no sample is in the split {split!r}; leave --split away for all")
-    statistics = in_order(lambda sample: measure(sample.mask, data), samples, "looking at masks")
-    encoding, decided = decide(list(statistics), data)
+    statistics = in_order(
+        lambda sample: count_values(sample.mask, data), samples, "looking at masks"
+    )
+    encoding, decided = infer_encoding(list(statistics), data)
     print(decided)
     return [sample.id for sample in samples], (
         Item(sample.id, pictures.read(sample.image).pixels, read_mask(sample.mask, encoding))
@@ -171,9 +174,7 @@ def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], 
     )
 
 
-def _rows(
-    contenders: list[Opened], results: dict[str, Result], images: int
-) -> list[dict[str, Any]]:
+def _rows(contenders: list[Model], results: dict[str, Result], images: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     baseline: list[bootstrap.Scores] = []
     for contender in contenders:
@@ -182,7 +183,7 @@ def _rows(
             "model": contender.name,
             "images": images,
             "latency_ms": float(np.median(seconds)) * 1000,
-            "parameters": contender.steps.parameters,
+            "parameters": contender.predictor.parameters,
             "megabytes": contender.megabytes,
         }
         if stats:

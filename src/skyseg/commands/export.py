@@ -7,8 +7,8 @@ from pathlib import Path
 from skyseg.data.formats import find_photographs
 from skyseg.data.manifest import read_manifest
 from skyseg.errors import UserError, disk_is_full
-from skyseg.inference.export import FORMATS, export
-from skyseg.model.checkpoint import load_card
+from skyseg.inference.export import ONNX_FORMATS, export
+from skyseg.model.checkpoint import load_config
 from skyseg.tracking import registry
 
 CHECKED, CALIBRATED = 16, 32  # photographs, at most
@@ -18,9 +18,9 @@ def run(name: str, format: str, out: Path, images: Path | None, root: Path) -> N
     """Write a model as an ONNX file; attach it to the version, if it is a registered one.
 
     Args:
-        name: a checkpoint (.safetensors, its card beside it), ``models:/NAME@ALIAS`` or
+        name: a checkpoint (.safetensors, its config beside it), ``models:/NAME@ALIAS`` or
             ``models:/NAME/VERSION``; for these ``connection.connect`` chose the registry.
-        format: a row of ``FORMATS``.
+        format: a row of ``ONNX_FORMATS``.
         out: the file to write.
         images: a folder of photographs to check it on; None: the test photographs of ``root``.
         root: the workspace.
@@ -35,10 +35,10 @@ def run(name: str, format: str, out: Path, images: Path | None, root: Path) -> N
     )  # by version: an alias may move meanwhile
     if weights.suffix != ".safetensors":
         raise UserError(
-            f"{name}: only checkpoints with their card (.safetensors) and registered "
+            f"{name}: only checkpoints with their config (.safetensors) and registered "
             "models (models:/skyseg@champion) are exported"
         )
-    size, fixed = load_card(weights).size, FORMATS[format].size
+    size, fixed = load_config(weights).size, ONNX_FORMATS[format].size
     if fixed and fixed != size:
         print(
             f"{name} was trained at {size} px and is made to see {fixed}: check its scores with "

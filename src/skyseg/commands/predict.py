@@ -23,10 +23,11 @@ from skyseg.commands.results import Made, Results
 from skyseg.data import pictures
 from skyseg.data.parallel import overlapped
 from skyseg.errors import UserError, disk_is_full
-from skyseg.files import written_aside
+from skyseg.files import atomic_write
 from skyseg.inference import unmixing, video
-from skyseg.inference.loading import Opened, one_thread
+from skyseg.inference.model import Model
 from skyseg.inference.outputs import OUTPUTS, Job
+from skyseg.inference.predictor import single_thread
 from skyseg.metrics import presence
 
 BUDGET = 64_000_000  # pixels under way at a time; a larger photograph is under way alone
@@ -39,7 +40,7 @@ UNMIXED = {"cutout", "replace"}  # outputs that need pymatting
 class Wish(NamedTuple):
     """What is wanted of each input."""
 
-    model: Opened
+    model: Model
     kinds: list[str]
     sky: NDArray[np.uint8] | None
     made: Made
@@ -64,7 +65,7 @@ class Task:
 def predict(
     inputs: list[str],
     out: Path,
-    model: Opened,
+    model: Model,
     kinds: list[str],
     sky: Path | None = None,
     overwrite: bool = False,
@@ -104,7 +105,7 @@ def predict(
     with warnings.catch_warnings(), closing(results):
         warnings.filterwarnings("ignore", module="PIL")  # what matters comes as error or note
         for task in tqdm(
-            overlapped(tasks, _weight, BUDGET, *steps, one_thread, batch),
+            overlapped(tasks, _weight, BUDGET, *steps, single_thread, batch),
             total=len(found),
             desc="segmenting",
             unit="file",
@@ -125,7 +126,7 @@ def predict(
         raise UserError(f"{count['failed']} of {count.total()} inputs failed, see above")
 
 
-def pass_through(model: Opened, kind: str, sky: Path | None = None) -> None:
+def pass_through(model: Model, kind: str, sky: Path | None = None) -> None:
     """Segment the photograph on standard input to standard output.
 
     Raises:
@@ -151,9 +152,7 @@ def pass_through(model: Opened, kind: str, sky: Path | None = None) -> None:
         raise UserError(f"standard output: cannot be written ({error.strerror or error})") from None
 
 
-def _wish(
-    model: Opened, kinds: list[str], sky: Path | None, overwrite: bool, smooth: float
-) -> Wish:
+def _wish(model: Model, kinds: list[str], sky: Path | None, overwrite: bool, smooth: float) -> Wish:
     if ("replace" in kinds) != (sky is not None):
         raise UserError(
             "--output replace needs the new sky, --sky FILE"
@@ -162,7 +161,7 @@ def _wish(
         )
     pixels = pictures.decode(pictures.read_bytes(sky), str(sky)).pixels if sky else None
     if UNMIXED & set(kinds):
-        unmixing.prepare()  # seconds, and not in each thread
+        unmixing.load()  # seconds, and not in each thread
     made = Made(model.label, str(sky.resolve()) if sky else "")
     return Wish(model, list(dict.fromkeys(kinds)), pixels, made, overwrite, smooth)
 
@@ -229,13 +228,13 @@ def _attempt(step: Callable[[Task], None], task: Task) -> None:
 def _load(task: Task, wish: Wish) -> None:
     data = pictures.read_bytes(task.source.path) if task.source.path else sys.stdin.buffer.read()
     task.picture = pictures.decode(data, task.source.name)
-    task.shrunk = wish.model.steps.shrink(task.picture.pixels)
+    task.shrunk = wish.model.predictor.preprocess(task.picture.pixels)
 
 
 def _run(tasks: Sequence[Task], wish: Wish) -> Sequence[Task]:
     shrunk = [task for task in tasks if task.shrunk is not None and not task.problem]
     if shrunk:
-        logits = wish.model.steps.logits([task.shrunk for task in shrunk])
+        logits = wish.model.predictor.forward([task.shrunk for task in shrunk])
         for task, one in zip(shrunk, logits, strict=True):
             task.logits = one
     return tasks
@@ -245,7 +244,7 @@ def _finish(task: Task, wish: Wish, results: Results) -> None:
     assert task.picture is not None
     assert task.logits is not None
     pixels = task.picture.pixels
-    probability = wish.model.steps.finish(task.logits, pixels)
+    probability = wish.model.predictor.postprocess(task.logits, pixels)
     figures = {
         "width": pixels.shape[1],
         "height": pixels.shape[0],
@@ -255,7 +254,7 @@ def _finish(task: Task, wish: Wish, results: Results) -> None:
     job = Job(pixels, probability, wish.model.threshold, wish.sky)
     with ExitStack() as asides:
         for kind, path in task.places.items():
-            aside = asides.enter_context(written_aside(path))
+            aside = asides.enter_context(atomic_write(path))
             pictures.write(
                 aside,
                 OUTPUTS[kind].make(job),
@@ -272,7 +271,7 @@ def _segment_video(task: Task, wish: Wish, results: Results) -> None:
     assert task.source.path is not None
     with ExitStack() as asides:
         places = {
-            kind: asides.enter_context(written_aside(path)) for kind, path in task.places.items()
+            kind: asides.enter_context(atomic_write(path)) for kind, path in task.places.items()
         }
         figures, notes = video.segment(task.source.path, places, wish.model, wish.sky, wish.smooth)
         results.record(task.source, figures, _made(task.source, wish), task.places)

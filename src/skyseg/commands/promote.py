@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skyseg.data.manifest import read_dataset
 from skyseg.errors import UserError
-from skyseg.model.checkpoint import Card, load_card
+from skyseg.model.checkpoint import ModelConfig, load_config
 from skyseg.params import Params
 from skyseg.tracking import connection, registry
 from skyseg.tracking import training as tracking
@@ -42,11 +42,11 @@ def promote(params: Params, root: Path, uri: str | None = None, force: str | Non
     if force is not None and not force.strip():
         raise UserError("--force needs a reason, which is recorded: --force 'known label errors'")
     weights = root / "models" / "best.safetensors"
-    card = load_card(weights)
+    config = load_config(weights)
     store = connection.connect(root, uri)
     model = params.registry.model
     with connection.store_errors():
-        version = _registered(params, root, weights, card)
+        version = _registered(params, root, weights, config)
         before = registry.aliases(model)
         challenger = _evidence(model, version)
         champion = _evidence(model, before[CHAMPION]) if CHAMPION in before else None
@@ -62,7 +62,7 @@ def promote(params: Params, root: Path, uri: str | None = None, force: str | Non
                 f"{model} version {version} is not promoted: {why}. Nothing was moved; "
                 "--force 'why' promotes it all the same and records the reason"
             )
-        registry.crown(model, version)
+        registry.set_champion(model, version)
         registry.set_tags(
             model,
             version,
@@ -98,7 +98,7 @@ def rollback(params: Params, root: Path, uri: str | None = None) -> str:
                 f"{model} in {store}: nothing to roll back to, no champion was "
                 "replaced yet; 'skyseg models' lists the versions"
             )
-        registry.crown(model, version)
+        registry.set_champion(model, version)
         registry.set_tags(
             model,
             version,
@@ -114,10 +114,10 @@ def rollback(params: Params, root: Path, uri: str | None = None) -> str:
     return version
 
 
-def _registered(params: Params, root: Path, weights: Path, card: Card) -> str:
+def _registered(params: Params, root: Path, weights: Path, config: ModelConfig) -> str:
     """The version that holds these weights; made now where this registry has never seen them."""
     model = params.registry.model
-    found = registry.find(model, card.fingerprint)
+    found = registry.find_version(model, config.fingerprint)
     if found is not None:
         return str(found.version)
     path = root / "reports" / "metrics.json"
@@ -129,13 +129,13 @@ def _registered(params: Params, root: Path, weights: Path, card: Card) -> str:
             "registered; run 'dvc repro', or 'dvc pull' if it was run elsewhere"
         ) from None
     report = root / "reports" / "model_card.md"  # written with the metrics, and names the weights
-    if not report.is_file() or card.fingerprint not in report.read_text(encoding="utf-8"):
+    if not report.is_file() or config.fingerprint not in report.read_text(encoding="utf-8"):
         raise UserError(
             f"{path}: figures of other weights than {weights}, which were trained "
             "since; run 'dvc repro' to evaluate them"
         )
-    run = tracking.log_evaluation(root, card, metrics, params.registry.experiment)
-    version = registry.register(weights, card, metrics, run, model)
+    run = tracking.log_evaluation(root, config, metrics, params.registry.experiment)
+    version = registry.register(weights, config, metrics, run, model)
     print(f"registered {model} version {version}, which this registry had not seen")
     return version
 

@@ -1,7 +1,7 @@
 """What the pixel values of masks mean, decided once for a whole data set.
 
-``mask_stats.measure`` counts the values of one file, ``decide`` looks at all counts and says what
-they mean (an ``Encoding``) or refuses, ``masks.read_mask`` applies that.
+``mask_stats.count_values`` counts the values of one file, ``infer_encoding`` looks at all counts
+and says what they mean (an ``Encoding``) or refuses, ``masks.read_mask`` applies that.
 
 How soft (anti-aliased) masks and class maps are told apart: along an edge in-between greys differ
 from pixel to pixel, while a class fills areas. So a file is a class map where most pixels that are
@@ -28,7 +28,7 @@ NEAR_WHITE = 239  # a soft data set has to reach it somewhere
 MOST_CLASSES = 64  # more values than this in one file are greys, not classes
 
 
-def decide(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
+def infer_encoding(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
     """What the masks of a data set mean, and one sentence that says so.
 
     Raises:

@@ -45,7 +45,7 @@ class MaskStats(NamedTuple):
     turned: bool
 
 
-def measure(path: Path, data: DataParams) -> MaskStats:
+def count_values(path: Path, data: DataParams) -> MaskStats:
     """Count the values of one mask file.
 
     Raises:

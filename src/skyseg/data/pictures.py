@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -80,6 +81,10 @@ class Picture(NamedTuple):
     """What is stored around the pixels, for ``write`` to keep."""
     notes: tuple[str, ...]
     """What the user should know is not used or not kept."""
+
+
+Photograph = str | Path | bytes | Image.Image | NDArray[np.uint8]
+"""What ``pixels_of`` takes."""
 
 
 class Limits(NamedTuple):
@@ -171,6 +176,39 @@ def decode(
     return Picture(pixels, flags, metadata, (*notes, *left_out))
 
 
+def pixels_of(photograph: Photograph) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3] RGB, upright, of a path, a file's bytes, a PIL image, or such an array.
+
+    Raises:
+        UserError: see ``decode``; or something else than these.
+    """
+    if isinstance(photograph, str | Path):
+        return read(Path(photograph)).pixels
+    if isinstance(photograph, bytes | bytearray | memoryview):
+        return decode(bytes(photograph), "the photograph").pixels
+    if isinstance(photograph, Image.Image):
+        with _decoding("the image"):
+            photograph.load()
+            image, _ = _turn_upright(photograph)
+        return _as_rgb(image, "the image")[0]
+    if (
+        isinstance(photograph, np.ndarray)
+        and photograph.dtype == np.uint8
+        and photograph.ndim == 3
+        and photograph.shape[2] == 3
+        and photograph.size
+    ):
+        return photograph
+    what = (
+        f"an array {photograph.dtype} {list(photograph.shape)}"
+        if isinstance(photograph, np.ndarray)
+        else type(photograph).__name__
+    )
+    raise UserError(
+        f"a photograph is a path, bytes, a PIL image or an array uint8 [H, W, 3], not {what}"
+    )
+
+
 def open_upright(
     data: bytes, name: str, least: int | None = None, limits: Limits | None = None
 ) -> tuple[Image.Image, bool]:
@@ -184,16 +222,28 @@ def open_upright(
         raise UserError(f"{name}: HEIC needs the package pillow-heif: pip install 'skyseg[heic]'")
     if limits:
         _refuse_large(data, name, limits)
-    try:
+    with _decoding(name):
         image: Image.Image = _open(io.BytesIO(data))
         if least:
             image.draft(None, (MARGIN * least, MARGIN * least))  # only JPEGs heed it
         image.load()
-        method = UPRIGHT.get(orientation(image))
-        if method is not None:
-            format = image.format
-            image = image.transpose(method)
-            image.format = format  # a transposed copy forgets it
+        return _turn_upright(image)
+
+
+def _turn_upright(image: Image.Image) -> tuple[Image.Image, bool]:
+    method = UPRIGHT.get(orientation(image))
+    if method is None:
+        return image, False
+    turned = image.transpose(method)
+    turned.format = image.format  # a transposed copy forgets it
+    return turned, True
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turn what decoders raise into one line."""
+    try:
+        yield
     except Image.UnidentifiedImageError:
         raise UserError(f"{name}: not an image of a known kind; save it as JPEG or PNG") from None
     except Image.DecompressionBombError:
@@ -207,7 +257,6 @@ def open_upright(
         raise UserError(
             f"{name}: truncated or damaged ({' '.join(str(error).split())}); replace or remove it"
         ) from None
-    return image, method is not None
 
 
 def upright_size(data: bytes) -> tuple[int, int]:

@@ -1,7 +1,8 @@
-"""A checkpoint as an ONNX file, with its card inside, checked against PyTorch before it is kept.
+"""A checkpoint as an ONNX file, with its config inside, checked against PyTorch before it is kept.
 
-Input ``image``: float32 [N, 3, H, W], RGB in 0..1 standardised by the card's mean and std. Outputs
-``probability`` and ``logits``: float32 [N, 1, H, W], the fused map after and before the sigmoid.
+Input ``image``: float32 [N, 3, H, W], RGB in 0..1 standardised by the config's mean and std.
+Outputs ``probability`` and ``logits``: float32 [N, 1, H, W], the fused map after and before the
+sigmoid.
 """
 
 from __future__ import annotations
@@ -24,18 +25,29 @@ from torch import Tensor, nn
 
 from skyseg.data import pictures
 from skyseg.errors import UserError
-from skyseg.files import written_aside
-from skyseg.inference.onnx import CARD, INPUT, LOGITS, PROBABILITY, OnnxPredictor
-from skyseg.inference.predictor import CardPredictor, Predictor
-from skyseg.inference.published import NEED_ONNX, SIZE
-from skyseg.model.checkpoint import load_model
+from skyseg.files import atomic_write
+from skyseg.inference.onnx import (
+    CONFIG,
+    INPUT,
+    LOGITS,
+    NEED_ONNX,
+    PROBABILITY,
+    OnnxPredictor,
+)
+from skyseg.inference.predictor import (
+    CheckpointPredictor,
+    ConfiguredPredictor,
+    probability,
+)
+from skyseg.inference.published import SIZE
+from skyseg.model.checkpoint import load_checkpoint
 from skyseg.model.u2net import for_inference
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSET = 17  # of 2022; what runs it is installed nearly everywhere
-PARITY, FORMAT = "skyseg.parity", "skyseg.format"  # metadata, as CARD
+PARITY, FORMAT = "skyseg.parity", "skyseg.format"  # metadata, as CONFIG
 AXES = {0: "batch", 2: "height", 3: "width"}
 
 
@@ -58,12 +70,12 @@ class Parity:
         )
 
 
-class Format(NamedTuple):
+class OnnxFormat(NamedTuple):
     """One way to write the network."""
 
     size: int | None
     """Side in pixels of the one input it takes, a single photograph; None: any batch and size."""
-    convert: Callable[[ModelProto, CardPredictor, Sequence[Path]], ModelProto] | None
+    convert: Callable[[ModelProto, ConfiguredPredictor, Sequence[Path]], ModelProto] | None
     """Other arithmetic for the float32 model, calibrated on photographs."""
     mean: float
     """Largest ``Parity.mean`` it may have."""
@@ -77,35 +89,35 @@ def export(
     """Write a checkpoint as an ONNX file; an earlier file at ``out`` stays if it fails.
 
     Args:
-        weights: a checkpoint, with its card beside it.
-        format: a row of ``FORMATS``.
+        weights: a checkpoint, with its config beside it.
+        format: a row of ``ONNX_FORMATS``.
         out: the file to write.
         photographs: what parity with PyTorch is measured on.
         calibration: others, which int8 chooses its ranges on.
 
     Raises:
-        UserError: see ``load_model`` and ``read_image``; the packages are missing; or the file is
-            further from PyTorch than the format may be.
+        UserError: see ``load_checkpoint`` and ``pictures.read``; the packages are missing; or the
+            file is further from PyTorch than the format may be.
     """
     try:
         import onnx
         import onnxruntime  # noqa: F401  (what the file is checked with)
     except ImportError:
         raise UserError(f"{out}: {NEED_ONNX}") from None
-    row = FORMATS[format]
-    reference = Predictor(weights, "cpu", "fp32")
-    card = reference.card = reference.card.model_copy(
-        update={"size": row.size or reference.card.size}
+    row = ONNX_FORMATS[format]
+    reference = CheckpointPredictor(weights, "cpu", "fp32")
+    config = reference.config = reference.config.model_copy(
+        update={"size": row.size or reference.config.size}
     )
-    with written_aside(out) as aside:
+    with atomic_write(out) as aside:
         with _quietly():
             _trace(weights, aside, row.size)
             model = onnx.load(aside)
             if row.convert:
                 model = row.convert(model, reference, calibration)
         model.producer_name, model.producer_version = "skyseg", installed("skyseg")
-        _save(model, aside, {CARD: card.model_dump_json(), FORMAT: format})
-        parity = measure(reference, OnnxPredictor(aside), photographs)
+        _save(model, aside, {CONFIG: config.model_dump_json(), FORMAT: format})
+        parity = measure_parity(reference, OnnxPredictor(aside), photographs)
         if not (parity.mean <= row.mean and parity.mask_iou >= row.mask_iou):  # NaN is far, too
             raise UserError(
                 f"{out}: not written, as {format} is too far from PyTorch: {parity}; "
@@ -115,18 +127,20 @@ def export(
         _save(
             model,
             aside,
-            {CARD: card.model_dump_json(), FORMAT: format, PARITY: json.dumps(asdict(parity))},
+            {CONFIG: config.model_dump_json(), FORMAT: format, PARITY: json.dumps(asdict(parity))},
         )
     return parity
 
 
-def measure(reference: CardPredictor, other: CardPredictor, photographs: Sequence[Path]) -> Parity:
+def measure_parity(
+    reference: ConfiguredPredictor, other: ConfiguredPredictor, photographs: Sequence[Path]
+) -> Parity:
     """Compare two predictors' maps, each photograph at its own size."""
     total = largest = 0.0
     pixels = both = either = 0
     for path in photographs:
         image = pictures.read(path).pixels
-        one, two = reference.probability(image), other.probability(image)
+        one, two = probability(reference, image), probability(other, image)
         difference = np.abs(one - two)
         total += float(difference.sum(dtype=np.float64))
         largest = max(largest, float(difference.max()))
@@ -151,7 +165,7 @@ class _Exported(nn.Module):
 
 def _trace(weights: Path, out: Path, size: int | None) -> None:
     """Write the float32 network, its batch norm folded into the convolutions."""
-    _, network = load_model(weights)
+    _, network = load_checkpoint(weights)
     for_inference(network, torch.device("cpu"))
     # Every level of the network has another size in this example, so that nothing in it looks
     # as if it needed no resizing.
@@ -191,7 +205,7 @@ def _save(model: ModelProto, path: Path, metadata: dict[str, str]) -> None:
 
 
 def _to_float16(
-    model: ModelProto, reference: CardPredictor, calibration: Sequence[Path]
+    model: ModelProto, reference: ConfiguredPredictor, calibration: Sequence[Path]
 ) -> ModelProto:
     """Half-precision weights and arithmetic; input and outputs stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -201,7 +215,7 @@ def _to_float16(
 
 
 def _to_int8(
-    model: ModelProto, reference: CardPredictor, calibration: Sequence[Path]
+    model: ModelProto, reference: ConfiguredPredictor, calibration: Sequence[Path]
 ) -> ModelProto:
     """Convolutions of 8-bit weights and activations, whose ranges are those seen on photographs."""
     import onnx
@@ -213,7 +227,11 @@ def _to_int8(
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             for path in self._waiting:
-                return {INPUT: reference.network_input([pictures.read(path).pixels]).numpy()}
+                return {
+                    INPUT: reference.network_input(
+                        [reference.preprocess(pictures.read(path).pixels)]
+                    ).numpy()
+                }
             return None
 
     with tempfile.TemporaryDirectory() as folder:
@@ -232,9 +250,9 @@ def _to_int8(
         return onnx.load(path)
 
 
-FORMATS = {
-    "dynamic": Format(None, None, 1e-4, 0.9995),
-    "fixed": Format(SIZE, None, 1e-4, 0.9995),  # rembg's u2net_custom
-    "float16": Format(None, _to_float16, 1e-3, 0.999),
-    "int8": Format(None, _to_int8, 5e-3, 0.99),
+ONNX_FORMATS = {
+    "dynamic": OnnxFormat(None, None, 1e-4, 0.9995),
+    "fixed": OnnxFormat(SIZE, None, 1e-4, 0.9995),  # rembg's u2net_custom
+    "float16": OnnxFormat(None, _to_float16, 1e-3, 0.999),
+    "int8": OnnxFormat(None, _to_int8, 5e-3, 0.99),
 }

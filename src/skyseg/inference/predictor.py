@@ -1,13 +1,16 @@
-"""From a photograph to a probability map at its own size: the one preprocessing, for every use.
+"""From a photograph to a probability map of its own size: the same steps for every use.
 
-``probability`` is three steps, ``shrink``, ``logits`` and ``finish``, which a command with many
-photographs runs in different threads.
+A ``Predictor`` is three steps, ``preprocess``, ``forward`` and ``postprocess``, which a command
+with many photographs runs in different threads. There are three: ``CheckpointPredictor`` here,
+``onnx.OnnxPredictor`` and ``published.PublishedPredictor``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,116 +21,135 @@ from skyseg.data.pictures import resize
 from skyseg.errors import UserError
 from skyseg.inference.refine import REFINEMENTS
 from skyseg.metrics import presence
-from skyseg.model.checkpoint import Card, card_path, load_model
-from skyseg.model.device import choose
+from skyseg.model.checkpoint import ModelConfig, config_path, load_checkpoint
+from skyseg.model.device import pick_hardware
 from skyseg.model.inputs import normalise
 from skyseg.model.u2net import for_inference
 
 
-class CardPredictor:
-    """A network with the preprocessing, the refinement and the threshold of its card.
+class Predictor(Protocol):
+    """A network with the steps before and after it."""
 
-    Args:
-        card: what goes with the network.
-        source: the file that holds the card; stands in errors.
-        network: float32 [N, 3, size, size], standardised, to logits [N, 1, size, size].
-        parameters: how many numbers the network has.
-        device: where the network's input and its logits are.
-
-    Raises:
-        UserError: the card names a refinement that there is none of.
-    """
-
-    def __init__(
-        self,
-        card: Card,
-        source: Path,
-        network: Callable[[Tensor], Tensor],
-        parameters: int,
-        device: torch.device,
-    ) -> None:
-        if card.refine not in REFINEMENTS:
-            raise UserError(
-                f"{source}: unknown refinement {card.refine!r}; known: {', '.join(REFINEMENTS)}"
-            )
-        self.card = card
-        self.parameters = parameters
-        self._network = network
-        self._device = device
+    parameters: int
+    """How many numbers the network has."""
 
     @property
     def threshold(self) -> float:
         """Foreground is a probability at or above this."""
-        return self.card.threshold
 
-    def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Foreground probability of each pixel.
+    def preprocess(self, image: NDArray[np.uint8]) -> Any:
+        """uint8 [H, W, 3], RGB, to what ``forward`` takes. Any thread may call it."""
 
-        Args:
-            image: uint8 [H, W, 3], RGB, as ``skyseg.data.pictures.read`` gives it.
+    def forward(self, inputs: Sequence[Any], /) -> Tensor:
+        """The network's maps of what ``preprocess`` gave: float32 logits [N, size, size].
 
-        Returns:
-            float32 [H, W] in 0..1; never stretched, and below the threshold everywhere where the
-            photograph is found to have no foreground (see ``skyseg.metrics.presence``).
+        One thread at a time.
         """
-        return self.probabilities([image])[0]
 
-    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """The same for several photographs of any sizes, in one forward pass."""
-        return [
-            self.finish(logits, image)
-            for logits, image in zip(self.logits(images), images, strict=True)
-        ]
+    def postprocess(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One map of ``forward``, [size, size], and its photograph, uint8 [H, W, 3], to the
+        foreground probability, float32 [H, W] in 0..1. Any thread may call it."""
 
-    def shrink(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What the network sees: uint8 [H, W, 3] to [size, size, 3]."""
-        return resize(image, self.card.size)
+
+def probability(predictor: Predictor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Foreground probability of each pixel: uint8 [H, W, 3], RGB, to float32 [H, W] in 0..1."""
+    return probabilities(predictor, [image])[0]
+
+
+def probabilities(
+    predictor: Predictor, images: Sequence[NDArray[np.uint8]]
+) -> list[NDArray[np.float32]]:
+    """``probability`` of photographs of any sizes, in one forward pass."""
+    logits = predictor.forward([predictor.preprocess(image) for image in images])
+    return [predictor.postprocess(one, image) for one, image in zip(logits, images, strict=True)]
+
+
+def single_thread() -> None:
+    """To be called first in a thread that calls ``postprocess``: PyTorch's own threads below it
+    would take the cores that the network runs on."""
+    torch.set_num_threads(1)
+
+
+class ConfiguredPredictor(ABC):
+    """A network with the preprocessing, the refinement and the threshold of its config.
+
+    Probabilities are never stretched. They are below the threshold everywhere where a photograph is
+    found to have no foreground (see ``skyseg.metrics.presence``).
+
+    Args:
+        config: of the network.
+        source: the file that holds the config; stands in errors.
+        parameters: how many numbers the network has.
+        device: where the network's input and its logits are.
+
+    Raises:
+        UserError: the config names a refinement that does not exist.
+    """
+
+    def __init__(
+        self, config: ModelConfig, source: Path, parameters: int, device: torch.device
+    ) -> None:
+        if config.refine not in REFINEMENTS:
+            raise UserError(
+                f"{source}: unknown refinement {config.refine!r}; known: {', '.join(REFINEMENTS)}"
+            )
+        self.config = config
+        self.parameters = parameters
+        self._device = device
+
+    @abstractmethod
+    def network(self, x: Tensor) -> Tensor:
+        """float32 [N, 3, size, size], standardised, to logits [N, 1, size, size]."""
+
+    @property
+    def threshold(self) -> float:
+        """Foreground is a probability at or above this."""
+        return self.config.threshold
+
+    def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3] to [size, size, 3]."""
+        return resize(image, self.config.size)
+
+    def network_input(self, inputs: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """What ``preprocess`` gave, as the network sees it: float32 [N, 3, size, size]."""
+        x = torch.from_numpy(np.stack(inputs)).to(self._device).permute(0, 3, 1, 2)
+        return normalise(x, self.config.mean, self.config.std)
 
     @torch.inference_mode()
-    def logits(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """The network's own maps, before they are refined: float32 [N, size, size].
-
-        Images that ``shrink`` has shrunk give the same as the photographs themselves.
-        """
-        return self._network(self.network_input(images))[:, 0].float()
-
-    def network_input(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """What the network sees of photographs: float32 [N, 3, size, size], standardised."""
-        small = np.stack([self.shrink(image) for image in images])
-        x = torch.from_numpy(small).to(self._device).permute(0, 3, 1, 2)
-        return normalise(x, self.card.mean, self.card.std)
+    def forward(self, inputs: Sequence[NDArray[np.uint8]], /) -> Tensor:
+        """See ``Predictor.forward``."""
+        return self.network(self.network_input(inputs))[:, 0].float()
 
     @torch.inference_mode()
-    def finish(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """One map of ``logits``, [size, size], to the photograph's, as ``probability`` gives it."""
-        probability = REFINEMENTS[self.card.refine](logits, image).sigmoid().cpu().numpy()
-        if presence.confidence(logits.sigmoid().cpu().numpy()) < self.card.presence:
-            return presence.without_foreground(probability, self.card.threshold)
+    def postprocess(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See ``Predictor.postprocess``."""
+        probability = REFINEMENTS[self.config.refine](logits, image).sigmoid().cpu().numpy()
+        if presence.confidence(logits.sigmoid().cpu().numpy()) < self.config.presence:
+            return presence.without_foreground(probability, self.config.threshold)
         return probability
 
 
-class Predictor(CardPredictor):
-    """A trained network with the preprocessing, the refinement and the threshold of its card.
+class CheckpointPredictor(ConfiguredPredictor):
+    """A trained network, run by PyTorch.
 
     Args:
-        weights: a checkpoint, with its card beside it.
+        weights: a checkpoint, with its config beside it.
         device: auto, cuda or cpu.
         precision: auto, fp32 or bf16.
 
     Raises:
-        UserError: see ``checkpoint.load_model`` and ``device.choose``; or the card names a
-            refinement that there is none of.
+        UserError: see ``load_checkpoint``, ``pick_hardware`` and ``ConfiguredPredictor``.
     """
 
     def __init__(self, weights: Path, device: str = "auto", precision: str = "auto") -> None:
-        self.hardware = hardware = choose(device, precision)
-        card, model = load_model(weights)
+        self.hardware = pick_hardware(device, precision)
+        config, model = load_checkpoint(weights)
         parameters = sum(tensor.numel() for tensor in model.parameters())
-        for_inference(model, hardware.device)
+        super().__init__(config, config_path(weights), parameters, self.hardware.device)
+        self._model = for_inference(model, self.hardware.device)
 
-        def network(x: Tensor) -> Tensor:
-            with hardware.autocast():
-                logits: Tensor = model(x.contiguous(memory_format=torch.channels_last))[0]
-            return logits
-
-        super().__init__(card, card_path(weights), network, parameters, hardware.device)
+    def network(self, x: Tensor) -> Tensor:
+        """See ``ConfiguredPredictor.network``."""
+        with self.hardware.autocast():
+            logits: Tensor = self._model(x.contiguous(memory_format=torch.channels_last))[0]
+        return logits

@@ -20,7 +20,7 @@ from PIL import Image
 
 from skyseg.data import pictures
 from skyseg.errors import UserError
-from skyseg.inference.predictor import Predictor
+from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.model.memory import release_memory
 
 
@@ -29,7 +29,7 @@ class SegmentationModel(PythonModel):
     255, at the photograph's own upright size) and ``foreground`` (share of the pixels, 0..1)."""
 
     def load_context(self, context: Any) -> None:
-        self.predictor = Predictor(Path(context.artifacts["weights"]))
+        self.predictor = CheckpointPredictor(Path(context.artifacts["weights"]))
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -50,8 +50,8 @@ class SegmentationModel(PythonModel):
 
     def _segment(self, number: int, data: object) -> tuple[bytes, float]:
         foreground = (
-            self.predictor.probability(_decode(f"row {number}", data))
-            >= self.predictor.card.threshold
+            probability(self.predictor, _decode(f"row {number}", data))
+            >= self.predictor.config.threshold
         )
         png = io.BytesIO()
         Image.fromarray(foreground).convert("L").save(png, "PNG")

@@ -57,7 +57,7 @@ def unmix(image: Pixels, matte: Pixels) -> tuple[Pixels, Pixels]:
     return foreground, background
 
 
-def prepare() -> None:
+def load() -> None:
     """Load, and the first time compile, what ``unmix`` needs: some 3 and 10 seconds.
 
     Raises:
@@ -67,7 +67,7 @@ def prepare() -> None:
 
 
 @cache
-def _load() -> Callable[..., Any]:
+def _import_estimator() -> Callable[..., Any]:
     package = find_spec("pymatting")
     if package is None:
         raise UserError(
@@ -93,4 +93,4 @@ def _load() -> Callable[..., Any]:
 
 def _estimator() -> Callable[..., Any]:
     with _LOCK:
-        return _load()
+        return _import_estimator()

@@ -17,8 +17,9 @@ from tqdm import tqdm
 from skyseg.data.parallel import overlapped
 from skyseg.data.pictures import resize
 from skyseg.errors import UserError, disk_is_full
-from skyseg.inference.loading import Opened, one_thread
+from skyseg.inference.model import Model
 from skyseg.inference.outputs import OUTPUTS, Job, Pixels
+from skyseg.inference.predictor import single_thread
 from skyseg.metrics import presence
 
 BUDGET = 32_000_000  # pixels of frames under way
@@ -55,7 +56,7 @@ class Segmented(NamedTuple):
 
 
 def segment(
-    path: Path, places: dict[str, Path], model: Opened, sky: Pixels | None, smooth: float
+    path: Path, places: dict[str, Path], model: Model, sky: Pixels | None, smooth: float
 ) -> tuple[dict[str, float], list[str]]:
     """Make videos out of a video.
 
@@ -98,12 +99,12 @@ def segment(
                     BUDGET,
                     lambda frame: Shrunk(
                         frame,
-                        model.steps.shrink(frame.image),
+                        model.predictor.preprocess(frame.image),
                         resize(frame.image, 32).astype(np.float32),
                     ),
                     lambda frames: list(map(smoothed, frames)),
                     lambda done: _finish(*done, model, list(places), sky),
-                    one_thread,
+                    single_thread,
                 ),
                 places,
                 stream,
@@ -126,12 +127,12 @@ def _decode(container: Any, stream: Any) -> Iterator[Frame]:
         yield Frame(np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90)), frame.pts)
 
 
-def _smoothed(model: Opened, smooth: float) -> Callable[[Shrunk], tuple[Tensor, Frame]]:
+def _smoothed(model: Model, smooth: float) -> Callable[[Shrunk], tuple[Tensor, Frame]]:
     """The network's step, which remembers the frames before."""
     before: list[tuple[Tensor, NDArray[np.float32]]] = []
 
     def run(shrunk: Shrunk) -> tuple[Tensor, Frame]:
-        logits = model.steps.logits([shrunk.input])[0]
+        logits = model.predictor.forward([shrunk.input])[0]
         if before:
             past, thumbnail = before.pop()
             if np.abs(shrunk.thumbnail - thumbnail).mean() < CUT:
@@ -143,9 +144,9 @@ def _smoothed(model: Opened, smooth: float) -> Callable[[Shrunk], tuple[Tensor, 
 
 
 def _finish(
-    logits: Tensor, frame: Frame, model: Opened, kinds: list[str], sky: Pixels | None
+    logits: Tensor, frame: Frame, model: Model, kinds: list[str], sky: Pixels | None
 ) -> Segmented:
-    probability = model.steps.finish(logits, frame.image)
+    probability = model.predictor.postprocess(logits, frame.image)
     job = Job(frame.image, probability, model.threshold, sky)
     return Segmented(
         frame.pts,

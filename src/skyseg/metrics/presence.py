@@ -23,7 +23,7 @@ def confidence(probability: NDArray[np.float32]) -> float:
     return float(np.partition(probability.ravel(), -count)[-count:].mean())
 
 
-def choose(
+def choose_presence(
     confidences: NDArray[np.float64], ious: NDArray[np.float64], has_foreground: NDArray[np.bool_]
 ) -> float:
     """The confidence below which to answer "no foreground": the one with the best mean IoU.

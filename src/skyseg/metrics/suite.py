@@ -124,10 +124,10 @@ class ImageStats(NamedTuple):
     adaptive: float
     """F-measure at the image's own adaptive threshold; NaN without foreground."""
     shape: Shape | None = None
-    """What ``measure_fully`` adds."""
+    """What ``full_image_stats`` adds."""
 
 
-def measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> ImageStats:
+def image_stats(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> ImageStats:
     """Reduce one probability map to what is cheap: every score that needs only counts.
 
     Args:
@@ -150,7 +150,7 @@ def measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> ImageS
     return ImageStats(histogram, error, _adaptive_f(probability, ground, truth, mean))
 
 
-def measure_fully(
+def full_image_stats(
     probability: NDArray[np.float32], mask: NDArray[np.uint8], threshold: float
 ) -> ImageStats:
     """Reduce one probability map to all that ``METRICS`` needs.
@@ -163,7 +163,7 @@ def measure_fully(
     Raises:
         ValueError: shapes differ.
     """
-    stats = measure(probability, mask)
+    stats = image_stats(probability, mask)
     found = probability >= threshold
     edges = boundaries.edge_precision_recall(found, mask)
     thin = boundaries.thin_structures(mask)
@@ -271,7 +271,7 @@ def scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
 
     Returns:
         A function of rows, int64 [n], at least one, repeats counting as often. It gives each of
-        ``METRICS`` (where ``measure`` made the entries, only those of counts), and ``threshold``
+        ``METRICS`` (only those of counts, where ``image_stats`` made the entries), ``threshold``
         and ``images``. Where no image defines a score it is 0, but those in ``OPTIONAL`` are left
         out.
     """

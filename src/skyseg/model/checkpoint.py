@@ -1,6 +1,6 @@
-"""A checkpoint: weights in safetensors beside a JSON card with everything inference needs.
+"""A checkpoint: weights in safetensors, beside a JSON config with everything inference needs.
 
-``best.safetensors`` and ``best.json`` belong together: the card carries the SHA-256 of the weights.
+``best.safetensors`` and ``best.json`` belong together: the config has the SHA-256 of the weights.
 The state a killed training goes on from is one safetensors file. No pickle is written; published
 ``.pth`` files are read with ``weights_only=True``.
 """
@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from skyseg.errors import UserError
-from skyseg.files import sha256, write_text, written_aside
+from skyseg.files import atomic_write, sha256, write_text
 from skyseg.model.u2net import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, build_model
 
 
-class Card(BaseModel):
+class ModelConfig(BaseModel):
     """What a checkpoint is and where it comes from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -63,31 +63,32 @@ class Card(BaseModel):
     """When the weights were saved, ISO 8601, UTC."""
 
 
-def card_path(weights: Path) -> Path:
+def config_path(weights: Path) -> Path:
     """The card that belongs to a weights file."""
     return weights.with_suffix(".json")
 
 
-def save_checkpoint(weights: Path, state: dict[str, Tensor], card: Card) -> Card:
-    """Write weights and card; an earlier pair stays until the new weights are complete.
+def save_checkpoint(weights: Path, state: dict[str, Tensor], config: ModelConfig) -> ModelConfig:
+    """Write weights and config; an earlier pair stays until the new weights are complete.
 
     Returns:
-        The card with the fingerprint of the weights filled in.
+        The config with the fingerprint of the weights filled in.
     """
-    with written_aside(weights) as aside:
+    with atomic_write(weights) as aside:
         _write(aside, state)
-        card = card.model_copy(update={"fingerprint": sha256(aside)})
-    write_text(card_path(weights), card.model_dump_json(indent=2) + "\n")
-    return card
+        config = config.model_copy(update={"fingerprint": sha256(aside)})
+    write_text(config_path(weights), config.model_dump_json(indent=2) + "\n")
+    return config
 
 
-def load_card(weights: Path) -> Card:
-    """Read the card beside a weights file, and check that the two belong together.
+def load_config(weights: Path) -> ModelConfig:
+    """Read the config beside a weights file, and check that the two belong together.
 
     Raises:
-        UserError: no weights, no card, a card that does not validate, or weights of another card.
+        UserError: no weights, no config, a config that does not validate, or other weights than it
+            describes.
     """
-    path = card_path(weights)
+    path = config_path(weights)
     for needed in (weights, path):
         if not needed.is_file():
             raise UserError(
@@ -95,31 +96,32 @@ def load_card(weights: Path) -> Card:
                 "with 'dvc pull'"
             )
     try:
-        card = Card.model_validate_json(path.read_text(encoding="utf-8"))
+        config = ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a model card: {' '.join(str(error).split())}") from None
-    if sha256(weights) != card.fingerprint:
+        raise UserError(f"{path}: not a model config: {' '.join(str(error).split())}") from None
+    if sha256(weights) != config.fingerprint:
         raise UserError(
             f"{weights}: not the weights that {path} describes (SHA-256 differs); "
             "restore both with 'dvc checkout'"
         )
-    return card
+    return config
 
 
-def load_model(weights: Path) -> tuple[Card, nn.Module]:
-    """The card and the network with its weights, in evaluation mode, on the CPU.
+def load_checkpoint(weights: Path) -> tuple[ModelConfig, nn.Module]:
+    """The config and the network with its weights, in evaluation mode, on the CPU.
 
     Raises:
-        UserError: see ``load_card`` and ``load_into``.
+        UserError: see ``load_config`` and ``load_into``.
     """
-    card = load_card(weights)
-    if card.variant not in VARIANTS:
+    config = load_config(weights)
+    if config.variant not in VARIANTS:
         raise UserError(
-            f"{card_path(weights)}: unknown variant {card.variant!r}; known: {', '.join(VARIANTS)}"
+            f"{config_path(weights)}: unknown variant {config.variant!r}; "
+            f"known: {', '.join(VARIANTS)}"
         )
-    model = build_model(card.variant)
+    model = build_model(config.variant)
     load_into(model, read_weights(weights), str(weights))
-    return card, model.eval()
+    return config, model.eval()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -177,7 +179,7 @@ def variant_of(state: dict[str, Tensor]) -> str | None:
 
 def save_state(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
     """Write the state training goes on from: tensors, and JSON-able notes in the file's header."""
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         _write(aside, tensors, {"notes": json.dumps(notes)})
 
 

@@ -42,7 +42,7 @@ class Hardware:
         return f"{name}, {str(self.dtype).removeprefix('torch.')}"
 
 
-def choose(device: str = "auto", precision: str = "auto") -> Hardware:
+def pick_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     """Pick device and arithmetic.
 
     Args:

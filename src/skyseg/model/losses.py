@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skyseg.model.u2net import OUTPUTS
+from skyseg.model.u2net import SIDE_OUTPUTS
 from skyseg.params import IGNORE, LossParams
 
 
@@ -22,7 +22,7 @@ def deep_supervision(
     """Loss of each of the seven outputs; their sum is what training minimises.
 
     Args:
-        logits: seven tensors [B, 1, H, W], in the order of ``OUTPUTS``.
+        logits: seven tensors [B, 1, H, W], in the order of ``SIDE_OUTPUTS``.
         mask: uint8 [B, H, W]; 0 background, 1 foreground, 255 ignore.
         weights: of the terms.
 
@@ -33,7 +33,7 @@ def deep_supervision(
     target = (mask == 1).unsqueeze(1).float()
     return {
         name: output_loss(output.float(), target, valid, weights)
-        for name, output in zip(OUTPUTS, logits, strict=True)
+        for name, output in zip(SIDE_OUTPUTS, logits, strict=True)
     }
 
 

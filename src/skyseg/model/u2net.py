@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # The seven outputs, in the order the network returns them.
-OUTPUTS = ("fused", "side1", "side2", "side3", "side4", "side5", "side6")
+SIDE_OUTPUTS = ("fused", "side1", "side2", "side3", "side4", "side5", "side6")
 
 # Channel statistics of ImageNet, RGB in 0..1: what the published weights expect of their input.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -158,7 +158,7 @@ class U2Net(nn.Module):
             x: float [B, in_ch, H, W], any H and W (odd ones too).
 
         Returns:
-            Seven tensors [B, out_ch, H, W] in the order of ``OUTPUTS``; unbounded logits.
+            Seven tensors [B, out_ch, H, W] in the order of ``SIDE_OUTPUTS``; unbounded logits.
         """
         encoded = []  # stage k at 1 / 2^(k-1) of the input's size, rounded up
         for k in range(1, 7):

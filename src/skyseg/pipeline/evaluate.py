@@ -22,11 +22,11 @@ from skyseg.data.manifest import Dataset, read_dataset, read_manifest
 from skyseg.data.masks import Encoding, read_mask
 from skyseg.data.parallel import in_order
 from skyseg.errors import UserError, exit_code
-from skyseg.inference.predictor import Predictor
+from skyseg.inference.predictor import CheckpointPredictor, probabilities, probability
 from skyseg.metrics import bootstrap, slices
 from skyseg.metrics import suite as metrics
 from skyseg.metrics.calibration import reliability
-from skyseg.model.checkpoint import Card
+from skyseg.model.checkpoint import ModelConfig
 from skyseg.params import Params, load_params
 from skyseg.reports import page, report
 from skyseg.tracking import connection, registry
@@ -68,13 +68,13 @@ def evaluate(params: Params, root: Path) -> None:
     """
     dataset, manifest = read_dataset(root / "prepared"), evaluation_rows(params, root)
     weights, split = root / "models" / "best.safetensors", params.evaluate.split
-    predictor = Predictor(weights, params.train.device, params.train.precision)
+    predictor = CheckpointPredictor(weights, params.train.device, params.train.precision)
     result = score_rows(predictor, root, manifest, dataset.encoding, params)
     scores = result.scores
     write_tables(root, result)
     write_pictures(root, params, predictor, manifest, result, dataset.encoding)
     card = report.model_card(
-        predictor.card, scores, split, dataset.decided, result.worst_first.head(WORST)
+        predictor.config, scores, split, dataset.decided, result.worst_first.head(WORST)
     )
     report.write_text(root / "reports" / "model_card.md", card)
     report.write_json(root / "reports" / "metrics.json", {split: scores})
@@ -85,9 +85,11 @@ def evaluate(params: Params, root: Path) -> None:
     )
     connection.connect(root)
     write_page(root, params, predictor, manifest, result, dataset, card)
-    run = tracking.log_evaluation(root, predictor.card, {split: scores}, params.registry.experiment)
+    run = tracking.log_evaluation(
+        root, predictor.config, {split: scores}, params.registry.experiment
+    )
     version = registry.register(
-        weights, predictor.card, {split: scores}, run, params.registry.model
+        weights, predictor.config, {split: scores}, run, params.registry.model
     )
     print(
         f"registered: {params.registry.model} version {version}; 'make promote' makes it the "
@@ -99,7 +101,7 @@ def score(weights: Path, params: Params, root: Path) -> dict[str, float]:
     """Scores of any checkpoint on this workspace's evaluation split."""
     manifest = evaluation_rows(params, root)
     encoding = read_dataset(root / "prepared").encoding
-    predictor = Predictor(weights, params.train.device, params.train.precision)
+    predictor = CheckpointPredictor(weights, params.train.device, params.train.precision)
     return score_rows(predictor, root, manifest, encoding, params).scores
 
 
@@ -121,10 +123,14 @@ def evaluation_rows(params: Params, root: Path) -> pd.DataFrame:
 
 
 def score_rows(
-    predictor: Predictor, root: Path, manifest: pd.DataFrame, encoding: Encoding, params: Params
+    predictor: CheckpointPredictor,
+    root: Path,
+    manifest: pd.DataFrame,
+    encoding: Encoding,
+    params: Params,
 ) -> Result:
     """Measure each photograph at its own resolution, decoding some while others are scored."""
-    threshold, size = predictor.card.threshold, params.evaluate.batch_size
+    threshold, size = predictor.config.threshold, params.evaluate.batch_size
     stats: list[metrics.ImageStats] = []
     traits: list[dict[str, float]] = []
     batch: list[Pair] = []
@@ -132,9 +138,9 @@ def score_rows(
     for pair in in_order(load, list(manifest.itertuples()), "scoring"):
         batch.append(pair)
         if len(batch) == size or len(stats) + len(batch) == len(manifest):
-            maps = predictor.probabilities([pair.image for pair in batch])
+            maps = probabilities(predictor, [pair.image for pair in batch])
             stats += [
-                metrics.measure_fully(found, pair.mask, threshold)
+                metrics.full_image_stats(found, pair.mask, threshold)
                 for found, pair in zip(maps, batch, strict=True)
             ]
             traits += [slices.traits(*pair) for pair in batch]
@@ -168,7 +174,7 @@ def write_tables(root: Path, result: Result) -> None:
 def write_pictures(
     root: Path,
     params: Params,
-    predictor: Predictor,
+    predictor: CheckpointPredictor,
     manifest: pd.DataFrame,
     result: Result,
     encoding: Encoding,
@@ -182,7 +188,7 @@ def write_pictures(
 def write_page(
     root: Path,
     params: Params,
-    predictor: Predictor,
+    predictor: CheckpointPredictor,
     manifest: pd.DataFrame,
     result: Result,
     dataset: Dataset,
@@ -196,7 +202,7 @@ def write_page(
     by_slice = slices.table(parts, result.scorer)
     draws = bootstrap.resample(result.scorer, len(manifest))
     evaluation = page.Evaluation(
-        card=predictor.card,
+        config=predictor.config,
         split=params.evaluate.split,
         decided=dataset.decided,
         scores=result.scores,
@@ -206,7 +212,7 @@ def write_page(
         slices=by_slice,
         weakest=slices.worst(by_slice),
         history=pd.read_csv(history),
-        champion=champion(params, predictor.card),
+        champion=champion(params, predictor.config),
         model_card=model_card,
     )
     worst, best = (
@@ -216,7 +222,7 @@ def write_page(
     report.write_text(root / "reports" / "report.html", page.render(evaluation, worst, best))
 
 
-def champion(params: Params, card: Card) -> page.Champion | None:
+def champion(params: Params, config: ModelConfig) -> page.Champion | None:
     """The champion of the registry, with its figures if they are of the same data."""
     model = params.registry.model
     with connection.store_errors():
@@ -224,16 +230,16 @@ def champion(params: Params, card: Card) -> page.Champion | None:
         recorded = registry.tags(model, version) if version else {}
     if version is None:
         return None
-    same = recorded.get("test_data") == registry.data_tag(card, params.evaluate.split)
+    same = recorded.get("test_data") == registry.data_tag(config, params.evaluate.split)
     return page.Champion(
         version,
-        recorded.get("fingerprint") == card.fingerprint,
+        recorded.get("fingerprint") == config.fingerprint,
         registry.scores(recorded) if same else None,
     )
 
 
 def find_again(
-    predictor: Predictor,
+    predictor: CheckpointPredictor,
     root: Path,
     manifest: pd.DataFrame,
     shown: pd.DataFrame,
@@ -243,7 +249,7 @@ def find_again(
     samples = list(manifest.itertuples())
     for row in shown.itertuples():
         image, mask = read_pair(samples[row.Index], root, encoding)
-        found = predictor.probability(image) >= predictor.card.threshold
+        found = probability(predictor, image) >= predictor.config.threshold
         yield image, found, mask, f"{row.id}  IoU {row.iou:.3f}"
 
 

@@ -22,13 +22,13 @@ from skyseg.data import audit, pictures
 from skyseg.data.arrays import ARRAY_SPLITS, write_split
 from skyseg.data.formats import FORMATS, Sample, find_samples
 from skyseg.data.manifest import COLUMNS, Dataset, summarise
-from skyseg.data.mask_meaning import decide
-from skyseg.data.mask_stats import MaskStats, measure, shares
+from skyseg.data.mask_meaning import infer_encoding
+from skyseg.data.mask_stats import MaskStats, count_values, shares
 from skyseg.data.masks import Encoding, read_mask
 from skyseg.data.parallel import in_order
 from skyseg.data.split import SPLITS, assign, group_names
 from skyseg.errors import UserError, exit_code
-from skyseg.files import written_aside
+from skyseg.files import atomic_write
 from skyseg.inference.overlays import fit, overlay, sheet
 from skyseg.params import DataParams, Params, load_params
 
@@ -62,15 +62,15 @@ def prepare(params: Params, root: Path = Path()) -> None:
             "class indices; name the ones that are foreground, such as [0]"
         )
     looks = list(in_order(lambda sample: look(sample, params.data), samples, "looking"))
-    encoding, decided = decide([seen.mask for seen in looks], params.data)
+    encoding, decided = infer_encoding([seen.mask for seen in looks], params.data)
     print(decided)
     manifest = tabulate(samples, looks, encoding, params, root)
     dataset = summarise(manifest, params.data.format, encoding, decided, params.model.size, root)
     print(", ".join(f"{name} {split.images:,}" for name, split in dataset.splits.items()))
 
     with (
-        written_aside(root / "prepared") as prepared,
-        written_aside(root / "reports" / "prepare") as report,
+        atomic_write(root / "prepared") as prepared,
+        atomic_write(root / "reports" / "prepare") as report,
     ):
         prepared.mkdir()
         report.mkdir()
@@ -96,7 +96,7 @@ def look(sample: Sample, data: DataParams) -> Look:
     """
     content = pictures.read_bytes(sample.image)
     picture = pictures.decode(content, str(sample.image), least=audit.LEAST)
-    mask = measure(sample.mask, data)
+    mask = count_values(sample.mask, data)
     width, height = pictures.upright_size(content)
     if mask.size != (width, height):
         turned = " upright (by its EXIF orientation)" if "exif" in picture.flags else ""

@@ -1,6 +1,6 @@
 """train: from prepared arrays to the best checkpoint by validation IoU.
 
-Writes ``models/best.safetensors`` with its card ``models/best.json``, ``reports/history.csv``,
+Writes ``models/best.safetensors`` with its config ``models/best.json``, ``reports/history.csv``,
 ``reports/train.json``, and ``models/resume.safetensors``, from which a killed run goes on.
 """
 
@@ -24,14 +24,14 @@ from skyseg.data.manifest import Dataset, read_dataset, read_manifest
 from skyseg.errors import exit_code
 from skyseg.files import sha256
 from skyseg.model.checkpoint import (
-    Card,
+    ModelConfig,
     load_into,
     load_state,
     read_weights,
     save_checkpoint,
     save_state,
 )
-from skyseg.model.device import Hardware, choose
+from skyseg.model.device import Hardware, pick_hardware
 from skyseg.model.u2net import U2Net, build_model
 from skyseg.params import Params, flatten, load_params
 from skyseg.provenance import git_commit, run_fingerprint
@@ -58,7 +58,7 @@ class Progress:
     """How far a training is: what outlives a kill, besides the learner's tensors."""
 
     history: list[dict[str, float]] = field(default_factory=list)
-    best: Card | None = None
+    best: ModelConfig | None = None
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     run: str | None = None
     start: str | None = None
@@ -77,7 +77,7 @@ def train(params: Params, root: Path) -> None:
         UserError: nothing prepared, unusable initial weights, no CUDA where it is asked for, a
             tracking server that does not answer, a loss that is not finite.
     """
-    hardware = choose(params.train.device, params.train.precision)
+    hardware = pick_hardware(params.train.device, params.train.precision)
     dataset, arrays = open_arrays(root / "prepared", hardware.device)
     connection.connect(root)
     steps = max(len(arrays.names) // params.train.batch_size, 1)
@@ -180,7 +180,7 @@ def resume(learner: engine.Learner, state: Path, fingerprint: str) -> Progress:
         group["lr"] = lr
     print(f"going on after epoch {len(notes['history'])}")
     return Progress(
-        notes["history"], Card.model_validate(notes["best"]), parts["best"], notes["run"]
+        notes["history"], ModelConfig.model_validate(notes["best"]), parts["best"], notes["run"]
     )
 
 
@@ -318,7 +318,7 @@ def keep_best(
         name: tensor.detach().cpu().clone()
         for name, tensor in learner.average.module.state_dict().items()
     }
-    card = Card(
+    config = ModelConfig(
         variant=params.model.variant,
         size=params.model.size,
         threshold=validated["threshold"],
@@ -334,7 +334,7 @@ def keep_best(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     progress.best = save_checkpoint(
-        root / "models" / "best.safetensors", progress.best_weights, card
+        root / "models" / "best.safetensors", progress.best_weights, config
     )
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from skyseg.inference.overlays import fitted_error_overlay
 from skyseg.metrics.slices import SLICES
 from skyseg.metrics.suite import METRICS
-from skyseg.model.checkpoint import Card
+from skyseg.model.checkpoint import ModelConfig
 from skyseg.reports.report import Finding, curves_figure
 
 CELL = (520, 390)  # of a gallery's pictures; pixels
@@ -48,7 +48,7 @@ class Champion(NamedTuple):
 class Evaluation(NamedTuple):
     """Everything the page shows."""
 
-    card: Card
+    config: ModelConfig
     split: str
     decided: str
     """What mask values were taken to mean."""
@@ -88,7 +88,7 @@ def render(evaluation: Evaluation, worst: Iterable[Finding], best: Iterable[Find
         slices=list(evaluation.slices.groupby("slice", sort=False)),
         meanings=SLICES,
         galleries=[("Worst", _pictures(worst)), ("Best", _pictures(best))],
-        # The card of this very repository: its Markdown is as trusted as this page.
+        # The config of this very repository: its Markdown is as trusted as this page.
         model_card=Markup(
             MarkdownIt("commonmark", {"html": False}).enable("table").render(evaluation.model_card)
         ),

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from skyseg.files import write_text, written_aside
+from skyseg.files import atomic_write, write_text
 from skyseg.inference.overlays import fitted_error_overlay, sheet
 from skyseg.metrics import suite as metrics
-from skyseg.model.checkpoint import Card
+from skyseg.model.checkpoint import ModelConfig
 
 # Image, predicted foreground, true mask, caption.
 Finding = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint8], str]
@@ -48,7 +48,7 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 def write_png(path: Path, picture: Image.Image) -> None:
     """Write a picture, losslessly."""
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         picture.save(aside, format="PNG", optimize=True)
 
 
@@ -137,18 +137,20 @@ def curves_figure(table: pd.DataFrame, scores: dict[str, float]) -> Figure:
 
 
 def model_card(
-    card: Card, scores: dict[str, float], split: str, decided: str, worst: pd.DataFrame
+    config: ModelConfig, scores: dict[str, float], split: str, decided: str, worst: pd.DataFrame
 ) -> str:
     """The model card in Markdown (sections after Mitchell et al., "Model Cards", FAT* 2019)."""
-    counts = ", ".join(f"{part['images']} {name}" for name, part in card.data["splits"].items())
-    start = card.params.get("model.init") or "random weights"
+    counts = ", ".join(f"{part['images']} {name}" for name, part in config.data["splits"].items())
+    start = config.params.get("model.init") or "random weights"
     enlarged = (
-        "resized back to" if card.refine == "none" else f"brought to (refinement `{card.refine}`)"
+        "resized back to"
+        if config.refine == "none"
+        else f"brought to (refinement `{config.refine}`)"
     )
     refusal = (
         "where the surest hundredth of the pixels stays below "
-        f'{card.presence:.3f}, the answer is "no foreground"'
-        if card.presence
+        f'{config.presence:.3f}, the answer is "no foreground"'
+        if config.presence
         else "every photograph is taken to have some"
     )
     rows = "\n".join(
@@ -158,16 +160,17 @@ def model_card(
         f"| {row.id} | {row.iou:.3f} | {row.foreground:.3f} | {row.predicted:.3f} |"
         for row in worst.itertuples()
     )
-    return f"""# {card.variant}, {card.size} px: model card
+    return f"""# {config.variant}, {config.size} px: model card
 
-**Model.** U²-Net (Qin et al., Pattern Recognition 2020), variant `{card.variant}`, a foreground
-probability for each pixel. Input: an RGB photograph resized to {card.size} x {card.size}; output
-{enlarged} the photograph's own size. Foreground is a probability of at least
-{card.threshold:.4f}, the threshold with the best IoU on the validation split; {refusal}.
+**Model.** U²-Net (Qin et al., Pattern Recognition 2020), variant `{config.variant}`, a foreground
+probability for each pixel. Input: an RGB photograph resized to {config.size} x {config.size};
+output {enlarged} the photograph's own size. Foreground is a probability of at least
+{config.threshold:.4f}, the threshold with the best IoU on the validation split; {refusal}.
 
-**Training.** From {start}, {card.params.get("train.epochs")} epochs at most; these are the averaged
-weights of epoch {card.epoch}, the best by validation IoU ({card.val.get("iou", float("nan")):.4f}
-at training size). Seed {card.params.get("train.seed")}.
+**Training.** From {start}, {config.params.get("train.epochs")} epochs at most; these are the
+averaged weights of epoch {config.epoch}, the best by validation IoU
+({config.val.get("iou", float("nan")):.4f} at training size).
+Seed {config.params.get("train.seed")}.
 
 **Data.** {counts} images. {decided}
 
@@ -195,11 +198,11 @@ subjects are untested until you score them.
 
 | | |
 |---|---|
-| weights, SHA-256 | `{card.fingerprint}` |
-| starting weights, SHA-256 | `{card.start}` |
-| data, fingerprint | `{card.data["fingerprint"]}` |
-| data, DVC md5 | `{card.data.get("dvc_md5")}` |
-| git commit | `{card.git_commit}` |
-| MLflow run | `{card.run}` |
-| saved | {card.created} |
+| weights, SHA-256 | `{config.fingerprint}` |
+| starting weights, SHA-256 | `{config.start}` |
+| data, fingerprint | `{config.data["fingerprint"]}` |
+| data, DVC md5 | `{config.data.get("dvc_md5")}` |
+| git commit | `{config.git_commit}` |
+| MLflow run | `{config.run}` |
+| saved | {config.created} |
 """

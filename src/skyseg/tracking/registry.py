@@ -24,7 +24,7 @@ from PIL import Image
 import skyseg
 from skyseg.errors import UserError
 from skyseg.files import sha256
-from skyseg.model.checkpoint import Card, card_path
+from skyseg.model.checkpoint import ModelConfig, config_path
 from skyseg.tracking import connection
 
 # After connection, which sets the environment that mlflow reads while it is imported.
@@ -55,7 +55,11 @@ DESCRIPTION = (
 
 
 def register(
-    weights: Path, card: Card, metrics: dict[str, dict[str, float]], run_id: str, model: str
+    weights: Path,
+    config: ModelConfig,
+    metrics: dict[str, dict[str, float]],
+    run_id: str,
+    model: str,
 ) -> str:
     """Make a checkpoint the next version of a registered model, with alias ``challenger``.
 
@@ -63,8 +67,8 @@ def register(
     the alias are renewed. The reigning champion does not become its own challenger.
 
     Args:
-        weights: a checkpoint with its card beside it.
-        card: that card.
+        weights: a checkpoint with its config beside it.
+        config: that config.
         metrics: content of ``reports/metrics.json``: figures by split.
         run_id: the run the version belongs to, as ``tracking.log_evaluation`` returns it.
         model: name of the registered model.
@@ -76,16 +80,16 @@ def register(
         UserError: the store does not answer.
     """
     client = MlflowClient()
-    evidence = _evidence_tags(card, metrics, run_id)
+    evidence = _evidence_tags(config, metrics, run_id)
     with connection.store_errors():
-        found = find(model, card.fingerprint)
+        found = find_version(model, config.fingerprint)
         if found is None:
             version = _create_version(
                 model,
-                _log_model(weights, run_id, card.epoch or 0),
+                _log_model(weights, run_id, config.epoch or 0),
                 run_id,
                 evidence,
-                _describe(card, metrics),
+                _describe(config, metrics),
             )
         else:
             version = str(found.version)
@@ -94,13 +98,13 @@ def register(
                 version,
                 {key: value for key, value in evidence.items() if found.tags.get(key) != value},
             )
-            client.update_model_version(model, version, _describe(card, metrics))
+            client.update_model_version(model, version, _describe(config, metrics))
         if aliases(model).get(CHAMPION) != version:
             client.set_registered_model_alias(model, CHALLENGER, version)
     return version
 
 
-def find(model: str, fingerprint: str) -> ModelVersion | None:
+def find_version(model: str, fingerprint: str) -> ModelVersion | None:
     """The version that holds the weights with this fingerprint."""
     found = MlflowClient().search_model_versions(
         f"name = '{model}' and tags.fingerprint = '{fingerprint}'", max_results=1
@@ -158,7 +162,7 @@ def set_tags(model: str, version: str, values: dict[str, str | None]) -> None:
             client.delete_model_version_tag(model, version, key)
 
 
-def crown(model: str, version: str) -> None:
+def set_champion(model: str, version: str) -> None:
     """Move alias ``champion`` to a version; the champion before becomes ``previous``.
 
     ``champion`` comes last of the two: an interrupted promotion can just be tried again.
@@ -198,7 +202,7 @@ def resolve(uri: str) -> tuple[str, str]:
 
 
 def download_weights(uri: str) -> Path:
-    """Fetch the weights of a registered model, with their card beside them.
+    """Fetch the weights of a registered model, with their config beside them.
 
     Args:
         uri: as for ``resolve``.
@@ -274,7 +278,7 @@ def _log_model(weights: Path, run_id: str, step: int) -> str:
             logged = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=package / "inference" / "served_model.py",
-                artifacts={"weights": str(weights), "card": str(card_path(weights))},
+                artifacts={"weights": str(weights), "config": str(config_path(weights))},
                 code_paths=[str(package)],
                 signature=SIGNATURE,
                 input_example=pd.DataFrame({"image": [photograph]}),
@@ -292,7 +296,7 @@ def _log_model(weights: Path, run_id: str, step: int) -> str:
 def _create_version(
     model: str, model_id: str, run_id: str, tags: dict[str, str], description: str
 ) -> str:
-    """Register a logged model, tags and all in one transaction: ``find`` depends on them."""
+    """Register a logged model, with its tags in one transaction: ``find_version`` needs them."""
     client = MlflowClient()
     try:
         client.create_registered_model(model, description=DESCRIPTION)
@@ -309,27 +313,29 @@ def _create_version(
     return str(created.version)
 
 
-def _evidence_tags(card: Card, metrics: dict[str, dict[str, float]], run_id: str) -> dict[str, str]:
+def _evidence_tags(
+    config: ModelConfig, metrics: dict[str, dict[str, float]], run_id: str
+) -> dict[str, str]:
     split, figures = next(iter(metrics.items()))
     evidence = {
-        "fingerprint": card.fingerprint,
-        "variant": card.variant,
-        "size": card.size,
-        "threshold": card.threshold,
+        "fingerprint": config.fingerprint,
+        "variant": config.variant,
+        "size": config.size,
+        "threshold": config.threshold,
         "run": run_id,
         "split": split,
-        "git.commit": card.git_commit,
-        "data.fingerprint": card.data.get("fingerprint"),
-        "data.dvc_md5": card.data.get("dvc_md5"),
-        "test_data": data_tag(card, split),
+        "git.commit": config.git_commit,
+        "data.fingerprint": config.data.get("fingerprint"),
+        "data.dvc_md5": config.data.get("dvc_md5"),
+        "test_data": data_tag(config, split),
         **{f"{split}.{name}": value for name, value in figures.items()},
     }
     return {key: str(value) for key, value in evidence.items() if value is not None}
 
 
-def data_tag(card: Card, split: str) -> str:
+def data_tag(config: ModelConfig, split: str) -> str:
     """What figures are measured on; those of two models compare only where this is the same."""
-    return f"{split} {card.data['splits'][split]['fingerprint']}"
+    return f"{split} {config.data['splits'][split]['fingerprint']}"
 
 
 def scores(recorded: dict[str, str]) -> dict[str, float]:
@@ -342,14 +348,14 @@ def scores(recorded: dict[str, str]) -> dict[str, float]:
     }
 
 
-def _describe(card: Card, metrics: dict[str, dict[str, float]]) -> str:
+def _describe(config: ModelConfig, metrics: dict[str, dict[str, float]]) -> str:
     split, figures = next(iter(metrics.items()))
-    data = card.data.get("dvc_md5") or card.data.get("fingerprint") or "unknown"
+    data = config.data.get("dvc_md5") or config.data.get("fingerprint") or "unknown"
     return (
-        f"{card.variant} at {card.size} px, epoch {card.epoch}: {split} IoU "
+        f"{config.variant} at {config.size} px, epoch {config.epoch}: {split} IoU "
         f"{figures['iou']:.4f} pooled, {figures['iou_image']:.4f} mean, on "
-        f"{figures['images']:.0f} images at threshold {card.threshold:.3f}. "
-        f"Data {data[:8]}, code {(card.git_commit or 'unknown')[:8]}."
+        f"{figures['images']:.0f} images at threshold {config.threshold:.3f}. "
+        f"Data {data[:8]}, code {(config.git_commit or 'unknown')[:8]}."
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import skyseg.tracking.connection  # noqa: F401 (sets the environment that mlflow reads when imported)
 from skyseg.errors import UserError
-from skyseg.model.checkpoint import Card
+from skyseg.model.checkpoint import ModelConfig
 from skyseg.tracking.store import artifact_folder
 
 import mlflow  # isort: skip
@@ -55,7 +55,7 @@ def experiment_id(name: str) -> str:
     return found.experiment_id
 
 
-def create(
+def create_run(
     experiment: str,
     name: str,
     description: str,
@@ -86,7 +86,7 @@ def create(
     return run
 
 
-def find(run_id: str | None) -> Run | None:
+def find_run(run_id: str | None) -> Run | None:
     """A run that this store has and nobody deleted."""
     if not run_id:
         return None
@@ -99,10 +99,10 @@ def find(run_id: str | None) -> Run | None:
     return run if run.info.lifecycle_stage == "active" else None
 
 
-def find_restored(card: Card, experiment: str) -> Run | None:
+def find_restored_run(config: ModelConfig, experiment: str) -> Run | None:
     """The run that an earlier ``tracking.log_evaluation`` of the same weights made."""
     found = MlflowClient().search_runs(
-        [experiment_id(experiment)], f"tags.fingerprint = '{card.fingerprint}'", max_results=1
+        [experiment_id(experiment)], f"tags.fingerprint = '{config.fingerprint}'", max_results=1
     )
     return found[0] if found else None
 

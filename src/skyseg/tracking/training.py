@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from requests import RequestException
 
-from skyseg.model.checkpoint import Card
+from skyseg.model.checkpoint import ModelConfig
 from skyseg.provenance import git_commit
 from skyseg.tracking import runs
 from skyseg.tracking.connection import impatience, reason, store_errors
@@ -144,10 +144,12 @@ def training_run(
         UserError: the experiment was deleted, or the store does not answer at the start.
     """
     with store_errors():
-        run = runs.find(resume)
+        run = runs.find_run(resume)
         known: set[int] = set()
         if run is None:
-            run = runs.create(experiment, name, description, params, tags, git_commit(Path.cwd()))
+            run = runs.create_run(
+                experiment, name, description, params, tags, git_commit(Path.cwd())
+            )
             runs.log_inputs(run.info.run_id, dataset, ("train", "val"))
         else:
             MlflowClient().update_run(run.info.run_id, status="RUNNING")
@@ -167,18 +169,18 @@ def training_run(
 
 def log_evaluation(
     root: Path,
-    card: Card,
+    config: ModelConfig,
     metrics: dict[str, dict[str, float]],
     experiment: str,
 ) -> str:
     """Log a checkpoint's scores and reports to the run that trained it; twice is as good as once.
 
-    Where this store has no such run, as in a second clone, one is made from the card and
+    Where this store has no such run, as in a second clone, one is made from the config and
     ``reports/history.csv`` and tagged as restored.
 
     Args:
         root: the workspace, with ``reports/``.
-        card: the checkpoint's.
+        config: the checkpoint's.
         metrics: content of ``reports/metrics.json``: figures by split.
         experiment: name of the experiment a restored run goes into.
 
@@ -190,21 +192,21 @@ def log_evaluation(
     """
     client = MlflowClient()
     with store_errors():
-        run = runs.find(card.run) or runs.find_restored(card, experiment)
+        run = runs.find_run(config.run) or runs.find_restored_run(config, experiment)
         if run is None:
-            run = runs.create(
+            run = runs.create_run(
                 experiment,
-                f"{card.variant} {card.size}px (restored)",
+                f"{config.variant} {config.size}px (restored)",
                 "Restored from a workspace whose training was logged to another store.",
-                card.params,
+                config.params,
                 {
                     "restored": "from the workspace",
-                    "variant": card.variant,
-                    "fingerprint": card.fingerprint,
+                    "variant": config.variant,
+                    "fingerprint": config.fingerprint,
                 },
-                card.git_commit,
+                config.git_commit,
             )
-            runs.log_inputs(run.info.run_id, card.data, ("train", "val"))
+            runs.log_inputs(run.info.run_id, config.data, ("train", "val"))
         run_id = run.info.run_id
         runs.log_metrics(run_id, runs.missing(_history(root), runs.epochs(run)))
         figures = {
@@ -218,14 +220,14 @@ def log_evaluation(
             if not _same(run.data.metrics.get(name), value)
         }
         note = _model_card(root)
-        tags = {"fingerprint": card.fingerprint} | ({"mlflow.note.content": note} if note else {})
+        tags = {"fingerprint": config.fingerprint} | ({"mlflow.note.content": note} if note else {})
         client.log_batch(
             run_id,
-            runs.as_metrics(changed, card.epoch or 0),
+            runs.as_metrics(changed, config.epoch or 0),
             (),
             [RunTag(key, value) for key, value in tags.items()],
         )
-        runs.log_inputs(run_id, card.data, tuple(metrics))
+        runs.log_inputs(run_id, config.data, tuple(metrics))
         for path, folder in (
             (root / "reports" / "evaluate", "evaluate"),
             (root / "reports" / "history.csv", None),

@@ -22,7 +22,7 @@ from skyseg.metrics import suite as metrics
 from skyseg.model.device import Hardware
 from skyseg.model.inputs import normalise
 from skyseg.model.losses import deep_supervision
-from skyseg.model.u2net import OUTPUTS
+from skyseg.model.u2net import SIDE_OUTPUTS
 from skyseg.params import LossParams, TrainParams
 
 WINDOW = 50  # steps between two looks at the losses on a GPU: each look waits for it
@@ -133,7 +133,7 @@ def train_one_epoch(
     """
     learner.model.train()
     window = WINDOW if hardware.device.type == "cuda" else 1
-    sums, seen = np.zeros(len(OUTPUTS)), 0
+    sums, seen = np.zeros(len(SIDE_OUTPUTS)), 0
     waiting: list[tuple[Batch, Tensor]] = []
 
     def look() -> None:
@@ -188,10 +188,10 @@ def evaluate(
     Returns:
         The losses as ``train_one_epoch`` names them; ``iou``, ``f_max``, ``f_mean`` and ``mae``;
         and the operating point: ``threshold`` with the best pooled IoU, at which the IoU is given,
-        and ``presence`` (see ``skyseg.metrics.presence.choose``).
+        and ``presence`` (see ``skyseg.metrics.presence.choose_presence``).
     """
     model.eval()
-    sums, seen = np.zeros(len(OUTPUTS)), 0
+    sums, seen = np.zeros(len(SIDE_OUTPUTS)), 0
     stats: list[metrics.ImageStats] = []
     confidences: list[float] = []
     for batch in data:
@@ -200,13 +200,13 @@ def evaluate(
         sums += losses.cpu().numpy().astype(np.float64) * len(batch.rows)
         seen += len(batch.rows)
         probability = logits[0].float().sigmoid()[:, 0].cpu().numpy()
-        stats += map(metrics.measure, probability, batch.masks.cpu().numpy())
+        stats += map(metrics.image_stats, probability, batch.masks.cpu().numpy())
         confidences += map(presence.confidence, probability)
     histograms = np.stack([s.histogram for s in stats])
     threshold = metrics.best_threshold(histograms.sum(0))
     scores = metrics.summarise(stats, threshold)
     kept = ("iou", "f_max", "f_mean", "mae", "threshold")
-    refusal = presence.choose(
+    refusal = presence.choose_presence(
         np.array(confidences),
         metrics.iou(metrics.at(histograms, threshold)),
         histograms[:, 1].sum(axis=-1) > 0,
@@ -245,7 +245,7 @@ def _take(pixels: Pixels, rows: NDArray[np.int64], device: torch.device) -> Tens
 
 def _loss_means(sums: NDArray[np.float64], count: int) -> dict[str, float]:
     means = {
-        f"loss/{name}": float(value) / count for name, value in zip(OUTPUTS, sums, strict=True)
+        f"loss/{name}": float(value) / count for name, value in zip(SIDE_OUTPUTS, sums, strict=True)
     }
     return {"loss": sum(means.values()), **means}
 
