@@ -35,7 +35,7 @@ def network(weights: str, passes: int) -> Callable[[], None]:
 
     def run() -> None:
         for _ in range(passes):
-            predictor.logits([shrunk]).sum().item()
+            predictor.forward([shrunk]).sum().item()
 
     return run
 

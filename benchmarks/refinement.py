@@ -35,6 +35,7 @@ from skyseg.data.masks import read_mask
 from skyseg.inference import refine
 from skyseg.inference.predictor import CheckpointPredictor
 from skyseg.inference.refine import resize
+from skyseg.metrics import counts
 from skyseg.metrics import suite as metrics
 from skyseg.metrics.boundaries import boundary_iou, edge_precision_recall, thin_structures
 from skyseg.params import DataParams
@@ -180,7 +181,7 @@ def study(model: Path, root: Path, data: DataParams, split: str | None, every: i
     for turn, sample in enumerate(samples):
         image, mask = pictures.read(sample.image).pixels, read_mask(sample.mask, encoding)
         pixels.append(mask.size)
-        logits = predictor.logits([image])[0]
+        logits = predictor.forward([predictor.preprocess(image)])[0]
         thin = thin_structures(mask)
         for name in np.roll(list(METHODS), turn):
             start = time.process_time()
@@ -192,7 +193,7 @@ def study(model: Path, root: Path, data: DataParams, split: str | None, every: i
             rows[name].append(
                 {
                     "boundary IoU": boundary_iou(found, mask),
-                    "boundary F": float(metrics.f_measure(precision, recall)),
+                    "boundary F": float(counts.f_measure(precision, recall)),
                     "found": np.count_nonzero(thin & (found == (mask == 1))),
                     "thin": np.count_nonzero(thin),
                     "ms": taken * 1e3,
@@ -204,8 +205,8 @@ def study(model: Path, root: Path, data: DataParams, split: str | None, every: i
     )
     table = pd.DataFrame({name: pd.DataFrame(part).mean() for name, part in rows.items()}).T
     table["thin recall"] = table.pop("found") / table.pop("thin")
-    table["IoU"] = [float(metrics.iou(metrics.at(h, threshold))) for h in histograms.values()]
-    table["best threshold"] = [metrics.best_threshold(h) for h in histograms.values()]
+    table["IoU"] = [float(counts.iou(counts.at(h, threshold))) for h in histograms.values()]
+    table["best threshold"] = [counts.best_threshold(h) for h in histograms.values()]
     table["ms"] = [statistics.median(row["ms"] for row in rows[name]) for name in METHODS]
     return table[["boundary IoU", "boundary F", "thin recall", "IoU", "best threshold", "ms"]]
 

@@ -15,7 +15,7 @@ import numpy as np
 import py_sod_metrics
 
 from benchmarks.race import Contender, Row, compare, race, seconds
-from skyseg.metrics import saliency
+from skyseg.metrics import counts, saliency
 from skyseg.metrics import suite as metrics
 from skyseg.scenes import render
 
@@ -70,7 +70,7 @@ def same() -> Callable[[], None]:
     def run() -> None:
         stats = [metrics.image_stats(*case) for case in given]
         metrics.summarise(stats, 0.5)
-        saliency.e_curve(*metrics.at_all(np.stack([s.histogram for s in stats]))).mean(0)
+        saliency.e_curve(*counts.at_all(np.stack([s.histogram for s in stats]))).mean(0)
         for case in given:
             saliency.s_measure(*case)
             saliency.f_weighted(*case)

@@ -17,7 +17,7 @@ from benchmarks.race import ROOT, Contender, Row, race, seconds
 from skyseg.model.device import pick_hardware
 from skyseg.model.u2net import build_model
 from skyseg.params import flatten, load_params
-from skyseg.reports import report
+from skyseg.reports import sheets
 from skyseg.tracking import connection
 from skyseg.tracking import training as tracking
 from skyseg.training import engine
@@ -56,7 +56,7 @@ def keeping_track(folder: str) -> Callable[[], dict[str, float]]:
                 kept.image(
                     "validation",
                     epoch,
-                    report.error_sheet(
+                    sheets.error_sheet(
                         [
                             (picture, mask == 1, mask, "")
                             for picture, mask in zip(pictures, masks, strict=True)

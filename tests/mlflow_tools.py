@@ -17,6 +17,7 @@ import torch
 
 from skyseg.model.checkpoint import ModelConfig, save_checkpoint
 from skyseg.model.u2net import build_model
+from skyseg.provenance import code_digest
 
 HISTORY = [
     {"epoch": epoch, "lr": 0.001, "train/loss": 3.0 / epoch, "val/iou": 0.5 + epoch / 10}
@@ -36,6 +37,9 @@ METRICS = {
         "images": 6,
     }
 }
+
+
+SCORING = code_digest("scoring")
 
 
 def free_port() -> int:
@@ -139,7 +143,15 @@ def make_model(
         )
         + "\n"
     )
-    (reports / "metrics.json").write_text(json.dumps({"test": METRICS["test"] | {"iou": iou}}))
+    (reports / "metrics.json").write_text(
+        json.dumps(
+            {
+                "test": METRICS["test"] | {"iou": iou},
+                "weights": config.fingerprint,
+                "scoring": SCORING,
+            }
+        )
+    )
     (reports / "evaluate" / "per_image.csv").write_text("id,iou\na,0.9\n")
     (reports / "model_card.md").write_text(f"# A model card\n{config.fingerprint}\n")
     return config

@@ -19,6 +19,7 @@ import py_sod_metrics
 
 from skyseg.data.formats import find_samples
 from skyseg.data.masks import Encoding, read_mask
+from skyseg.metrics import counts
 from skyseg.metrics import suite as metrics
 from skyseg.scenes import render
 
@@ -42,11 +43,11 @@ def peer_scores(cases: list[Case]) -> dict[str, float]:
         )
     for probability, mask in cases:
         p = probability.astype(np.float64)
-        bins = np.minimum(np.floor(p * metrics.BINS), 255) / 255  # so that the thresholds are ours
+        bins = np.minimum(np.floor(p * counts.BINS), 255) / 255  # so that the thresholds are ours
         for scorer, found in ((mae, p), (f, bins), (adaptive, p), (e, bins), (s, p), (weighted, p)):
             scorer.step(found, mask == 1, normalize=False)
     curves, aligned = f.get_results(), e.get_results()["em"]["curve"]
-    mean_f = metrics.f_measure(curves["pr"]["p"], curves["pr"]["r"])
+    mean_f = counts.f_measure(curves["pr"]["p"], curves["pr"]["r"])
     return {
         "mae": mae.get_results()["mae"],
         "f_max": mean_f.max(),

@@ -11,7 +11,7 @@ from unittest import mock
 import mlflow
 import pytest
 
-from mlflow_tools import METRICS, make_model
+from mlflow_tools import METRICS, SCORING, make_model
 from skyseg.app import actions
 from skyseg.tracking import connection, registry
 
@@ -42,6 +42,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory, template_database: Path
                 root / "models" / "best.safetensors",
                 config,
                 {"test": METRICS["test"] | {"iou": iou}},
+                SCORING,
                 run.info.run_id,
                 "skyseg",
             )

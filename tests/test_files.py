@@ -1,9 +1,10 @@
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from skyseg.files import atomic_write, sha256, write_text
+from skyseg.files import atomic_write, sha256, write_json, write_text
 
 
 def test_files_and_folders_replace_what_was_there(tmp_path: Path) -> None:
@@ -48,3 +49,10 @@ def test_a_failure_leaves_the_earlier_result_and_no_litter(
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_json_is_rounded_and_numbers_survive(tmp_path):
+    write_json(tmp_path / "a" / "m.json", {"test": {"iou": 1 / 3, "images": 7}})
+    assert json.loads((tmp_path / "a" / "m.json").read_text()) == {
+        "test": {"iou": 0.333333, "images": 7}
+    }

@@ -2,7 +2,10 @@
 
 import subprocess
 
-from skyseg.provenance import git_commit, run_fingerprint
+import pytest
+
+from skyseg import provenance
+from skyseg.provenance import deciding_files, fingerprint_of, git_commit
 
 
 def test_commit_and_dirt(tmp_path):
@@ -28,5 +31,47 @@ def test_commit_and_dirt(tmp_path):
 
 
 def test_fingerprint_depends_on_settings_and_data():
-    assert run_fingerprint({"a": 1}, ["x"]) == run_fingerprint({"a": 1}, ["x"])
-    assert len({run_fingerprint(s, [d]) for s in ({"a": 1}, {"a": 2}) for d in "xy"}) == 4
+    assert fingerprint_of("train", {"a": 1}, ["x"]) == fingerprint_of("train", {"a": 1}, ["x"])
+    found = {fingerprint_of("train", s, [d]) for s in ({"a": 1}, {"a": 2}) for d in "xy"}
+    assert len(found) == 4
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A small package in place of this one."""
+    files = {
+        "__init__.py": "import os\n",
+        "errors.py": "TEXT = 1\n",
+        "model/__init__.py": '"""Only a docstring."""\n',
+        "model/net.py": "from skyseg import errors\nfrom skyseg.model import layers\n",
+        "model/layers.py": "WIDTH = 3\n",
+        "training/__init__.py": "LIMIT = 2\n",
+        "training/fit.py": "def fit():\n    from skyseg.model.net import run\n",
+        "reports/page.py": 'NAME = "page.html"\n',
+        "reports/page.html": "<p>",
+        "pipeline/evaluate.py": "import skyseg.reports.page\nfrom skyseg.model import net\n",
+    }
+    package = tmp_path / "skyseg"
+    for name, content in files.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(content)
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    return package
+
+
+def test_deciding_files_are_the_imports_without_what_is_neutral(copy):
+    names = {path.relative_to(copy).as_posix() for path in deciding_files("train")}
+    assert names == {"training/__init__.py", "training/fit.py", "model/net.py", "model/layers.py"}
+    names = {path.relative_to(copy).as_posix() for path in deciding_files("evaluate")}
+    assert {"reports/page.py", "reports/page.html", "model/layers.py"} < names
+    assert not names & {"errors.py", "__init__.py", "model/__init__.py"}
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [("model/layers.py", True), ("errors.py", False), ("reports/page.html", False)],
+)
+def test_only_code_that_decides_changes_the_fingerprint(copy, file, changes):
+    before = fingerprint_of("train", {}, [])
+    (copy / file).write_text("# edited\n")
+    assert (fingerprint_of("train", {}, []) != before) is changes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -49,6 +50,11 @@ def make_pairs(root: Path, count: int = 20, seed: int = 0, suffix: str = ".png")
         save(root / "images" / (name + suffix), photograph(1000 * seed + number))
         share = number / count * 0.9
         save(root / "masks" / f"{name}.png", (sky(share) * 255).astype(np.uint8))
+
+
+def squeezed(table: str) -> str:
+    """A table's lines with one space where there are several, whatever its columns' width."""
+    return re.sub(" +", " ", table)
 
 
 def bomb() -> bytes:

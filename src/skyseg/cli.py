@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from skyseg.errors import UserError, exit_code
+from skyseg.errors import exit_code
 
 # Without rich: coloured boxes would double the time to the first line of help.
 app = typer.Typer(
@@ -84,9 +82,9 @@ def promote(
     from skyseg.params import load_params
 
     params = load_params()  # before the seconds of imports: its errors come at once
-    from skyseg.commands import promote as stage
+    from skyseg.commands import promote as command
 
-    stage.promote(params, Path(), registry, force)
+    command.promote(params, Path(), registry, force)
 
 
 @app.command()
@@ -95,9 +93,9 @@ def rollback(registry: RegistryOption = None) -> None:
     from skyseg.params import load_params
 
     params = load_params()
-    from skyseg.commands import promote as stage
+    from skyseg.commands import promote as command
 
-    stage.rollback(params, Path(), registry)
+    command.rollback(params, Path(), registry)
 
 
 @app.command()
@@ -109,18 +107,9 @@ def models(
     from skyseg.params import load_params
 
     name = load_params().registry.model
-    from skyseg.tracking import connection
-    from skyseg.tracking import registry as registered
+    from skyseg.commands.models import list_models
 
-    store = connection.connect(Path(), registry)
-    with connection.store_errors():
-        rows = registered.versions(name)
-    if as_json:
-        print(json.dumps(rows, indent=2))
-    elif not rows:
-        print(f"no version of {name} in {store} yet; 'dvc repro' registers one")
-    else:
-        _print_table(rows)
+    list_models(Path(), name, registry, as_json)
 
 
 @app.command()
@@ -158,36 +147,9 @@ def benchmark(
 ) -> None:
     """Score models on a data set, at the photographs' own resolution. The first model is the one
     that the others are compared with."""
-    from pydantic import ValidationError
+    from skyseg.commands import benchmark as command
 
-    from skyseg.params import DataParams
-
-    try:
-        settings = DataParams.model_validate(
-            {
-                "format": format,
-                "foreground": foreground or None,
-                "ignore": ignore or [],
-                "invert": invert,
-            }
-        )
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise UserError(
-            f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
-            f"{problem['msg'].removeprefix('Value error, ')}"
-        ) from None
-    from skyseg.commands import benchmark as stage
-    from skyseg.files import write_text
-
-    _refuse_place("--json", json_file and json_file.parent)
-    _refuse_place("--maps", maps)
-    if json_file and json_file.is_dir():
-        raise UserError(f"--json: {json_file} is a folder; name a file")
-    rows = stage.benchmark(model, data, settings, split, preprocess, maps)
-    if json_file:
-        write_text(json_file, json.dumps(rows, indent=2) + "\n")
-    print(stage.markdown(rows))
+    command.run(model, data, format, foreground, ignore, invert, split, preprocess, json_file, maps)
 
 
 @app.command()
@@ -231,25 +193,9 @@ def predict(
     ] = 0.0,
 ) -> None:
     """Segment photographs and videos with the champion, or with any other model."""
-    kinds = output or ["mask"]
-    if str(out) == "-" and (inputs != ["-"] or len(kinds) > 1):
-        raise UserError(
-            "--out -: one photograph from standard input, - , and one --output; name a "
-            "folder for more"
-        )
-    from skyseg.commands import predict as stage
-    from skyseg.inference.loading import default_name, load_model
-    from skyseg.inference.outputs import OUTPUTS
+    from skyseg.commands import predict as command
 
-    for kind in kinds:
-        if kind not in OUTPUTS:
-            raise UserError(f"--output: unknown {kind!r}; choose from {', '.join(OUTPUTS)}")
-    _refuse_place("--out", out)
-    opened = load_model(model or default_name())
-    if str(out) == "-":
-        stage.pass_through(opened, kinds[0], sky)
-    else:
-        stage.predict(inputs, out, opened, kinds, sky, overwrite, smooth)
+    command.run(inputs, out, model, output or ["mask"], sky, overwrite, smooth)
 
 
 @app.command()
@@ -277,20 +223,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a model as an ONNX file, once that gives the same maps as PyTorch on photographs."""
-    if out.suffix != ".onnx" or out.is_dir():
-        raise UserError(f"--out: {out}: name a file that ends in .onnx")
-    _refuse_place("--out", out.parent)
-    from skyseg.commands import export as stage
-    from skyseg.inference.export import ONNX_FORMATS
-    from skyseg.inference.loading import default_name
-    from skyseg.tracking import connection
+    from skyseg.commands import export as command
 
-    if format not in ONNX_FORMATS:
-        raise UserError(f"--format: unknown {format!r}; choose {', '.join(ONNX_FORMATS)}")
-    name = model or default_name()
-    if name.startswith("models:"):
-        connection.connect(Path())
-    stage.run(name, format, out, images, Path())
+    command.run(model, format, out, images, Path())
 
 
 @app.command(name="ui")
@@ -298,19 +233,12 @@ def mlflow_pages(
     port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000,
 ) -> None:
     """Open MLflow on this workspace's runs and models."""
-    from skyseg.tracking.store import store_uri
-
-    uri = store_uri(Path())
-    if uri.startswith("http"):
-        print(f"MLflow is a server already: {uri}")
-        return
-    _refuse_busy(port, "ui")
     from skyseg.params import load_params
 
     experiment = load_params().registry.experiment
     from skyseg.commands import ui
 
-    ui.run(uri, experiment, port)
+    ui.run(Path(), experiment, port)
 
 
 @app.command(name="app")
@@ -321,7 +249,9 @@ def web_page(
     from skyseg.params import load_params
 
     name = load_params().registry.model
-    _refuse_busy(port, "app")
+    from skyseg.commands.options import check_port
+
+    check_port(port, "app")
     from skyseg.app import server
 
     server.run(Path(), name, port)
@@ -334,24 +264,9 @@ app.add_typer(inbox_commands, name="inbox", help="Masks corrected on the web pag
 @inbox_commands.command(name="list")
 def list_inbox() -> None:
     """List the corrected masks that wait for being accepted."""
-    from skyseg.app import inbox
+    from skyseg.commands import inbox
 
-    waiting = inbox.entries(Path())
-    if not waiting:
-        print(f"{inbox.FOLDER}/ is empty; 'skyseg app' saves corrected masks there")
-        return
-    _print_table(
-        [
-            {
-                "name": entry.name,
-                "model": entry.provenance.get("model"),
-                "version": entry.provenance.get("version"),
-                "corrected": _percent(entry.provenance),
-                "created": entry.provenance.get("created") or "",
-            }
-            for entry in waiting
-        ]
-    )
+    inbox.list_inbox(Path())
 
 
 @inbox_commands.command(name="accept")
@@ -360,66 +275,9 @@ def accept_inbox(
     everything: Annotated[bool, typer.Option("--all", help="All that wait.")] = False,
 ) -> None:
     """Move corrected masks and their photographs into data/, for the next 'dvc repro'."""
-    if bool(names) == everything:
-        raise UserError("name the entries to accept, or --all; 'skyseg inbox list' shows them")
     from skyseg.params import load_params
 
-    settings = load_params().data
-    from skyseg.app import inbox
+    data = load_params().data
+    from skyseg.commands import inbox
 
-    chosen = names or [entry.name for entry in inbox.entries(Path())]
-    if not chosen:
-        print(f"{inbox.FOLDER}/ is empty")
-        return
-    for photo in inbox.accept(Path(), chosen, settings):
-        print(photo)
-    print("Next: dvc add data && dvc repro")
-
-
-def _percent(provenance: dict[str, Any]) -> str:
-    pixels = provenance.get("pixels")
-    return f"{100 * provenance.get('corrected', 0) / pixels:.1f} %" if pixels else ""
-
-
-def _refuse_busy(port: int, command: str) -> None:
-    """Say before the seconds of imports that a port cannot be had."""
-    with socket.socket() as probe:
-        # As the server will: a port in TIME_WAIT after the last one is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(
-                f"port {port} cannot be used ({error.strerror}); stop what is using it, or choose "
-                f"another: skyseg {command} --port {port % 65535 + 1}"
-            ) from None
-
-
-def _refuse_place(option: str, folder: Path | None) -> None:
-    """Say before the work that its result has no place: a file where a folder is needed."""
-    for path in (folder, *folder.parents) if folder else ():
-        if path.exists() and not path.is_dir():
-            raise UserError(f"{option}: {path} is a file; name another place")
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    """Aligned columns, as wide as they need to be, for people and for grep."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, list):
-            return ",".join(value) or "-"
-        return f"{value:.4f}" if isinstance(value, float) else str(value or "-")
-
-    shortened = [
-        row
-        | {
-            "created": row["created"][:16].replace("T", " "),
-            **({"git_commit": (row["git_commit"] or "")[:8]} if "git_commit" in row else {}),
-        }
-        for row in rows
-    ]
-    cells = [list(rows[0]), *([text(value) for value in row.values()] for row in shortened)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        padded = (word.ljust(width) for word, width in zip(line, widths, strict=True))
-        print("  ".join(padded).rstrip())
+    inbox.accept_inbox(Path(), names or [], everything, data)

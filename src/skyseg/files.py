@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
 
 
 @contextmanager
@@ -35,6 +41,28 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole text file, aside and renamed."""
     with atomic_write(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write indented JSON, floats rounded to six digits so that diffs show changes, not noise."""
+
+    def rounded(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: rounded(child) for key, child in node.items()}
+        return round(node, 6) if isinstance(node, float) else node
+
+    write_text(path, json.dumps(rounded(value), indent=2) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table without its index, floats to six digits."""
+    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+
+
+def write_png(path: Path, picture: Image.Image) -> None:
+    """Write a picture, losslessly."""
+    with atomic_write(path) as aside:
+        picture.save(aside, format="PNG", optimize=True)
 
 
 def sha256(path: Path) -> str:

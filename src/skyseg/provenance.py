@@ -1,13 +1,27 @@
-"""Which code made a result."""
+"""Which code made a result, and which code could have changed it."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+PACKAGE = Path(__file__).parent
+
+# The module that decides the results of each stage. What is around it in ``pipeline`` prints, logs
+# and draws; evaluate is its recipe, as its results are what people look at.
+DECIDES = {
+    "prepare": "skyseg.data.preparation",
+    "train": "skyseg.training.fit",
+    "evaluate": "skyseg.pipeline.evaluate",
+    "scoring": "skyseg.inference.scoring",  # the part of evaluate that gives the scores
+}
+# Code that changes no result: how settings are read (their values are compared themselves), how
+# files are written, what errors say, what is logged.
+NEUTRAL = ("__init__", "errors", "files", "params", "provenance", "tracking")
 
 
 def git_commit(root: Path) -> str | None:
@@ -28,14 +42,72 @@ def git_commit(root: Path) -> str | None:
     return head.stdout.strip() + ("-dirty" if dirty else "")
 
 
-def run_fingerprint(settings: dict[str, Any], inputs: list[str | None]) -> str:
-    """SHA-256 over settings, the inputs' fingerprints and the source of every loaded skyseg module.
+def deciding_files(stage: str) -> list[Path]:
+    """The files of this package that can change a stage's results.
 
-    Two trainings with equal fingerprints compute the same thing, so one can go on from the other.
+    They are the module in ``DECIDES`` and what it imports of this package, directly or through
+    others, less ``NEUTRAL``; with a page goes the template beside it. DVC's ``deps`` are these
+    files (``tests/test_dvc.py``), and a training goes on only where they are unchanged.
     """
-    digest = hashlib.sha256(json.dumps([settings, inputs], sort_keys=True).encode())
-    for name, module in sorted(sys.modules.items()):
-        source = getattr(module, "__file__", None)
-        if source and (name == "__main__" or name.split(".")[0] == "skyseg"):
-            digest.update(Path(source).read_bytes())
+    found: set[Path] = set()
+    waiting = [DECIDES[stage]]
+    while waiting:
+        for path in _files(waiting.pop()) - found:
+            found.add(path)
+            waiting += _imports(path)
+    return sorted(path for path in found if path.relative_to(PACKAGE).parts[0] not in _NEUTRAL)
+
+
+def code_digest(stage: str) -> str:
+    """SHA-256 over the code that can change a stage's results."""
+    digest = hashlib.sha256()
+    for path in deciding_files(stage):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def fingerprint_of(stage: str, settings: dict[str, Any], inputs: list[str | None]) -> str:
+    """SHA-256 over settings, the inputs' fingerprints and the code that decides a stage's results.
+
+    Two runs with equal fingerprints compute the same thing, so one can go on from the other.
+    """
+    content = json.dumps([settings, inputs, code_digest(stage)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+_NEUTRAL = {name for entry in NEUTRAL for name in (entry, f"{entry}.py")}
+
+
+def _files(module: str) -> set[Path]:
+    """The file of a module and the templates beside it that its code names, and the ``__init__`` of
+    each package around it."""
+    parts = module.split(".")[1:]
+    own = PACKAGE.joinpath(*parts).with_suffix(".py") if parts else PACKAGE / "__init__.py"
+    inits = [PACKAGE.joinpath(*parts[:k], "__init__.py") for k in range(1, len(parts) + 1)]
+    found = {path for path in (own, *inits) if path.is_file() and _does_something(path)}
+    if own in found:
+        code = own.read_text(encoding="utf-8")
+        found |= {path for path in own.parent.glob("*.html") if f'"{path.name}"' in code}
+        found |= {path for path in own.parent.glob("*.jinja") if f'"{path.name}"' in code}
+    return found
+
+
+def _does_something(path: Path) -> bool:
+    """Whether a module has more than a docstring."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(
+        not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body
+    )
+
+
+def _imports(path: Path) -> list[str]:
+    """Names of what a module imports from this package, wherever in it."""
+    if path.suffix != ".py":
+        return []
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in found if name.split(".")[0] == PACKAGE.name]

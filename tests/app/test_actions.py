@@ -14,7 +14,7 @@ from skyseg.errors import UserError
 from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.model.checkpoint import config_path
 from skyseg.tracking.registry import download_weights
-from tiny import photograph, save
+from tiny import photograph, save, squeezed
 
 pytest_plugins = ["mlflow_store", "registered"]
 CHAMPION, SECOND = "models:/skyseg@champion", "models:/skyseg/2"
@@ -143,6 +143,7 @@ def test_an_animation_is_told_and_its_first_picture_taken(registered, tmp_path):
 def test_two_models_with_their_scores(registered, photo, tmp_path):
     first, second, words = actions.compare(photo, (CHAMPION, SECOND), registered, tmp_path, "en")
     assert first != second
+    words = squeezed(words)
     assert "| Version 1 | Version 2 |" in words
     assert "| IoU | **0.900** | 0.800 |" in words
     assert "| IoU per image | 0.880 | 0.880 |" in words

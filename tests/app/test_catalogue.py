@@ -7,6 +7,7 @@ import pytest
 from skyseg.app import catalogue
 from skyseg.errors import UserError
 from skyseg.tracking import connection
+from tiny import squeezed
 
 pytest_plugins = ["mlflow_store", "registered"]
 CHAMPION, SECOND = "models:/skyseg@champion", "models:/skyseg/2"
@@ -28,7 +29,9 @@ def test_nothing_registered_is_said(store):
 
 
 def test_the_registry_as_a_table(registered):
-    head, _, newest, oldest = catalogue.registry_table(registered, "skyseg", "en").splitlines()
+    head, _, newest, oldest = squeezed(
+        catalogue.registry_table(registered, "skyseg", "en")
+    ).splitlines()
     assert head.startswith("| Version | Aliases | IoU |")
     assert newest.startswith("| 2 | `challenger` | 0.800 | 0.880 | 0.950 | test | u2netp |")
     assert oldest.startswith("| 1 | `champion` | 0.900 |")

@@ -18,7 +18,7 @@ from skyseg.metrics.suite import METRICS
 from skyseg.model.checkpoint import ModelConfig, save_checkpoint
 from skyseg.model.u2net import build_model
 from skyseg.params import DataParams
-from tiny import make_pairs
+from tiny import make_pairs, squeezed
 
 
 def make_model(path, seed):
@@ -55,7 +55,7 @@ def test_figures_are_paired_with_the_first_models(model, data, tmp_path):
     assert "differences" not in rows[0]
 
     lines = markdown(rows).splitlines()
-    assert lines[2].startswith(f"| {model} | {rows[0]['iou']:.4f} [")
+    assert squeezed(lines[2]).startswith(f"| {model} | {rows[0]['iou']:.4f} [")
     assert f"| {other} - {model} |" in markdown(rows)
 
 

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
-from mlflow_tools import METRICS, make_model
+from mlflow_tools import METRICS, SCORING, make_model
 from skyseg.cli import app
 from skyseg.commands import export as stage
 from skyseg.errors import UserError
@@ -19,7 +19,7 @@ from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.model.checkpoint import ModelConfig, load_config, save_checkpoint
 from skyseg.model.u2net import build_model
 from skyseg.tracking import connection, registry
-from skyseg.tracking import training as tracking
+from skyseg.tracking.evaluation import log_evaluation
 from tiny import make_pairs, photograph
 
 pytest_plugins = ["mlflow_store"]
@@ -36,9 +36,9 @@ def registered(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with a champion and photographs, and the current folder."""
     monkeypatch.chdir(trained)
     weights = trained / "models" / "best.safetensors"
-    run = tracking.log_evaluation(trained, load_config(weights), METRICS, "skies")
+    run = log_evaluation(trained, load_config(weights), METRICS, "skies")
     registry.set_champion(
-        "skyseg", registry.register(weights, load_config(weights), METRICS, run, "skyseg")
+        "skyseg", registry.register(weights, load_config(weights), METRICS, SCORING, run, "skyseg")
     )
     make_pairs(trained / "data", 4)
     return trained

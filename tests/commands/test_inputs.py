@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from skyseg.commands.inputs import find
+from skyseg.commands.inputs import expand
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def tree(workspace: Path) -> Path:
 
 
 def names(inputs: list[str], without: set[Path] | None = None) -> list[tuple[str, str]]:
-    found, problems = find(inputs, without or set())
+    found, problems = expand(inputs, without or set())
     assert problems == []
     return [(source.name, source.place.as_posix()) for source in found]
 
@@ -37,7 +37,7 @@ def test_a_folder_is_all_photographs_and_videos_below_it(tree: Path):
         ("photos/sub/a.png", "sub/a.png"),
         ("photos/sub/clip.mp4", "sub/clip.mp4"),
     ]
-    assert [source.is_video for source in find(["photos"], set())[0]] == [False] * 3 + [True]
+    assert [source.is_video for source in expand(["photos"], set())[0]] == [False] * 3 + [True]
 
 
 def test_patterns_and_files(tree: Path):
@@ -59,7 +59,7 @@ def test_each_file_once_however_often_it_is_named(tree: Path):
 
 
 def test_standard_input(tree: Path):
-    [source] = find(["-"], set())[0]
+    [source] = expand(["-"], set())[0]
     assert source.path is None
     assert source.name == "standard input"
 
@@ -72,7 +72,7 @@ def test_earlier_results_are_no_input_unless_named(tree: Path):
 
 def test_what_names_nothing_is_said_and_the_rest_goes_on(tree: Path):
     Path("empty").mkdir()
-    found, problems = find(["gone", "empty", "*.bmp", "alone.webp"], set())
+    found, problems = expand(["gone", "empty", "*.bmp", "alone.webp"], set())
     assert [source.name for source in found] == ["alone.webp"]
     assert problems == [
         "gone: no such file or folder",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from mlflow_tools import METRICS, free_port, make_model, mlflow_server
+from mlflow_tools import METRICS, SCORING, free_port, make_model, mlflow_server
 from skyseg.commands.promote import promote, rollback
 from skyseg.errors import UserError
 from skyseg.pipeline import evaluate
 from skyseg.tracking import connection, registry
-from skyseg.tracking import training as tracking
+from skyseg.tracking.evaluation import log_evaluation
 from tiny import make_params
 
 pytest_plugins = ["mlflow_store"]
@@ -47,8 +48,8 @@ def test_the_first_model_is_registered_and_promoted(
 
 def test_an_evaluated_version_is_found_by_its_weights(trained: Path):
     config = make_model(trained)
-    run = tracking.log_evaluation(trained, config, METRICS, "skies")
-    registry.register(trained / "models" / "best.safetensors", config, METRICS, run, "sky")
+    run = log_evaluation(trained, config, METRICS, "skies")
+    registry.register(trained / "models" / "best.safetensors", config, METRICS, SCORING, run, "sky")
     shutil.rmtree(trained / "reports")  # not needed then
 
     assert promote(PARAMS, trained) == "1"
@@ -160,9 +161,9 @@ def test_a_champion_measured_on_other_data_is_measured_anew(
     write_dataset(trained, "u" * 64)
     scored = []
 
-    def score(weights: Path, *_: Any) -> dict[str, float]:
+    def score(weights: Path, *_: Any) -> Any:
         scored.append(weights.read_bytes())
-        return {"iou": measured}
+        return Namespace(result=Namespace(scores={"iou": measured}))
 
     monkeypatch.setattr(evaluate, "score", score)
 
@@ -175,6 +176,36 @@ def test_a_champion_measured_on_other_data_is_measured_anew(
 
     assert scored == [first]
     assert registry.aliases("sky")["champion"] == champion
+
+
+def test_a_champion_scored_by_other_code_is_scored_anew(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    promote(PARAMS, trained)
+    MlflowClient().set_model_version_tag("sky", "1", "scoring", "0" * 64)  # an earlier release
+    new_model(trained, seed=1, iou=0.95)
+    write_dataset(trained, "t" * 64)
+    monkeypatch.setattr(
+        evaluate, "score", lambda *_: Namespace(result=Namespace(scores={"iou": 0.96}))
+    )
+
+    with pytest.raises(UserError, match=r"0\.9500 against the champion's 0\.9600"):
+        promote(PARAMS, trained)
+
+    assert "version 1, was scored by other code: scoring it anew" in capsys.readouterr().out
+    assert registry.aliases("sky")["champion"] == "1"
+
+
+def test_scores_of_other_code_than_this_are_compared_with_no_champion(trained: Path):
+    promote(PARAMS, trained)
+    new_model(trained, seed=1, iou=0.95)
+    path = trained / "reports" / "metrics.json"
+    path.write_text(path.read_text().replace(SCORING, "0" * 64))  # code changed since 'dvc repro'
+    write_dataset(trained, "t" * 64)
+
+    with pytest.raises(UserError, match="was scored by other code, and to score it anew"):
+        promote(PARAMS, trained)
+    assert registry.aliases("sky")["champion"] == "1"
 
 
 @pytest.mark.parametrize("prepared", [None, "v" * 64])
@@ -251,6 +282,6 @@ def test_figures_of_earlier_weights_are_not_taken_for_these(trained: Path):
     for path, text in reports.items():  # trained anew, and stopped before it was evaluated
         path.write_text(text)
 
-    with pytest.raises(UserError, match="figures of other weights"):
+    with pytest.raises(UserError, match="scores of other weights"):
         promote(PARAMS, trained)
     assert registry.aliases("sky") == {"champion": "1"}

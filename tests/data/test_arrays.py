@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyseg.data.arrays import open_split, write_split
-from skyseg.data.masks import Encoding, read_mask, resize_mask
-from skyseg.data.parallel import in_order
+from skyseg.data.arrays import open_split
+from skyseg.data.encoding import Encoding
+from skyseg.data.masks import read_mask, resize_mask
 from skyseg.data.pictures import read, resize
+from skyseg.data.preparation import write_split
 from skyseg.errors import UserError
 from tiny import make_pairs
 
@@ -33,19 +34,3 @@ def test_rows_follow_the_files(tmp_path: Path) -> None:
 def test_nothing_prepared(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="dvc repro prepare"):
         open_split(tmp_path, "val")
-
-
-def test_in_order_raises_at_the_items_turn_and_begins_no_more() -> None:
-    begun = []
-
-    def work(item: int) -> int:
-        begun.append(item)
-        if item == 3:
-            raise UserError("item 3")
-        return -item
-
-    results = in_order(work, range(10_000), "working")
-    assert [next(results) for _ in range(3)] == [0, -1, -2]
-    with pytest.raises(UserError, match="item 3"):
-        next(results)
-    assert len(begun) < 5_000

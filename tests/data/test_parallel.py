@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from skyseg.data.parallel import overlapped
+from skyseg.data.parallel import in_order, overlapped
+from skyseg.errors import UserError
 
 
 def run(
@@ -148,3 +149,19 @@ def test_what_is_loaded_before_an_error_in_its_batch_is_not_lost():
             overlapped(range(3), lambda _: 1, 8, load, lambda items: items, lambda x: x, batch=8)
         )
     assert done == [0, 1]
+
+
+def test_in_order_raises_at_the_items_turn_and_begins_no_more() -> None:
+    begun = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 3:
+            raise UserError("item 3")
+        return -item
+
+    results = in_order(work, range(10_000), "working")
+    assert [next(results) for _ in range(3)] == [0, -1, -2]
+    with pytest.raises(UserError, match="item 3"):
+        next(results)
+    assert len(begun) < 5_000

@@ -1,15 +1,6 @@
 import numpy as np
 
-from skyseg.inference.overlays import (
-    FALSE_ALARM,
-    FOREGROUND,
-    HIT,
-    MISS,
-    error_overlay,
-    fit,
-    overlay,
-    sheet,
-)
+from skyseg.inference.overlays import FOREGROUND, overlay
 from tiny import photograph, sky
 
 
@@ -35,34 +26,3 @@ def test_overlay_of_nothing_is_the_picture() -> None:
     np.testing.assert_array_equal(
         overlay(photograph(0), np.zeros((40, 48), np.uint8)), photograph(0)
     )
-
-
-def test_errors_have_their_colours() -> None:
-    image = np.full((40, 48, 3), 100, np.uint8)
-    truth = sky(0.5).astype(np.uint8)
-    truth[30:] = 255
-    found = np.zeros((40, 48), bool)
-    found[:, :24] = True
-    picture = error_overlay(image, found, truth).astype(int)
-
-    def hue(row: int, column: int) -> np.ndarray:
-        return picture[row, column] - 100
-
-    for (row, column), colour in {(5, 5): HIT, (25, 5): FALSE_ALARM, (5, 40): MISS}.items():
-        towards = np.array(colour) - 100
-        assert np.corrcoef(hue(row, column), towards)[0, 1] > 0.99
-    assert (hue(25, 40) == 0).all()
-    assert np.ptp(picture[35, 5]) == 0  # ignored, though predicted
-
-
-def test_sheets_hold_any_shape_and_number() -> None:
-    pictures = [
-        (photograph(0, 300, 50), "a rather long caption that cannot possibly fit in here"),
-        (photograph(1, 20, 90), "é · 5 %"),
-        (photograph(2), ""),
-    ]
-    assert sheet(pictures, 2, (100, 60)).size == (8 + 2 * 108, 8 + 2 * 88)
-    assert sheet(pictures, 3, 100).height == 8 + 128
-    image, mask = fit(photograph(0), sky(0.5).astype(np.uint8), (96, 96))
-    assert image.shape == (80, 96, 3)
-    assert mask.shape == (80, 96)

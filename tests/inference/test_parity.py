@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mlflow_tools import METRICS, make_model
+from mlflow_tools import METRICS, SCORING, make_model
 from skyseg.app import actions
 from skyseg.commands.predict import predict
 from skyseg.data.pictures import read
@@ -40,7 +40,7 @@ def weights(registered: Path) -> Path:
     )
     run = mlflow.start_run()
     mlflow.end_run()
-    assert registry.register(path, config, METRICS, run.info.run_id, "skyseg") == "3"
+    assert registry.register(path, config, METRICS, SCORING, run.info.run_id, "skyseg") == "3"
     return path
 
 

@@ -24,13 +24,13 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 
 import skyseg
-from mlflow_tools import METRICS, free_port, make_model, running
+from mlflow_tools import METRICS, SCORING, free_port, make_model, running
 from skyseg.data import pictures
 from skyseg.errors import UserError
 from skyseg.inference import served_model
 from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.tracking import registry
-from skyseg.tracking import training as tracking
+from skyseg.tracking.evaluation import log_evaluation
 from tiny import bomb
 
 pytest_plugins = ["mlflow_store"]
@@ -46,8 +46,10 @@ def encoded(pixels: np.ndarray = PHOTOGRAPH, format: str = "PNG", **options: Any
 
 def register(root: Path, seed: int = 0, **changes: Any) -> str:
     config = make_model(root, seed, **changes)
-    run = tracking.log_evaluation(root, config, METRICS, "skies")
-    return registry.register(root / "models" / "best.safetensors", config, METRICS, run, "sky")
+    run = log_evaluation(root, config, METRICS, "skies")
+    return registry.register(
+        root / "models" / "best.safetensors", config, METRICS, SCORING, run, "sky"
+    )
 
 
 @pytest.fixture
@@ -160,7 +162,17 @@ def test_the_logged_model_holds_no_pickle_and_no_bytecode(
     files = [path for path in (store / "mlartifacts" / "models").rglob("*") if path.is_file()]
     suffixes = {path.suffix for path in files}
     assert ".safetensors" in suffixes
-    assert suffixes <= {".py", ".safetensors", ".json", ".yaml", ".txt", ".html", ".css", ""}
+    assert suffixes <= {
+        ".py",
+        ".safetensors",
+        ".json",
+        ".yaml",
+        ".txt",
+        ".html",
+        ".css",
+        ".jinja",
+        "",
+    }
     assert all(path.name == "MLmodel" for path in files if not path.suffix)
     assert not any(path.read_bytes()[:1] == b"\x80" for path in files)  # a pickle's first byte
 

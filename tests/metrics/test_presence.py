@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skyseg.metrics import presence
+from skyseg.metrics import counts, presence
 from skyseg.metrics import suite as metrics
 
 
@@ -47,9 +47,9 @@ def test_nothing_reaches_the_threshold_any_more(threshold):
     p = np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)
     capped = presence.without_foreground(p, threshold)
     assert not (capped >= threshold).any()
-    counts = metrics.at(
+    outcome = counts.at(
         metrics.image_stats(capped, np.zeros((20, 20), np.uint8)).histogram, threshold
     )
-    assert counts.fp == 0
+    assert outcome.fp == 0
     low = p < threshold - 1 / 256
     assert np.array_equal(capped[low], p[low])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
 from peer import CASES, REAL, camvid, our_scores, peer_scores, scene
+from skyseg.metrics import counts
 from skyseg.metrics import suite as metrics
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -31,20 +32,20 @@ def random_case(seed, shape=(23, 31), ignored=0.1):
 def test_counts_agree_with_scikit_learn(seed, k):
     p, mask = random_case(seed)
     threshold = k / 256
-    counts = metrics.at(metrics.image_stats(p, mask).histogram, threshold)
+    outcome = counts.at(metrics.image_stats(p, mask).histogram, threshold)
     truth, found = mask[mask != 255], p[mask != 255] >= threshold
-    pairs = [(metrics.precision, precision_score), (metrics.recall, recall_score)]
+    pairs = [(counts.precision, precision_score), (counts.recall, recall_score)]
     if truth.any() or found.any():
-        pairs += [(metrics.iou, jaccard_score), (metrics.dice, f1_score)]
+        pairs += [(counts.iou, jaccard_score), (counts.dice, f1_score)]
     for ours, theirs in pairs:
-        assert float(ours(counts)) == pytest.approx(theirs(truth, found, zero_division=0))
+        assert float(ours(outcome)) == pytest.approx(theirs(truth, found, zero_division=0))
 
 
 def test_all_thresholds_agree_with_one_at_a_time():
     histogram = metrics.image_stats(*random_case(1)).histogram
-    everything = metrics.at_all(histogram)
+    everything = counts.at_all(histogram)
     for k in (0, 1, 100, 255):
-        one = metrics.at(histogram, k / 256)
+        one = counts.at(histogram, k / 256)
         assert [int(c[k]) for c in everything] == [int(c) for c in one]
 
 
@@ -84,25 +85,25 @@ def test_pooled_and_mean_iou_differ_as_defined():
 
 
 def test_f_measure_by_hand():
-    assert float(metrics.f_measure(np.array(0.5), np.array(1.0))) == pytest.approx(
+    assert float(counts.f_measure(np.array(0.5), np.array(1.0))) == pytest.approx(
         1.3 * 0.5 / (0.3 * 0.5 + 1.0)
     )
-    assert float(metrics.f_measure(np.array(0.0), np.array(0.0))) == 0
+    assert float(counts.f_measure(np.array(0.0), np.array(0.0))) == 0
 
 
 def test_best_threshold_maximises_pooled_iou():
     histogram = sum(metrics.image_stats(*random_case(s)).histogram for s in range(3))
-    best = metrics.best_threshold(histogram)
-    scores = [float(metrics.iou(metrics.at(histogram, t))) for t in metrics.THRESHOLDS[1:]]
-    assert float(metrics.iou(metrics.at(histogram, best))) >= max(scores) - 1e-3
-    nearer = [t for t in metrics.THRESHOLDS[1:] if abs(t - 0.5) < abs(best - 0.5)]
-    assert all(metrics.iou(metrics.at(histogram, t)) < max(scores) - 1e-3 for t in nearer)
+    best = counts.best_threshold(histogram)
+    scores = [float(counts.iou(counts.at(histogram, t))) for t in counts.THRESHOLDS[1:]]
+    assert float(counts.iou(counts.at(histogram, best))) >= max(scores) - 1e-3
+    nearer = [t for t in counts.THRESHOLDS[1:] if abs(t - 0.5) < abs(best - 0.5)]
+    assert all(counts.iou(counts.at(histogram, t)) < max(scores) - 1e-3 for t in nearer)
 
 
 def test_best_threshold_of_a_perfect_map_is_one_half():
     mask = np.eye(8, dtype=np.uint8)
     assert (
-        metrics.best_threshold(metrics.image_stats(mask.astype(np.float32), mask).histogram) == 0.5
+        counts.best_threshold(metrics.image_stats(mask.astype(np.float32), mask).histogram) == 0.5
     )
 
 
@@ -243,3 +244,22 @@ def test_what_is_predicted_on_ignored_pixels_changes_nothing(seed):
     assert metrics.image_scores(metrics.full_image_stats(p, mask, 0.5), 0.5) == pytest.approx(
         metrics.image_scores(metrics.full_image_stats(other, mask, 0.5), 0.5), nan_ok=True, abs=1e-9
     )
+
+
+def test_threshold_table_holds_the_summarys_figures():
+    stats = [metrics.image_stats(*random_case(seed)) for seed in range(3)]
+    table = metrics.threshold_table(np.stack([s.histogram for s in stats]))
+    scores = metrics.summarise(stats, 0.5)
+    row = table[table["threshold"] == 0.5].iloc[0]
+    assert row["iou"] == pytest.approx(scores["iou"])
+    assert table["f"].max() == pytest.approx(scores["f_max"])
+    assert table["f"].mean() == pytest.approx(scores["f_mean"])
+
+
+def test_training_and_evaluation_agree_on_the_scores_they_share():
+    cases = [random_case(seed) for seed in range(4)]
+    cases.append((cases[0][0], np.zeros_like(cases[0][1])))  # an image without foreground
+    ours = counts.validation_scores([counts.count_image(*case) for case in cases], 0.4)
+    whole = metrics.summarise([metrics.image_stats(*case) for case in cases], 0.4)
+    assert ours == pytest.approx({name: whole[name] for name in ours}, abs=1e-12)
+    assert set(ours) == {"iou", "f_max", "f_mean", "mae"}

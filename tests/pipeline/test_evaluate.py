@@ -11,11 +11,14 @@ from PIL import Image
 from skyseg.commands.promote import promote
 from skyseg.data.pictures import read
 from skyseg.errors import UserError
+from skyseg.files import sha256
 from skyseg.inference.predictor import CheckpointPredictor, probability
+from skyseg.metrics import counts
 from skyseg.metrics import suite as metrics
 from skyseg.pipeline.evaluate import evaluate, score
 from skyseg.pipeline.prepare import prepare
 from skyseg.pipeline.train import train
+from skyseg.provenance import code_digest
 from tiny import make_pairs, make_params
 
 pytest_plugins = ["mlflow_store"]
@@ -61,15 +64,14 @@ def test_everything_evaluate_leaves(trained_workspace):
     table = pd.read_csv(root / "reports" / "evaluate" / "per_image.csv", dtype={"id": str})
     assert table["id"].tolist() == test["id"].tolist()
     assert table["iou"].mean() == pytest.approx(scores["iou_image"], abs=1e-5)
-    assert len(pd.read_csv(root / "reports" / "evaluate" / "thresholds.csv")) == metrics.BINS
+    assert len(pd.read_csv(root / "reports" / "evaluate" / "thresholds.csv")) == counts.BINS
     for picture in ("curves.png", "gallery.png"):
         assert min(Image.open(root / "reports" / "evaluate" / picture).size) > 100
     page = (root / "reports" / "report.html").read_text()
     assert f"{scores['boundary_f']:.4f}" in page
-    assert "There is no champion yet" in page
-    config = (root / "reports" / "model_card.md").read_text()
-    assert predictor.config.fingerprint in config
-    assert f"| iou | {scores['iou']:.4f} |" in config
+    card = (root / "reports" / "model_card.md").read_text()
+    assert predictor.config.fingerprint in card
+    assert f"| iou | {scores['iou']:.4f} |" in card
 
     version = MlflowClient().get_model_version_by_alias("skyseg", "challenger")
     assert str(version.version) == "1"
@@ -78,17 +80,26 @@ def test_everything_evaluate_leaves(trained_workspace):
     assert run.data.metrics["test/iou"] == pytest.approx(scores["iou"], abs=1e-5)
 
 
-def test_the_page_compares_with_the_champion(trained_workspace):
+def test_the_champion_is_compared_in_words_and_not_in_the_files(trained_workspace, capsys):
     evaluate(PARAMS, trained_workspace)
+    assert "there is no champion yet" in capsys.readouterr().out
     promote(PARAMS, trained_workspace)
+    evaluate(PARAMS, trained_workspace)
+    assert "it is the champion already, version 1" in capsys.readouterr().out
     longer = make_params(
         train={"epochs": 2, "batch_size": 4, "device": "cpu"},
         evaluate={"gallery": 3, "batch_size": 2},
     )
     train(longer, trained_workspace)
     evaluate(longer, trained_workspace)
-    page = (trained_workspace / "reports" / "report.html").read_text()
-    assert "Version 1, on the same photographs" in page
+    said = capsys.readouterr().out
+    assert "beside the champion, version 1, on the same photographs:" in said
+    [row] = [line.split() for line in said.splitlines() if line.startswith("iou ")]
+    assert float(row[1]) - float(row[2]) == pytest.approx(float(row[3]), abs=2e-4)
+
+    MlflowClient().set_model_version_tag("skyseg", "1", "scoring", "an earlier release")
+    evaluate(longer, trained_workspace)
+    assert "version 1, was scored on other data or by other code" in capsys.readouterr().out
 
 
 def test_twice_gives_one_version(trained_workspace):
@@ -99,9 +110,12 @@ def test_twice_gives_one_version(trained_workspace):
 
 def test_score_of_any_checkpoint_is_what_evaluate_reports(trained_workspace):
     evaluate(PARAMS, trained_workspace)
-    reported = json.loads((trained_workspace / "reports" / "metrics.json").read_text())["test"]
-    again = score(trained_workspace / "models" / "best.safetensors", PARAMS, trained_workspace)
-    assert again == pytest.approx(reported, abs=1e-5)
+    written = json.loads((trained_workspace / "reports" / "metrics.json").read_text())
+    weights = trained_workspace / "models" / "best.safetensors"
+    again = score(weights, PARAMS, trained_workspace).result.scores
+    assert again == pytest.approx(written["test"], abs=1e-5)
+    assert written["weights"] == sha256(weights)
+    assert written["scoring"] == code_digest("scoring")
 
 
 def test_a_store_that_is_down_keeps_the_reports(trained_workspace, monkeypatch):

@@ -1,20 +1,24 @@
 """train: what it leaves, and that a killed training goes on as if nothing had happened."""
 
 import json
+import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
 
+from skyseg import provenance
 from skyseg.errors import UserError
 from skyseg.files import sha256
-from skyseg.model.checkpoint import load_checkpoint, load_state
+from skyseg.model.checkpoint import load_checkpoint, load_config, load_state
+from skyseg.model.device import pick_hardware
 from skyseg.model.losses import SIDE_OUTPUTS
 from skyseg.model.u2net import build_model
 from skyseg.pipeline import train as stage
 from skyseg.pipeline.prepare import prepare
-from skyseg.training import engine
+from skyseg.training import engine, fit
 from tiny import make_pairs, make_params
 
 pytest_plugins = ["mlflow_store"]
@@ -75,21 +79,11 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
     whole_card, whole = load_checkpoint(prepared / "models" / "best.safetensors")
     whole_history = history(prepared)
 
-    run_epoch = stage.run_epoch
-
-    def dying(progress, *arguments):
-        if progress.epoch == killed_after:
-            raise KeyboardInterrupt
-        return run_epoch(progress, *arguments)
-
-    monkeypatch.setattr(stage, "run_epoch", dying)
-    with pytest.raises(KeyboardInterrupt):
-        stage.train(params, prepared)
+    killed(params, prepared, monkeypatch, killed_after)
     interrupted = load_state(prepared / "models" / "resume.safetensors")[1]["run"]
     assert MlflowClient().get_run(interrupted).info.status == "KILLED"
     for name in ("best.safetensors", "best.json"):  # as DVC does before it reruns a stage
         (prepared / "models" / name).unlink()
-    monkeypatch.setattr(stage, "run_epoch", run_epoch)
     stage.train(params, prepared)
 
     config, model = load_checkpoint(prepared / "models" / "best.safetensors")
@@ -105,21 +99,111 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
     assert steps == [1, 2, 3]
 
 
-def test_other_params_start_afresh(prepared, monkeypatch, capsys):
-    run_epoch = stage.run_epoch
+def killed(params, root, monkeypatch, after: int) -> None:
+    """Train until so many epochs are done, and no further."""
+    run_epoch = fit.run_epoch
 
-    def dying(progress, *arguments):
-        if progress.epoch == 1:
+    def dying(learner, arrays, train, hardware, epoch, on_step):
+        if epoch == after + 1:
             raise KeyboardInterrupt
-        return run_epoch(progress, *arguments)
+        return run_epoch(learner, arrays, train, hardware, epoch, on_step)
 
-    monkeypatch.setattr(stage, "run_epoch", dying)
-    with pytest.raises(KeyboardInterrupt):
-        stage.train(settings(), prepared)
-    monkeypatch.setattr(stage, "run_epoch", run_epoch)
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "run_epoch", dying)
+        with pytest.raises(KeyboardInterrupt):
+            stage.train(params, root)
+
+
+def test_other_settings_start_afresh(prepared, monkeypatch, capsys):
+    killed(settings(), prepared, monkeypatch, 1)
     stage.train(settings(lr=0.001, epochs=1), prepared)
     assert "starting afresh" in capsys.readouterr().out
     assert len(history(prepared)) == 1
+
+
+def test_settings_that_change_no_weight_go_on(prepared, monkeypatch, capsys):
+    killed(settings(), prepared, monkeypatch, 2)
+    changed = make_params(
+        train={"epochs": 3, "batch_size": 4, "lr": 0.003, "device": "cpu", "patience": 2},
+        model={"size": 32, "refine": "colour"},
+        evaluate={"gallery": 7},
+        promote={"min_gain": 0.1},
+        registry={"experiment": "other"},
+    )
+    stage.train(changed, prepared)
+    assert "going on after epoch 2" in capsys.readouterr().out
+    config = load_config(prepared / "models" / "best.safetensors")
+    assert config.refine == "colour"
+    assert config.params["train.patience"] == 2
+
+
+def test_more_epochs_go_on_and_say_what_that_means(prepared, monkeypatch, capsys):
+    killed(settings(epochs=3), prepared, monkeypatch, 2)
+    stage.train(settings(epochs=5), prepared)
+    said = capsys.readouterr().out
+    assert "going on after epoch 2" in said
+    assert "train.epochs was 3 and is 5 now" in said
+    rows = history(prepared)
+    assert rows["epoch"].tolist() == [1, 2, 3, 4, 5]
+    # Two of the 14 images are left out of each epoch of two steps, ten in all: the first warms up.
+    schedule = [0.5 * (1 + math.cos(math.pi * (step - 1) / 9)) * 0.003 for step in (4, 6, 8)]
+    assert rows["lr"].tolist()[2:] == pytest.approx(schedule, rel=1e-4)
+    config = load_config(prepared / "models" / "best.safetensors")
+    tags = MlflowClient().get_run(config.run).data.tags
+    assert tags["train.epochs.changed"] == "from 3 to 5 after epoch 2"
+
+
+def test_fewer_epochs_than_are_done_start_afresh(prepared, monkeypatch, capsys):
+    killed(settings(epochs=3), prepared, monkeypatch, 2)
+    stage.train(settings(epochs=1), prepared)
+    assert "has trained 2 epochs already" in capsys.readouterr().out
+    assert history(prepared)["epoch"].tolist() == [1]
+
+
+def test_code_that_only_draws_or_logs_goes_on(prepared, monkeypatch, capsys):
+    """A resumed training compares the same files as DVC."""
+    killed(settings(), prepared, monkeypatch, 1)
+    source, read = Path(provenance.__file__).parent, Path.read_bytes
+
+    def edited(path, file):
+        return read(path) + (b"# edited" if path == source / file else b"")
+
+    for file, says in (
+        ("reports/sheets.py", "going on after epoch 1"),
+        ("training/engine.py", "starting afresh"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", lambda path, file=file: edited(path, file))
+            killed(settings(), prepared, monkeypatch, 1 if "afresh" in says else 2)
+        assert says in capsys.readouterr().out
+
+
+def test_the_commit_is_that_of_the_start(prepared, monkeypatch):
+    commits = iter(["a" * 40, "b" * 40, "c" * 40])  # one a call: somebody commits meanwhile
+    monkeypatch.setattr(stage, "git_commit", lambda root: next(commits))
+    killed(settings(), prepared, monkeypatch, 1)
+    stage.train(settings(), prepared)
+    config = load_config(prepared / "models" / "best.safetensors")
+    run = MlflowClient().get_run(config.run)
+    assert config.git_commit == run.data.tags["mlflow.source.git.commit"] == "a" * 40
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "train.batch_size: 2"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "train.batch_size: 2"),
+    ],
+)
+def test_memory_that_runs_out_is_one_line_with_what_to_set(prepared, monkeypatch, error, advice):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(fit, "run_epoch", full)
+    with pytest.raises(UserError, match="out of memory: 4 samples of 32 px") as caught:
+        stage.train(settings(), prepared)
+    assert advice in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_finished_training_trains_again(prepared):
@@ -146,11 +230,15 @@ def test_initial_weights_are_used(prepared):
     params = settings().model_copy(
         update={"model": settings().model.model_copy(update={"init": "start.pth"})}
     )
-    model, fingerprint = stage.initial_model(params, prepared)
-    assert fingerprint == sha256(prepared / "start.pth")
-    state = model.state_dict()
-    expected = torch.load(prepared / "start.pth", weights_only=True)
+    weights = stage.initial_weights(params, prepared)
+    assert weights == prepared / "start.pth"
+    learner = fit.new_learner(params, 8, pick_hardware("cpu"), weights, "start.pth")
+    state = learner.model.state_dict()
+    expected = torch.load(weights, weights_only=True)
     assert all(torch.equal(state[name], expected[name]) for name in expected)
+    stage.train(params, prepared)
+    config = load_config(prepared / "models" / "best.safetensors")
+    assert config.start == sha256(weights)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +250,7 @@ def test_unusable_initial_weights(prepared, init, message):
         torch.save(build_model("u2net_half").state_dict(), prepared / init)
     model = settings().model.model_copy(update={"init": init})
     with pytest.raises(UserError, match=message):
-        stage.initial_model(settings().model_copy(update={"model": model}), prepared)
+        stage.train(settings().model_copy(update={"model": model}), prepared)
 
 
 def test_nothing_prepared(store):

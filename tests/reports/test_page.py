@@ -10,10 +10,10 @@ from skyseg.metrics import slices
 from skyseg.metrics import suite as metrics
 from skyseg.metrics.calibration import reliability
 from skyseg.model.checkpoint import ModelConfig
-from skyseg.reports import page, report
+from skyseg.reports import page
 from tiny import photograph, sky
 
-CARD = ModelConfig(variant="u2netp", size=64, threshold=0.5, fingerprint="f" * 64, epoch=2)
+CONFIG = ModelConfig(variant="u2netp", size=64, threshold=0.5, fingerprint="f" * 64, epoch=2)
 HISTORY = pd.DataFrame(
     [
         {"epoch": 1, "train/loss": 2.0, "val/loss": 2.1, "val/iou": 0.5, "val/f_max": 0.6},
@@ -46,18 +46,17 @@ def evaluation():
     parts = slices.assign(per_image, pd.DataFrame(index=range(5)))
     by_slice = slices.table(parts, scorer)
     return page.Evaluation(
-        config=CARD,
+        config=CONFIG,
         split="test",
         decided="masks: 0/255",
         scores=scorer(np.arange(5)),
         intervals={"iou": (0.123, 0.987)},
-        thresholds=report.threshold_table(histograms),
+        thresholds=metrics.threshold_table(histograms),
         reliability=reliability(histograms.sum(0)),
         slices=by_slice,
         weakest=slices.worst(by_slice),
         history=HISTORY,
-        champion=None,
-        model_card="# A config\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+        model_card="# A card\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
     )
 
 
@@ -67,15 +66,15 @@ def findings(*captions):
 
 
 def test_the_page_needs_nothing_but_itself(evaluation):
-    html = page.render(evaluation, findings("w1", "w2"), findings("b1"))
+    html = page.render_page(evaluation, findings("w1", "w2"), findings("b1"))
     assert not re.search(r'(src|href)="(?!data:)', html)
     assert "http" not in re.sub(r'"data:[^"]*"', "", html)
     assert html.count("data:image/jpeg") == 6
     assert html.count("data:image/svg+xml") == 3
 
 
-def test_scores_intervals_slices_galleries_and_config_are_there(evaluation):
-    html = page.render(evaluation, findings("street_7  IoU 0.123"), [])
+def test_scores_intervals_slices_galleries_and_card_are_there(evaluation):
+    html = page.render_page(evaluation, findings("street_7  IoU 0.123"), [])
     for name in metrics.METRICS:
         if name in evaluation.scores:
             assert f'<code>{name}</code></td><td class="n">{evaluation.scores[name]:.4f}' in html
@@ -84,8 +83,7 @@ def test_scores_intervals_slices_galleries_and_config_are_there(evaluation):
         "street_7  IoU 0.123",
         "<td>10 to 30 %</td>",
         "Masks: 0/255.",
-        "There is no champion yet",
-        "<h1>A config</h1>",
+        "<h1>A card</h1>",
         "<td>2</td>",
     ):
         assert expected in html
@@ -93,30 +91,60 @@ def test_scores_intervals_slices_galleries_and_config_are_there(evaluation):
 
 
 def test_the_same_evaluation_gives_the_same_page(evaluation):
-    assert page.render(evaluation, findings("a"), []) == page.render(evaluation, findings("a"), [])
+    assert page.render_page(evaluation, findings("a"), []) == page.render_page(
+        evaluation, findings("a"), []
+    )
 
 
-def test_a_champion_on_the_same_data_is_compared(evaluation):
-    theirs = evaluation.scores | {"iou": evaluation.scores["iou"] + 0.1, "mae": 0.9}
-    html = page.render(evaluation._replace(champion=page.Champion("3", False, theirs)), [], [])
-    assert "Version 3, on the same photographs" in html
-    rows = re.findall(r'class="n (good|bad|)">\s*([+-][\d.]+)', html)
-    assert ("bad", "-0.1000") in rows
-    assert ("good", f"{evaluation.scores['mae'] - 0.9:+.4f}") in rows  # lower is better
-
-
-def test_a_champion_on_other_data_is_not(evaluation):
-    html = page.render(evaluation._replace(champion=page.Champion("3", False, None)), [], [])
-    assert "version 3, was measured on other data" in html
-
-
-def test_the_champion_itself_is_not_compared_with_itself(evaluation):
-    theirs = page.Champion("3", True, evaluation.scores)
-    html = page.render(evaluation._replace(champion=theirs), [], [])
-    assert "This model is the champion, version 3." in html
-    assert "+0.0000" not in html
+def test_the_page_says_nothing_of_a_registry(evaluation):
+    """It is restored from DVC's cache, where the champion of its time would be stale."""
+    assert "champion" not in page.render_page(evaluation, findings("a"), []).lower()
 
 
 def test_names_cannot_become_markup(evaluation):
-    html = page.render(evaluation, findings("<script>alert(1)</script>"), [])
+    html = page.render_page(evaluation, findings("<script>alert(1)</script>"), [])
     assert "<script>" not in html
+
+
+def test_the_model_card_says_where_a_model_comes_from(evaluation):
+    config = ModelConfig(
+        variant="u2netp",
+        size=64,
+        threshold=0.25,
+        fingerprint="f" * 64,
+        epoch=3,
+        val={"iou": 0.9},
+        run="r" * 32,
+        git_commit="c" * 40,
+        params={"train.epochs": 5, "train.seed": 1, "model.init": None},
+        data={
+            "fingerprint": "d" * 64,
+            "dvc_md5": None,
+            "splits": {"train": {"images": 12}, "test": {"images": 3}},
+        },
+    )
+    worst = pd.DataFrame([{"id": "street|7\n", "iou": 0.1, "foreground": 0.2, "predicted": 0.9}])
+    text = page.render_model_card(config, evaluation.scores, "test", "masks: 0/1", worst)
+    for expected in (
+        "f" * 64,
+        "d" * 64,
+        "c" * 40,
+        "r" * 32,
+        "12 train, 3 test",
+        "masks: 0/1",
+        "| street\\|7 | 0.100 | 0.200 | 0.900 |",
+        "random weights",
+        "0.2500",
+        "resized back to the",
+        "Every photograph is taken to have some",
+    ):
+        assert expected in text
+    fine = page.render_model_card(
+        config.model_copy(update={"refine": "colour", "presence": 0.75}),
+        evaluation.scores,
+        "test",
+        "masks: 0/1",
+        worst,
+    )
+    assert "brought to (refinement `colour`) the" in fine
+    assert "stays below 0.750" in fine

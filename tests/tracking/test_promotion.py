@@ -14,11 +14,18 @@ from skyseg.tracking.promotion import Evidence, decide
 DATA = "test abc"
 
 
-def version(number: str, iou: float | None, fingerprint: str = "", data: str = DATA) -> Evidence:
+def version(
+    number: str,
+    iou: float | None,
+    fingerprint: str = "",
+    data: str = DATA,
+    scoring: str = "code",
+) -> Evidence:
     return Evidence(
         number,
         fingerprint or f"weights {number}",
         data,
+        scoring,
         {} if iou is None else {"iou": iou, "f_max": 1 - iou},
     )
 
@@ -41,6 +48,13 @@ def version(number: str, iou: float | None, fingerprint: str = "", data: str = D
             {},
             False,
             ["different data", "test x", DATA],
+        ),
+        (
+            version("2", 0.9, scoring="other"),
+            version("1", 0.8),
+            {},
+            False,
+            ["version 2", "version 1", "scored by different code"],
         ),
         (version("2", None), version("1", 0.8), {}, False, ["version 2", "no figure", "dvc repro"]),
         (version("2", None), None, {}, False, ["no figure"]),

@@ -1,6 +1,8 @@
 """The loops: one batch overfits, ignored pixels and fixed seeds do what they say."""
 
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -53,13 +55,20 @@ def build(train, steps):
     return engine.build_learner(build_model("u2netp"), train, steps, CPU)
 
 
+NAMES = [f"photo {row}" for row in range(8)]
+
+
 def test_one_batch_overfits():
     images, masks = bright_is_foreground()
     train = once(lr=3e-3, ema=0.5, warmup=0)
     learner, stats = run(40, train, images, masks)
     order = np.arange(4)
     result = engine.evaluate(
-        learner.average.module, engine.batches(images, masks, 4, CPU.device, order), train.loss, CPU
+        learner.average.module,
+        engine.batches(images, masks, 4, CPU.device, order),
+        train.loss,
+        CPU,
+        NAMES,
     )
     assert result["iou"] > 0.97
     assert result["f_max"] > 0.97
@@ -122,6 +131,37 @@ def test_batches_follow_the_order_and_the_layout():
     assert np.array_equal(got[0].masks[1].numpy(), masks[0])
 
 
+def test_a_validation_loss_that_is_not_finite_names_its_samples():
+    images, masks = bright_is_foreground(4)
+    learner = build(ONCE, 1)
+    torch.nn.init.constant_(learner.model.outconv.bias, math.nan)
+    rows = np.array([3, 1, 2, 0])
+    with pytest.raises(UserError, match=r"the validation loss became nan on .* photo 3, photo 1"):
+        engine.evaluate(
+            learner.model, engine.batches(images, masks, 2, CPU.device, rows), ONCE.loss, CPU, NAMES
+        )
+
+
+def test_batches_are_let_go_before_their_losses_are_looked_at(monkeypatch):
+    """On a GPU the losses are fetched every 50 steps; the images of these steps would fill it."""
+    images, masks = bright_is_foreground(4)
+    alive = []
+
+    def counted():
+        for batch in engine.batches(images, masks, 2, CPU.device, np.arange(20) % 4):
+            gc.collect()
+            alive.append(sum(reference() is not None for reference in references))
+            references.append(weakref.ref(batch.images))
+            yield batch
+            del batch
+
+    references = []
+    monkeypatch.setattr(engine, "window_of", lambda hardware: 50)
+    engine.train_one_epoch(build(ONCE, 20), counted(), ONCE, CPU, NAMES, lambda *_: None)
+    assert len(references) == 10
+    assert max(alive) <= 1
+
+
 def test_validation_counts_no_ignored_pixel():
     images, masks = bright_is_foreground(2)
     learner = build(ONCE, 1)
@@ -129,7 +169,7 @@ def test_validation_counts_no_ignored_pixel():
 
     def losses(mask):
         return engine.evaluate(
-            learner.model, engine.batches(images, mask, 2, CPU.device, order), ONCE.loss, CPU
+            learner.model, engine.batches(images, mask, 2, CPU.device, order), ONCE.loss, CPU, NAMES
         )
 
     ignored = masks.copy()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skyseg.app.texts import say
+from skyseg.reports.tables import markdown_table
 
 SCORES = ("iou", "iou_image", "f_max", "boundary_f", "mae")  # compared; the tags have more
 TABLE = ("iou", "iou_image", "f_max")  # listed
@@ -60,27 +61,22 @@ def score_table(resolved: Sequence[tuple[str, str]], language: str) -> str:
     with connection.store_errors():
         tags = [registry.tags(name, version) for name, version in resolved]
     figures = [registry.scores(recorded) for recorded in tags]
-    lines = [
-        f"| {say('score', language)} | "
-        + " | ".join(say("version", language, version=version) for _, version in resolved)
-        + " |",
-        "|---|--:|--:|",
-    ]
+    versions = [say("version", language, version=version) for _, version in resolved]
+    rows = [[say("score", language), *versions]]
     for metric in SCORES:
         if all(metric in one for one in figures):
             pair = [one[metric] for one in figures]
             best = (min if METRICS[metric].lower_is_better else max)(pair)
             cells = [
-                f"**{value:.3f}**"
-                if value == best != min(pair) + max(pair) - best
-                else f"{value:.3f}"
+                f"**{value:.3f}**" if value == best and pair[0] != pair[1] else f"{value:.3f}"
                 for value in pair
             ]
             note = f" ({say('lower', language)})" if METRICS[metric].lower_is_better else ""
-            lines.append(f"| {say(metric, language)}{note} | {cells[0]} | {cells[1]} |")
-    if tags[0].get("test_data") != tags[1].get("test_data"):
-        lines += ["", say("other_data", language)]
-    return "\n".join(lines)
+            rows.append([say(metric, language) + note, *cells])
+    table = markdown_table(rows, right=(1, 2))
+    if any(tags[0].get(key) != tags[1].get(key) for key in ("test_data", "scoring")):
+        table += "\n\n" + say("other_data", language)
+    return table
 
 
 def registry_table(root: Path, model: str, language: str) -> str:
@@ -96,11 +92,11 @@ def registry_table(root: Path, model: str, language: str) -> str:
         say(key, language)
         for key in ("col_version", "col_aliases", *TABLE, "col_split", "col_variant", "col_created")
     ]
-    lines = [head, ["---"] * len(head)]
+    table = [head]
     for row in rows:
         aliases = " ".join(f"`{alias}`" for alias in row["aliases"])
         figures = ["" if row[name] is None else f"{row[name]:.3f}" for name in TABLE]
-        lines.append(
+        table.append(
             [
                 row["version"],
                 aliases,
@@ -110,4 +106,4 @@ def registry_table(root: Path, model: str, language: str) -> str:
                 row["created"][:16].replace("T", " "),
             ]
         )
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return markdown_table(table)

@@ -89,7 +89,7 @@ TEXTS = {
         "两边都是版本 {version}：请选择两个不同的模型。",
     ),
     "other_data": Text(
-        "Measured on different data, so the scores do not compare.",
+        "Scored on different data or by different code, so the scores do not compare.",
         "两者的评分来自不同数据，不能直接比较。",
     ),
     "saved": Text(

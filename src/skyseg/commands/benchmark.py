@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ValidationError
 from tqdm import tqdm
 
+from skyseg.commands.options import check_folder
 from skyseg.data import pictures
 from skyseg.data.formats import find_photographs, find_samples, has_masks, other_format
 from skyseg.data.mask_meaning import infer_encoding
@@ -19,12 +22,13 @@ from skyseg.data.mask_stats import count_values
 from skyseg.data.masks import read_mask
 from skyseg.data.parallel import in_order
 from skyseg.errors import UserError
+from skyseg.files import write_png, write_text
 from skyseg.inference.loading import load_model
 from skyseg.inference.model import Model
 from skyseg.metrics import bootstrap
 from skyseg.metrics import suite as metrics
 from skyseg.params import DataParams
-from skyseg.reports import report
+from skyseg.reports.tables import markdown_table
 
 # In the printed table; the JSON has all.
 SHOWN = (
@@ -47,7 +51,7 @@ class Item(NamedTuple):
     mask: NDArray[np.uint8] | None
 
 
-class Result(NamedTuple):
+class Measured(NamedTuple):
     stats: list[metrics.ImageStats]
     """One an image; empty without masks."""
     seconds: list[float]
@@ -70,7 +74,7 @@ def benchmark(
         root: the data set's folder; without masks it may be any folder of photographs.
         data: its format, and what its mask values mean.
         split: a predefined split; None: all samples.
-        recipe: how models without a config see a photograph; a row of ``foreign.RECIPES``.
+        recipe: how models without a config see a photograph; a row of ``published.RECIPES``.
         maps: a folder for each model's 8-bit maps, at the photographs' size.
 
     Returns:
@@ -85,7 +89,7 @@ def benchmark(
     folders = _folder_names(models)
     contenders = [load_model(model, recipe=recipe) for model in models]
     ids, items = _items(root, data, split)
-    results = {model: Result([], []) for model in models}
+    results = {model: Measured([], []) for model in models}
     for item in tqdm(items, total=len(ids), desc="scoring", unit="img", disable=None):
         # One photograph, every model: what else the machine does falls on all alike.
         for contender in contenders:
@@ -98,11 +102,53 @@ def benchmark(
             if item.mask is not None:
                 result.stats.append(metrics.full_image_stats(found, item.mask, contender.threshold))
             if maps:
-                report.write_png(
+                write_png(
                     maps / folders[contender.name] / f"{item.id}.png",
                     Image.fromarray((found * 255).round().astype(np.uint8)),
                 )
     return _rows(contenders, results, len(ids))
+
+
+def run(
+    models: list[str],
+    root: Path,
+    format: str,
+    foreground: list[int] | None,
+    ignore: list[int] | None,
+    invert: bool,
+    split: str | None,
+    recipe: str,
+    json_file: Path | None,
+    maps: Path | None,
+) -> None:
+    """``benchmark`` as it is typed: print its tables, and write its figures if asked to.
+
+    Raises:
+        UserError: an option that makes no sense; see ``benchmark``.
+    """
+    try:
+        data = DataParams.model_validate(
+            {
+                "format": format,
+                "foreground": foreground or None,
+                "ignore": ignore or [],
+                "invert": invert,
+            }
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(
+            f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
+            f"{problem['msg'].removeprefix('Value error, ')}"
+        ) from None
+    check_folder("--json", json_file and json_file.parent)
+    check_folder("--maps", maps)
+    if json_file and json_file.is_dir():
+        raise UserError(f"--json: {json_file} is a folder; name a file")
+    rows = benchmark(models, root, data, split, recipe, maps)
+    if json_file:
+        write_text(json_file, json.dumps(rows, indent=2) + "\n")
+    print(markdown(rows))
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -126,7 +172,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
                 f"{row['megabytes']:.1f}",
             ]
         )
-    text = _table(table)
+    text = markdown_table(table)
     if any("differences" in row for row in rows):
         changes = [["difference", *scored]]
         changes += [
@@ -139,7 +185,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
             ]
             for row in rows[1:]
         ]
-        text += "\n\n" + _table(changes)
+        text += "\n\n" + markdown_table(changes)
     return text
 
 
@@ -174,7 +220,9 @@ def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], 
     )
 
 
-def _rows(contenders: list[Model], results: dict[str, Result], images: int) -> list[dict[str, Any]]:
+def _rows(
+    contenders: list[Model], results: dict[str, Measured], images: int
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     baseline: list[bootstrap.Scores] = []
     for contender in contenders:
@@ -217,8 +265,3 @@ def _folder_names(models: list[str]) -> dict[str, str]:
 
 def _with_interval(value: float, low: float, high: float) -> str:
     return f"{value:.4f} [{low:.4f}, {high:.4f}]"
-
-
-def _table(rows: list[list[str]]) -> str:
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

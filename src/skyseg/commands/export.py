@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from skyseg.commands.options import check_choice, check_folder
 from skyseg.data.formats import find_photographs
 from skyseg.data.manifest import read_manifest
 from skyseg.errors import UserError, disk_is_full
 from skyseg.inference.export import ONNX_FORMATS, export
+from skyseg.inference.loading import default_name
 from skyseg.model.checkpoint import load_config
-from skyseg.tracking import registry
+from skyseg.tracking import connection, registry
 
 CHECKED, CALIBRATED = 16, 32  # photographs, at most
 
 
-def run(name: str, format: str, out: Path, images: Path | None, root: Path) -> None:
+def run(name: str | None, format: str, out: Path, images: Path | None, root: Path) -> None:
     """Write a model as an ONNX file; attach it to the version, if it is a registered one.
 
     Args:
         name: a checkpoint (.safetensors, its config beside it), ``models:/NAME@ALIAS`` or
-            ``models:/NAME/VERSION``; for these ``connection.connect`` chose the registry.
+            ``models:/NAME/VERSION``; None: the champion.
         format: a row of ``ONNX_FORMATS``.
         out: the file to write.
         images: a folder of photographs to check it on; None: the test photographs of ``root``.
@@ -29,7 +31,15 @@ def run(name: str, format: str, out: Path, images: Path | None, root: Path) -> N
         UserError: another kind of model; what ``registry.resolve``, ``find_photographs`` and
             ``skyseg.inference.export.export`` refuse; or ``out`` cannot be written.
     """
-    registered = registry.resolve(name) if name.startswith("models:") else None
+    if out.suffix != ".onnx" or out.is_dir():
+        raise UserError(f"--out: {out}: name a file that ends in .onnx")
+    check_folder("--out", out.parent)
+    check_choice("--format", format, ONNX_FORMATS)
+    name = name or default_name(root)
+    registered = None
+    if name.startswith("models:"):
+        connection.connect(root)
+        registered = registry.resolve(name)
     weights = (
         registry.download_weights("models:/{}/{}".format(*registered)) if registered else Path(name)
     )  # by version: an alias may move meanwhile

@@ -14,7 +14,7 @@ VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".m
 STDIN = "-"
 
 
-class Source(NamedTuple):
+class Input(NamedTuple):
     name: str
     """As errors name it."""
     path: Path | None
@@ -27,7 +27,7 @@ class Source(NamedTuple):
         return self.path is not None and self.path.suffix.lower() in VIDEOS
 
 
-def find(inputs: list[str], without: set[Path]) -> tuple[list[Source], list[str]]:
+def expand(inputs: list[str], without: set[Path]) -> tuple[list[Input], list[str]]:
     """The files that are named, each once, in order.
 
     Args:
@@ -35,9 +35,9 @@ def find(inputs: list[str], without: set[Path]) -> tuple[list[Source], list[str]
         without: resolved paths to leave out of folders and patterns, such as earlier results.
 
     Returns:
-        The sources, and a line for each input that names nothing.
+        The inputs, and a line for each input that names nothing.
     """
-    found: dict[Path | None, Source] = {}
+    found: dict[Path | None, Input] = {}
     problems = []
     for entry in inputs:
         try:
@@ -48,31 +48,31 @@ def find(inputs: list[str], without: set[Path]) -> tuple[list[Source], list[str]
     return list(found.values()), problems
 
 
-def _expand(entry: str, without: set[Path]) -> Iterator[Source]:
+def _expand(entry: str, without: set[Path]) -> Iterator[Input]:
     path = Path(entry)
     if entry == STDIN:
-        yield Source("standard input", None, PurePath("stdin"))
+        yield Input("standard input", None, PurePath("stdin"))
     elif path.is_dir():
         below = [file for file in list_pictures(path, VIDEOS) if file.resolve() not in without]
         if not below:
             raise UserError(f"{entry}: holds no photograph and no video")
-        yield from (Source(str(file), file, file.relative_to(path)) for file in below)
+        yield from (Input(str(file), file, file.relative_to(path)) for file in below)
     elif path.exists():
-        yield Source(entry, path, PurePath(path.name))
+        yield Input(entry, path, PurePath(path.name))
     elif glob.has_magic(entry):
         yield from _match(entry, without)
     else:
         raise UserError(f"{entry}: no such file or folder")
 
 
-def _match(pattern: str, without: set[Path]) -> Iterator[Source]:
+def _match(pattern: str, without: set[Path]) -> Iterator[Input]:
     fixed = Path(*_before_magic(Path(pattern).parts))
     # Not Path.glob, for which * matches hidden files.
     matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
     files = [file for file in matches if file.is_file() and file.resolve() not in without]
     if not files:
         raise UserError(f"{pattern}: matches no file")
-    yield from (Source(str(file), file, file.relative_to(fixed)) for file in files)
+    yield from (Input(str(file), file, file.relative_to(fixed)) for file in files)
 
 
 def _before_magic(parts: tuple[str, ...]) -> Iterator[str]:

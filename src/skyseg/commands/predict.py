@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from skyseg.commands import inputs as sources
-from skyseg.commands.inputs import Source
-from skyseg.commands.results import Made, Results
+from skyseg.commands.inputs import Input, expand
+from skyseg.commands.options import check_choice, check_folder
+from skyseg.commands.results import Origin, Results
 from skyseg.data import pictures
 from skyseg.data.parallel import overlapped
-from skyseg.errors import UserError, disk_is_full
+from skyseg.errors import UserError, disk_is_full, is_out_of_memory
 from skyseg.files import atomic_write
 from skyseg.inference import unmixing, video
+from skyseg.inference.loading import default_name, load_model
 from skyseg.inference.model import Model
 from skyseg.inference.outputs import OUTPUTS, Job
-from skyseg.inference.predictor import single_thread
+from skyseg.inference.predictor import Predictor, single_thread
 from skyseg.metrics import presence
 
 BUDGET = 64_000_000  # pixels under way at a time; a larger photograph is under way alone
@@ -35,15 +36,16 @@ BATCH = 16  # photographs that a GPU is given at a time
 LEAST = 250_000  # pixels that the smallest photograph counts as
 NOTHING = np.empty((0, 0, 3), np.uint8)
 UNMIXED = {"cutout", "replace"}  # outputs that need pymatting
+NO_MEMORY = "not enough memory for it; shrink it, or close what else uses the memory"
 
 
-class Wish(NamedTuple):
+class Request(NamedTuple):
     """What is wanted of each input."""
 
     model: Model
     kinds: list[str]
     sky: NDArray[np.uint8] | None
-    made: Made
+    origin: Origin
     overwrite: bool
     smooth: float
 
@@ -52,14 +54,43 @@ class Wish(NamedTuple):
 class Task:
     """An input on its way; each step adds to it."""
 
-    source: Source
+    source: Input
     places: dict[str, Path]
     """Where its missing results go, by kind; none: there is nothing to do."""
     problem: str | None = None
     """Why it failed; then no step touches it."""
     picture: pictures.Picture | None = None
-    shrunk: Any = None
+    input: Any = None
     logits: Tensor | None = None
+
+
+def run(
+    inputs: list[str],
+    out: Path,
+    model: str | None,
+    kinds: list[str],
+    sky: Path | None,
+    overwrite: bool,
+    smooth: float,
+) -> None:
+    """``predict`` as it is typed: into a folder, or from standard input to standard output.
+
+    Raises:
+        UserError: options that do not go together; see ``load_model`` and ``predict``.
+    """
+    if str(out) == "-" and (inputs != ["-"] or len(kinds) > 1):
+        raise UserError(
+            "--out -: one photograph from standard input, - , and one --output; name a "
+            "folder for more"
+        )
+    for kind in kinds:
+        check_choice("--output", kind, OUTPUTS)
+    check_folder("--out", out)
+    opened = load_model(model or default_name())
+    if str(out) == "-":
+        pass_through(opened, kinds[0], sky)
+    else:
+        predict(inputs, out, opened, kinds, sky, overwrite, smooth)
 
 
 def predict(
@@ -77,7 +108,7 @@ def predict(
     written in threads behind it.
 
     Args:
-        inputs: see ``skyseg.commands.inputs.find``.
+        inputs: see ``skyseg.commands.inputs.expand``.
         out: the results' folder; see ``skyseg.commands.results.Results``.
         model: what segments them.
         kinds: rows of ``OUTPUTS``.
@@ -89,19 +120,20 @@ def predict(
         UserError: what concerns all inputs, at once; else, at the end, that some failed, each of
             which has had its line on stderr.
     """
-    wish = _wish(model, kinds, sky, overwrite, smooth)
+    request = _request(model, kinds, sky, overwrite, smooth)
     results = Results(out)
-    found, problems = sources.find(inputs, results.files())
+    found, problems = expand(inputs, results.files())
     for problem in problems:
         _say(f"error: {problem}")
     count = Counter(failed=len(problems))
-    tasks = (_plan(source, wish, results) for source in found)
-    steps = (
-        _each(lambda task: _load(task, wish)),
-        lambda tasks: _run(tasks, wish),
-        _each(lambda task: _finish(task, wish, results)),
-    )
+    tasks = (_plan(source, request, results) for source in found)
     batch = BATCH if torch.cuda.is_available() else 1
+    forward = Forward(model.predictor, batch)
+    steps = (
+        _each(lambda task: _load(task, request)),
+        lambda tasks: _forward(tasks, forward),
+        _each(lambda task: _finish(task, request, results)),
+    )
     with warnings.catch_warnings(), closing(results):
         warnings.filterwarnings("ignore", module="PIL")  # what matters comes as error or note
         for task in tqdm(
@@ -112,7 +144,7 @@ def predict(
             disable=None,
         ):
             if task.source.is_video:
-                _attempt(lambda task: _segment_video(task, wish, results), task)
+                _attempt(lambda task: _segment_video(task, request, results), task)
             for note in task.picture.notes if task.picture else ():
                 _say(f"note: {task.source.name}: {note}")
             if task.problem:
@@ -132,12 +164,12 @@ def pass_through(model: Model, kind: str, sky: Path | None = None) -> None:
     Raises:
         UserError: it cannot be read, or its result not be written.
     """
-    wish = _wish(model, [kind], sky, overwrite=False, smooth=0)
+    request = _request(model, [kind], sky, overwrite=False, smooth=0)
     picture = pictures.decode(sys.stdin.buffer.read(), "standard input")
     for note in picture.notes:
         _say(f"note: standard input: {note}")
     output = OUTPUTS[kind]
-    job = Job(picture.pixels, model.probability(picture.pixels), model.threshold, wish.sky)
+    job = Job(picture.pixels, model.probability(picture.pixels), model.threshold, request.sky)
     try:
         pictures.write(
             sys.stdout.buffer,
@@ -152,7 +184,9 @@ def pass_through(model: Model, kind: str, sky: Path | None = None) -> None:
         raise UserError(f"standard output: cannot be written ({error.strerror or error})") from None
 
 
-def _wish(model: Model, kinds: list[str], sky: Path | None, overwrite: bool, smooth: float) -> Wish:
+def _request(
+    model: Model, kinds: list[str], sky: Path | None, overwrite: bool, smooth: float
+) -> Request:
     if ("replace" in kinds) != (sky is not None):
         raise UserError(
             "--output replace needs the new sky, --sky FILE"
@@ -162,11 +196,11 @@ def _wish(model: Model, kinds: list[str], sky: Path | None, overwrite: bool, smo
     pixels = pictures.decode(pictures.read_bytes(sky), str(sky)).pixels if sky else None
     if UNMIXED & set(kinds):
         unmixing.load()  # seconds, and not in each thread
-    made = Made(model.label, str(sky.resolve()) if sky else "")
-    return Wish(model, list(dict.fromkeys(kinds)), pixels, made, overwrite, smooth)
+    origin = Origin(model.label, str(sky.resolve()) if sky else "")
+    return Request(model, list(dict.fromkeys(kinds)), pixels, origin, overwrite, smooth)
 
 
-def _plan(source: Source, wish: Wish, results: Results) -> Task:
+def _plan(source: Input, request: Request, results: Results) -> Task:
     suffixes = (
         video.SUFFIXES
         if source.is_video
@@ -176,19 +210,19 @@ def _plan(source: Source, wish: Wish, results: Results) -> Task:
     try:
         task.places = results.plan(
             source,
-            {kind: suffixes[kind] for kind in wish.kinds},
-            _made(source, wish),
-            wish.overwrite,
+            {kind: suffixes[kind] for kind in request.kinds},
+            _origin(source, request),
+            request.overwrite,
         )
     except UserError as error:
         task.problem = str(error)
     return task
 
 
-def _made(source: Source, wish: Wish) -> Made:
-    if not source.is_video or not wish.smooth:
-        return wish.made
-    return wish.made._replace(model=f"{wish.made.model}, smoothed {wish.smooth:g}")
+def _origin(source: Input, request: Request) -> Origin:
+    if not source.is_video or not request.smooth:
+        return request.origin
+    return request.origin._replace(model=f"{request.origin.model}, smoothed {request.smooth:g}")
 
 
 def _weight(task: Task) -> int:
@@ -215,43 +249,76 @@ def _attempt(step: Callable[[Task], None], task: Task) -> None:
         step(task)
     except UserError as error:
         task.problem = str(error)
-    except MemoryError:
-        task.problem = f"{task.source.name}: not enough memory for its size; shrink it"
     except OSError as error:
         if disk_is_full(error):
             raise
         task.problem = (
             f"{task.source.name}: its results cannot be written ({error.strerror or error})"
         )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        task.problem = f"{task.source.name}: {NO_MEMORY}"
 
 
-def _load(task: Task, wish: Wish) -> None:
+def _load(task: Task, request: Request) -> None:
     data = pictures.read_bytes(task.source.path) if task.source.path else sys.stdin.buffer.read()
     task.picture = pictures.decode(data, task.source.name)
-    task.shrunk = wish.model.predictor.preprocess(task.picture.pixels)
+    task.input = request.model.predictor.preprocess(task.picture.pixels)
 
 
-def _run(tasks: Sequence[Task], wish: Wish) -> Sequence[Task]:
-    shrunk = [task for task in tasks if task.shrunk is not None and not task.problem]
-    if shrunk:
-        logits = wish.model.predictor.forward([task.shrunk for task in shrunk])
-        for task, one in zip(shrunk, logits, strict=True):
-            task.logits = one
+class Forward:
+    """A predictor's forward pass that makes do with less memory.
+
+    Where memory does not suffice for all inputs it halves their number, and keeps to that.
+
+    Args:
+        predictor: whose network runs.
+        batch: inputs in one pass, at most.
+    """
+
+    def __init__(self, predictor: Predictor, batch: int) -> None:
+        self._predictor = predictor
+        self.batch = batch
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Tensor | None]:
+        """The logits of each input; None where memory does not suffice for it alone."""
+        found: list[Tensor | None] = []
+        while len(found) < len(inputs):
+            part = inputs[len(found) : len(found) + self.batch]
+            try:
+                found += list(self._predictor.forward(part))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(part) == 1:
+                    found.append(None)
+                self.batch = max(1, len(part) // 2)
+                torch.cuda.empty_cache()  # nothing where there is no GPU
+        return found
+
+
+def _forward(tasks: Sequence[Task], forward: Forward) -> Sequence[Task]:
+    ready = [task for task in tasks if task.input is not None and not task.problem]
+    for task, logits in zip(ready, forward([task.input for task in ready]), strict=True):
+        task.logits = logits
+        if logits is None:
+            task.problem = f"{task.source.name}: {NO_MEMORY}"
     return tasks
 
 
-def _finish(task: Task, wish: Wish, results: Results) -> None:
+def _finish(task: Task, request: Request, results: Results) -> None:
     assert task.picture is not None
     assert task.logits is not None
     pixels = task.picture.pixels
-    probability = wish.model.predictor.postprocess(task.logits, pixels)
+    probability = request.model.predictor.postprocess(task.logits, pixels)
     figures = {
         "width": pixels.shape[1],
         "height": pixels.shape[0],
-        "foreground": float(np.mean(probability >= wish.model.threshold)),
+        "foreground": float(np.mean(probability >= request.model.threshold)),
         "confidence": presence.confidence(task.logits.sigmoid().cpu().numpy()),
     }
-    job = Job(pixels, probability, wish.model.threshold, wish.sky)
+    job = Job(pixels, probability, request.model.threshold, request.sky)
     with ExitStack() as asides:
         for kind, path in task.places.items():
             aside = asides.enter_context(atomic_write(path))
@@ -262,19 +329,21 @@ def _finish(task: Task, wish: Wish, results: Results) -> None:
                 task.picture.metadata,
                 OUTPUTS[kind].data,
             )
-        results.record(task.source, figures, wish.made, task.places)
+        results.record(task.source, figures, request.origin, task.places)
     task.picture = task.picture._replace(pixels=NOTHING)  # the notes are still wanted
-    task.shrunk = task.logits = None
+    task.input = task.logits = None
 
 
-def _segment_video(task: Task, wish: Wish, results: Results) -> None:
+def _segment_video(task: Task, request: Request, results: Results) -> None:
     assert task.source.path is not None
     with ExitStack() as asides:
         places = {
             kind: asides.enter_context(atomic_write(path)) for kind, path in task.places.items()
         }
-        figures, notes = video.segment(task.source.path, places, wish.model, wish.sky, wish.smooth)
-        results.record(task.source, figures, _made(task.source, wish), task.places)
+        figures, notes = video.segment(
+            task.source.path, places, request.model, request.sky, request.smooth
+        )
+        results.record(task.source, figures, _origin(task.source, request), task.places)
     for note in notes:
         _say(f"note: {task.source.name}: {note}")
 

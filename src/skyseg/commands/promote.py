@@ -14,8 +14,9 @@ from skyseg.data.manifest import read_dataset
 from skyseg.errors import UserError
 from skyseg.model.checkpoint import ModelConfig, load_config
 from skyseg.params import Params
+from skyseg.provenance import code_digest
 from skyseg.tracking import connection, registry
-from skyseg.tracking import training as tracking
+from skyseg.tracking.evaluation import log_evaluation
 from skyseg.tracking.promotion import Evidence, decide
 from skyseg.tracking.registry import CHAMPION, PREVIOUS
 
@@ -50,8 +51,8 @@ def promote(params: Params, root: Path, uri: str | None = None, force: str | Non
         before = registry.aliases(model)
         challenger = _evidence(model, version)
         champion = _evidence(model, before[CHAMPION]) if CHAMPION in before else None
-        if champion and not force and champion.test_data != challenger.test_data:
-            champion = _measured_here(params, root, champion, challenger)
+        if champion and not force:
+            champion = _comparable(params, root, challenger, champion)
         decision = decide(challenger, champion, params.promote)
         why = "; ".join(decision.reasons)
         if before.get(CHAMPION) == version:
@@ -122,49 +123,49 @@ def _registered(params: Params, root: Path, weights: Path, config: ModelConfig) 
         return str(found.version)
     path = root / "reports" / "metrics.json"
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        scores = {split: value for split, value in content.items() if isinstance(value, dict)}
+        measured, scoring = content.get("weights"), content.get("scoring", "")
+    except (FileNotFoundError, ValueError, AttributeError):
         raise UserError(
-            f"{path}: missing or unreadable, and a model without figures is not "
+            f"{path}: missing or unreadable, and a model without scores is not "
             "registered; run 'dvc repro', or 'dvc pull' if it was run elsewhere"
         ) from None
-    report = root / "reports" / "model_card.md"  # written with the metrics, and names the weights
-    if not report.is_file() or config.fingerprint not in report.read_text(encoding="utf-8"):
+    if measured != config.fingerprint:
         raise UserError(
-            f"{path}: figures of other weights than {weights}, which were trained "
-            "since; run 'dvc repro' to evaluate them"
+            f"{path}: scores of other weights than {weights}; run 'dvc repro' to evaluate these"
         )
-    run = tracking.log_evaluation(root, config, metrics, params.registry.experiment)
-    version = registry.register(weights, config, metrics, run, model)
+    run = log_evaluation(root, config, scores, params.registry.experiment)
+    version = registry.register(weights, config, scores, scoring, run, model)
     print(f"registered {model} version {version}, which this registry had not seen")
     return version
 
 
-def _measured_here(
-    params: Params,
-    root: Path,
-    champion: Evidence,
-    challenger: Evidence,
-) -> Evidence:
-    """The champion's figures on the challenger's test data, which has to be here."""
-    from skyseg.pipeline.evaluate import score  # seconds of imports that most promotions do without
-
+def _comparable(params: Params, root: Path, challenger: Evidence, champion: Evidence) -> Evidence:
+    """The champion with scores of the same data and the same scoring code as the challenger's: its
+    own, or those that it is given here and now."""
+    if champion.fingerprint == challenger.fingerprint or (
+        (champion.test_data, champion.scoring) == (challenger.test_data, challenger.scoring)
+    ):
+        return champion
+    why = "on other data" if champion.test_data != challenger.test_data else "by other code"
     split = params.evaluate.split
     try:
-        here = f"{split} {read_dataset(root / 'prepared').splits[split].fingerprint}"
+        data = f"{split} {read_dataset(root / 'prepared').splits[split].fingerprint}"
     except (UserError, KeyError):
-        here = ""
-    if here != challenger.test_data:
+        data = ""
+    if (data, code_digest("scoring")) != (challenger.test_data, challenger.scoring):
         raise UserError(
-            "the champion was measured on other data, and to measure it anew needs the "
-            "data of this model here: run 'dvc pull', then 'dvc repro'"
+            f"the champion, version {champion.version}, was scored {why}, and to score it anew "
+            "needs the data and the code of this model here: run 'dvc pull', then 'dvc repro'"
         )
-    print(
-        f"the champion, version {champion.version}, was measured on other data: measuring it on "
-        "this workspace's"
-    )
+    # Seconds of imports that most promotions do without.
+    from skyseg.pipeline.evaluate import score
+
+    print(f"the champion, version {champion.version}, was scored {why}: scoring it anew")
     weights = registry.download_weights(f"models:/{params.registry.model}/{champion.version}")
-    return replace(champion, test_data=here, metrics=score(weights, params, root))
+    scores = score(weights, params, root).result.scores
+    return replace(champion, test_data=data, scoring=challenger.scoring, metrics=scores)
 
 
 def _evidence(model: str, version: str) -> Evidence:
@@ -174,6 +175,7 @@ def _evidence(model: str, version: str) -> Evidence:
         version,
         recorded.get("fingerprint", ""),
         recorded.get("test_data", ""),
+        recorded.get("scoring", ""),
         registry.scores(recorded),
     )
 

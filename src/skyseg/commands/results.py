@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from skyseg.commands.inputs import Source
+from skyseg.commands.inputs import Input
 from skyseg.errors import UserError
 from skyseg.files import write_text
 from skyseg.inference.outputs import OUTPUTS
@@ -21,7 +21,7 @@ NAME = "predictions.csv"
 COLUMNS = ("file", "width", "height", "foreground", "confidence", "model", "sky", *OUTPUTS)
 
 
-class Made(NamedTuple):
+class Origin(NamedTuple):
     """How results are made: what must be the same for an earlier one to be still good."""
 
     model: str
@@ -67,7 +67,7 @@ class Results:
         }
 
     def plan(
-        self, source: Source, suffixes: dict[str, str], made: Made, overwrite: bool
+        self, source: Input, suffixes: dict[str, str], origin: Origin, overwrite: bool
     ) -> dict[str, Path]:
         """Where each missing result of a source goes, by kind; empty: all are there.
 
@@ -84,7 +84,7 @@ class Results:
         row = self._rows.get(file) if source.path else None
         base = _base(row) if row else self._claim(source, file)
         places = {kind: self.folder / f"{base}{suffix}" for kind, suffix in suffixes.items()}
-        if row and row["model"] != made.model:  # one row, one model
+        if row and row["model"] != origin.model:  # one row, one model
             staying = [
                 row[kind]
                 for kind in OUTPUTS
@@ -108,7 +108,7 @@ class Results:
                     f"{source.name}: {path} exists already, from elsewhere; name "
                     "another --out, or --overwrite it"
                 )
-            elif kind == "replace" and row["sky"] != made.sky:
+            elif kind == "replace" and row["sky"] != origin.sky:
                 raise UserError(
                     f"{source.name}: {path} has another sky, {row['sky']}; name "
                     "another --out, or --overwrite it"
@@ -116,7 +116,7 @@ class Results:
         return missing
 
     def record(
-        self, source: Source, figures: dict[str, float], made: Made, places: dict[str, Path]
+        self, source: Input, figures: dict[str, float], origin: Origin, places: dict[str, Path]
     ) -> None:
         """Note what is about to be in place. Called before files are renamed to their places, so
         that whatever is there has been noted."""
@@ -124,12 +124,12 @@ class Results:
         old = self._rows.get(file, dict.fromkeys(COLUMNS, ""))
         row = (
             old
-            | {"file": file, "model": made.model}
+            | {"file": file, "model": origin.model}
             | {name: f"{value:.6g}" for name, value in figures.items()}
         )
         row |= {kind: path.relative_to(self.folder).as_posix() for kind, path in places.items()}
         if "replace" in places:
-            row["sky"] = made.sky
+            row["sky"] = origin.sky
         with self._lock, self._table.open("a", encoding="utf-8", newline="") as table:
             writer = csv.DictWriter(table, COLUMNS)
             if not table.tell():
@@ -147,12 +147,12 @@ class Results:
             writer.writerows(rows[file] for file in sorted(rows))
             write_text(self._table, text.getvalue())
 
-    def _key(self, source: Source) -> str:
+    def _key(self, source: Input) -> str:
         if source.path is None:
             return "-"
         return Path(os.path.relpath(source.path.resolve(), self.folder.resolve())).as_posix()
 
-    def _claim(self, source: Source, file: str) -> str:
+    def _claim(self, source: Input, file: str) -> str:
         """The first name of 'a', 'a.jpg', 'a.jpg-2', ... that no other source's results have."""
         place = source.place
         names = [place.with_suffix(""), place]

@@ -6,19 +6,28 @@ import os
 import sqlite3
 import sys
 from contextlib import closing, suppress
-from typing import NoReturn
+from pathlib import Path
 
-from skyseg.tracking.store import artifact_folder
+from skyseg.commands.options import check_port
+from skyseg.tracking.store import artifact_folder, store_uri
 
 
-def run(uri: str, experiment: str, port: int) -> NoReturn:
-    """Become MLflow's server, on 127.0.0.1 alone; Ctrl-C ends it.
+def run(root: Path, experiment: str, port: int) -> None:
+    """Become MLflow's server on the workspace's store, on 127.0.0.1 alone; Ctrl-C ends it.
 
     Args:
-        uri: the store, which is no server itself.
+        root: the workspace. Where its store is a server already, only the address is printed.
         experiment: name of the one that the printed address opens.
         port: on 127.0.0.1.
+
+    Raises:
+        UserError: the port cannot be used.
     """
+    uri = store_uri(root)
+    if uri.startswith("http"):
+        print(f"MLflow is a server already: {uri}")
+        return
+    check_port(port, "ui")
     found = _experiment(uri, experiment)
     page = f"experiments/{found}/runs" if found else "experiments"
     # MLflow 3.17 opens in its GenAI view, whatever the experiment's kind, unless the address says

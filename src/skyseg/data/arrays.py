@@ -7,42 +7,16 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from skyseg.data import pictures
-from skyseg.data.masks import Encoding, read_mask, resize_mask
-from skyseg.data.parallel import in_order
 from skyseg.errors import UserError
 
 ARRAY_SPLITS = ("train", "val")
 """Evaluation scores the originals, so the test split has no arrays."""
-
-
-def write_split(
-    prepared: Path, split: str, files: Iterable[tuple[Path, Path]], size: int, encoding: Encoding
-) -> None:
-    """Decode, resize and store the (image, mask) files of a split, in their order.
-
-    Raises:
-        UserError: a damaged file, or an image and a mask of different sizes.
-    """
-    todo = list(enumerate(files))
-    with (
-        _rows(prepared / f"images_{split}.npy", (len(todo), size, size, 3)) as images,
-        _rows(prepared / f"masks_{split}.npy", (len(todo), size, size)) as masks,
-    ):
-
-        def convert(item: tuple[int, tuple[Path, Path]]) -> None:
-            row, (image, mask) = item
-            images(row, pictures.resize(pictures.read(image, least=size).pixels, size))
-            masks(row, resize_mask(read_mask(mask, encoding), size))
-
-        deque(in_order(convert, todo, f"{split} arrays"), maxlen=0)  # for what convert writes
 
 
 def open_split(prepared: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +34,21 @@ def open_split(prepared: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     return arrays[0], arrays[1]
 
 
-class _Rows:
+@contextmanager
+def create_rows(path: Path, shape: tuple[int, ...]) -> Iterator[Rows]:
+    """Write a new uint8 array, row by row, to an .npy file."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+        )
+        file.flush()
+        start = file.tell()
+        if hasattr(os, "posix_fallocate") and np.prod(shape):
+            os.posix_fallocate(file.fileno(), 0, start + int(np.prod(shape)))  # full disk: now
+        yield Rows(file.fileno(), start, shape)
+
+
+class Rows:
     """Writes rows of an .npy file, from any thread and in any order.
 
     Plain writes at offsets, not a writable memory map: pages of a map count as this process's
@@ -78,16 +66,3 @@ class _Rows:
         while left:  # a write may be cut short
             written = os.pwrite(self._descriptor, left, offset)
             left, offset = left[written:], offset + written
-
-
-@contextmanager
-def _rows(path: Path, shape: tuple[int, ...]) -> Iterator[_Rows]:
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": "|u1", "fortran_order": False, "shape": shape}
-        )
-        file.flush()
-        start = file.tell()
-        if hasattr(os, "posix_fallocate") and np.prod(shape):
-            os.posix_fallocate(file.fileno(), 0, start + int(np.prod(shape)))  # full disk: now
-        yield _Rows(file.fileno(), start, shape)

@@ -10,10 +10,10 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 from ruamel.yaml import YAML
 
-from skyseg.data.masks import Encoding
-from skyseg.data.split import SPLITS
+from skyseg.data.encoding import Encoding
 from skyseg.errors import UserError
 
+SPLITS = ("train", "val", "test")
 COLUMNS = (
     "id",
     "image",

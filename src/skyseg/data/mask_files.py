@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from skyseg.data.encoding import Scale
 from skyseg.errors import UserError
 
 HALF = 128
 LOSSY = {"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"}
-
-Scale = Literal["two-valued", "8bit", "16bit"]
 
 
 class Raw(NamedTuple):

@@ -15,9 +15,9 @@ from typing import Literal
 
 import numpy as np
 
+from skyseg.data.encoding import Encoding
 from skyseg.data.mask_files import HALF, coloured, listed
 from skyseg.data.mask_stats import MaskStats, moved, pixel_counts, seen_values, top_value
-from skyseg.data.masks import Encoding
 from skyseg.errors import UserError
 from skyseg.params import IGNORE, DataParams
 

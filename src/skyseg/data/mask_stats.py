@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skyseg.data.mask_files import LOSSY, Scale, values_of
-from skyseg.data.masks import Encoding, meaning
+from skyseg.data.encoding import Encoding, Scale, meaning
+from skyseg.data.mask_files import LOSSY, values_of
 from skyseg.data.pictures import open_upright, read_bytes
 from skyseg.params import IGNORE, DataParams
 

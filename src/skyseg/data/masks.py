@@ -6,33 +6,15 @@ Inside the program a mask is uint8 with 0 background, 1 foreground, 255 ignore.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
-from skyseg.data.mask_files import Scale, values_of
+from skyseg.data.encoding import Encoding, meaning
+from skyseg.data.mask_files import values_of
 from skyseg.data.pictures import open_upright, read_bytes
 from skyseg.errors import UserError
 from skyseg.params import IGNORE
-
-
-class Encoding(BaseModel):
-    """What mask values mean, for every file of a data set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["0/1", "0/255", "soft", "alpha", "index"]
-    foreground: tuple[int, ...] = ()
-    """Class indices that are foreground; kind index only."""
-    ignore: tuple[int, ...] = ()
-    """Values that count nowhere."""
-    invert: bool = False
-    threshold: int | None = None
-    """Smallest foreground value on the 8-bit scale; every kind but index."""
-    wide: bool = False
-    """16-bit files run to 65535 (else they hold 8-bit values)."""
 
 
 def read_mask(path: Path, encoding: Encoding) -> np.ndarray:
@@ -68,19 +50,3 @@ def resize_mask(mask: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     valid = share(mask != IGNORE) if (mask == IGNORE).any() else np.float32(1)
     resized = (foreground >= valid / 2 - 1e-6).astype(np.uint8)
     return np.where(valid <= 0.5 + 1e-6, np.uint8(IGNORE), resized)
-
-
-def meaning(values: np.ndarray, scale: Scale, encoding: Encoding) -> np.ndarray:
-    """The meaning, uint8 {0, 1, 255}, of raw values."""
-    if encoding.kind == "index":
-        foreground = np.isin(values, encoding.foreground)
-    elif scale == "two-valued":
-        foreground = values == 1
-    else:
-        threshold = encoding.threshold or 0
-        if scale == "16bit" and encoding.wide:
-            threshold *= 256
-        foreground = values >= threshold
-    codes = (foreground != encoding.invert).astype(np.uint8)
-    codes[np.isin(values, encoding.ignore)] = IGNORE
-    return codes

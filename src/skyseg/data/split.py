@@ -14,7 +14,6 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 from skyseg.errors import UserError
 from skyseg.params import SplitParams
 
-SPLITS = ("train", "val", "test")
 BINS = 5
 """Strata of the foreground share, besides one for images without any."""
 

@@ -1,14 +1,8 @@
-"""Scores of probability maps; ``METRICS`` says what each means.
+"""Every score that evaluation prints; ``METRICS`` says what each means.
 
-A map is reduced once to a histogram: how many background and foreground pixels fall into each of
-256 probability bins. Every threshold ``k / 256`` then has exact counts of true and false positives
-and negatives, and most scores are functions of these counts. Those that need the pixels' places are
-in ``skyseg.metrics.saliency`` and ``skyseg.metrics.boundaries``. Ignored pixels are never counted.
-
-Where a score is undefined: an image without foreground has IoU 1 if nothing is predicted and 0
-otherwise; it has no recall, so F-measures are averaged over the images that have foreground.
-Precision and recall are pooled over pixels; where nothing is predicted, precision is 0. ``scorer``
-says what becomes of a score that no image defines.
+Most are functions of the counts of ``skyseg.metrics.counts``. Those that need the pixels' places
+are in ``skyseg.metrics.saliency`` and ``skyseg.metrics.boundaries``. ``scorer`` says what becomes
+of a score that no image defines.
 """
 
 from __future__ import annotations
@@ -17,18 +11,26 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from skyseg.metrics import boundaries, saliency
 from skyseg.metrics.calibration import expected_calibration_error, reliability
-
-BINS = 256
-THRESHOLDS = np.arange(BINS) / BINS
-# Weight of precision over recall in the F-measure of the salient object detection literature
-# (Achanta et al., CVPR 2009; U-2-Net section 4.3).
-BETA2 = 0.3
+from skyseg.metrics.counts import (
+    THRESHOLDS,
+    Counts,
+    at,
+    at_all,
+    count_image,
+    dice,
+    f_measure,
+    iou,
+    mean_curves,
+    precision,
+    recall,
+    weighted_mean,
+)
 
 
 class Metric(NamedTuple):
@@ -92,15 +94,6 @@ OPTIONAL = ("thin_recall", "false_alarms")  # no score at all where there is not
 OF_SETS = ("iou_image", "f_max_image", "false_alarms")  # one image's are its iou and f_max, or none
 
 
-class Counts(NamedTuple):
-    """Pixels by outcome: numbers, or arrays of one shape."""
-
-    tp: NDArray
-    fp: NDArray
-    fn: NDArray
-    tn: NDArray
-
-
 class Shape(NamedTuple):
     """Scores of one image that its histogram does not hold; NaN where undefined."""
 
@@ -137,17 +130,10 @@ def image_stats(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> Im
     Raises:
         ValueError: shapes differ.
     """
-    if probability.shape != mask.shape:
-        raise ValueError(f"shapes differ: {probability.shape} and {mask.shape}")
-    bins = (probability * BINS).astype(np.uint16)
-    bins -= bins == BINS  # a probability of 1 is of the last bin
-    rows = np.bincount((mask * np.uint16(BINS) + bins).ravel(), minlength=2 * BINS)
-    histogram = rows[: 2 * BINS].reshape(2, BINS).copy()  # ignored pixels are row 255
-    ground, truth = mask == 0, mask == 1
-    on_ground, on_truth = (cv2.sumElems(probability * where)[0] for where in (ground, truth))
-    error = on_ground + np.count_nonzero(truth) - on_truth
-    mean = (on_ground + on_truth) / max(histogram.sum(), 1)
-    return ImageStats(histogram, error, _adaptive_f(probability, ground, truth, mean))
+    counted = count_image(probability, mask)
+    mean = counted.probability / max(counted.histogram.sum(), 1)
+    adaptive = _adaptive_f(probability, mask == 0, mask == 1, mean)
+    return ImageStats(counted.histogram, counted.absolute_error, adaptive)
 
 
 def full_image_stats(
@@ -177,86 +163,6 @@ def full_image_stats(
             thin=int(np.count_nonzero(thin)),
         )
     )
-
-
-def at(histogram: NDArray[np.int64], threshold: float) -> Counts:
-    """Counts where foreground is ``probability >= threshold``.
-
-    Args:
-        histogram: int64 [..., 2, 256].
-        threshold: in 0..1; exact for multiples of 1/256, else rounded up to the next one.
-
-    Returns:
-        Counts of shape [...].
-    """
-    k = int(np.ceil(threshold * BINS))
-    below, above = histogram[..., :k].sum(-1), histogram[..., k:].sum(-1)
-    return Counts(tp=above[..., 1], fp=above[..., 0], fn=below[..., 1], tn=below[..., 0])
-
-
-def at_all(histogram: NDArray[np.int64]) -> Counts:
-    """Counts at each of ``THRESHOLDS``: [..., 2, 256] -> Counts of shape [..., 256]."""
-    above = histogram[..., ::-1].cumsum(-1)[..., ::-1]
-    below = above[..., :1] - above
-    return Counts(
-        tp=above[..., 1, :], fp=above[..., 0, :], fn=below[..., 1, :], tn=below[..., 0, :]
-    )
-
-
-def iou(counts: Counts) -> NDArray:
-    """Intersection over union (Jaccard index); 1 where both are empty."""
-    union = counts.tp + counts.fp + counts.fn
-    return np.where(union == 0, 1.0, counts.tp / np.maximum(union, 1))
-
-
-def dice(counts: Counts) -> NDArray:
-    """2 tp / (2 tp + fp + fn); 1 where both are empty."""
-    sizes = 2 * counts.tp + counts.fp + counts.fn
-    return np.where(sizes == 0, 1.0, 2 * counts.tp / np.maximum(sizes, 1))
-
-
-def precision(counts: Counts) -> NDArray:
-    """tp / (tp + fp); 0 where nothing is predicted."""
-    return counts.tp / np.maximum(counts.tp + counts.fp, 1)
-
-
-def recall(counts: Counts) -> NDArray:
-    """tp / (tp + fn); 0 where there is no foreground."""
-    return counts.tp / np.maximum(counts.tp + counts.fn, 1)
-
-
-def f_measure(p: NDArray | float, r: NDArray | float) -> NDArray:
-    """(1 + b2) p r / (b2 p + r) with b2 = 0.3 (U-2-Net eq. 4); 0 where both are 0."""
-    denominator = BETA2 * p + r
-    return (1 + BETA2) * p * r / np.where(denominator == 0, 1, denominator)
-
-
-def best_threshold(histogram: NDArray[np.int64]) -> float:
-    """The threshold with the highest pooled IoU; of those within 0.001 of it, the nearest to 0.5.
-
-    Validation IoU hardly changes over a wide range of thresholds; the middle is the safe side for
-    photographs that are less sure than these.
-
-    Args:
-        histogram: int64 [2, 256], summed over the validation images.
-    """
-    scores = iou(at_all(histogram))[1:]  # 0 would call everything foreground
-    candidates = THRESHOLDS[1:][scores >= scores.max() - 1e-3]
-    return float(candidates[np.abs(candidates - 0.5).argmin()])
-
-
-def mean_curves(histograms: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
-    """Precision and recall at each threshold, averaged over the images that have foreground.
-
-    Args:
-        histograms: int64 [N, 2, 256].
-
-    Returns:
-        Two float arrays [256]; zeros if no image has foreground.
-    """
-    counts, marked = at_all(histograms), histograms[:, 1].sum(-1) > 0
-    p, r = (np.nan_to_num(_mean(values, marked)) for values in (precision(counts), recall(counts)))
-    return p, r
 
 
 Scorer = Callable[[NDArray[np.int64]], dict[str, float]]
@@ -307,6 +213,25 @@ def image_scores(stats: ImageStats, threshold: float) -> dict[str, float]:
     }
 
 
+def threshold_table(histograms: NDArray[np.int64]) -> pd.DataFrame:
+    """Scores at each threshold: the rows behind the PR and threshold curves.
+
+    Args:
+        histograms: int64 [N, 2, 256], one an image.
+    """
+    p, r = mean_curves(histograms)
+    pooled = at_all(histograms.sum(0))
+    return pd.DataFrame(
+        {
+            "threshold": THRESHOLDS,
+            "precision": p,
+            "recall": r,
+            "f": f_measure(p, r),
+            "iou": iou(pooled),
+        }
+    )
+
+
 def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
     """``scorer`` with NaN for what no image defines.
 
@@ -336,7 +261,7 @@ def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
     def score(rows: NDArray[np.int64]) -> dict[str, float]:
         weights = np.bincount(rows, minlength=len(stats))
         pooled = Counts(*(weights @ outcome for outcome in counts))
-        mean_f = f_measure(_mean(p, weights * marked), _mean(r, weights * marked))
+        mean_f = f_measure(weighted_mean(p, weights * marked), weighted_mean(r, weights * marked))
         scores = {
             "iou": iou(pooled),
             "dice": dice(pooled),
@@ -344,31 +269,25 @@ def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
             "recall": recall(pooled),
             "f_max": mean_f.max(),
             "f_mean": mean_f.mean(),
-            "f_max_image": _mean(f, weights * marked).max(),
+            "f_max_image": weighted_mean(f, weights * marked).max(),
             "ece": expected_calibration_error(reliability(np.tensordot(weights, histograms, 1))),
             **{
-                name: _mean(np.nan_to_num(values), weights * ~np.isnan(values))
+                name: weighted_mean(np.nan_to_num(values), weights * ~np.isnan(values))
                 for name, values in images.items()
             },
         }
         if len(shapes):
-            mean_e = _mean(e, weights * (pixels > 0))
+            mean_e = weighted_mean(e, weights * (pixels > 0))
             scores |= {
                 "e_mean": mean_e.mean(),
                 "e_max": mean_e.max(),
-                "thin_recall": _mean(of["thin_found"], weights) / thin
-                if (thin := _mean(of["thin"], weights))
+                "thin_recall": weighted_mean(of["thin_found"], weights) / thin
+                if (thin := weighted_mean(of["thin"], weights))
                 else np.nan,
             }
         return {name: float(scores[name]) for name in METRICS if name in scores}
 
     return score
-
-
-def _mean(values: NDArray, weights: NDArray) -> NDArray:
-    """Weighted mean over the first axis; NaN where there is no weight."""
-    total = weights.sum()
-    return weights @ values / total if total else np.full(values.shape[1:], np.nan)
 
 
 def _adaptive_f(

@@ -2,61 +2,48 @@
 
 Writes ``reports/metrics.json``, ``reports/evaluate/``, ``reports/model_card.md`` and the page
 ``reports/report.html``, continues the training's MLflow run and registers the checkpoint as the
-next version, alias ``challenger``.
+next version, alias ``challenger``. How it compares with the champion is printed and not written:
+DVC restores written files from its cache, when the champion may be another one.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from skyseg.data import pictures
 from skyseg.data.manifest import Dataset, read_dataset, read_manifest
-from skyseg.data.masks import Encoding, read_mask
-from skyseg.data.parallel import in_order
-from skyseg.errors import UserError, exit_code
-from skyseg.inference.predictor import CheckpointPredictor, probabilities, probability
-from skyseg.metrics import bootstrap, slices
-from skyseg.metrics import suite as metrics
+from skyseg.errors import UserError, exit_code, memory_errors
+from skyseg.files import write_csv, write_json, write_png, write_text
+from skyseg.inference.predictor import CheckpointPredictor, probability
+from skyseg.inference.scoring import SplitScores, read_pair, score_split
+from skyseg.metrics import bootstrap, slices, suite
 from skyseg.metrics.calibration import reliability
 from skyseg.model.checkpoint import ModelConfig
 from skyseg.params import Params, load_params
-from skyseg.reports import page, report
+from skyseg.provenance import code_digest
+from skyseg.reports import page
+from skyseg.reports.figures import as_image, curves_figure
+from skyseg.reports.sheets import Finding, error_sheet
+from skyseg.reports.tables import comparison
 from skyseg.tracking import connection, registry
-from skyseg.tracking import training as tracking
+from skyseg.tracking.evaluation import log_evaluation
 
 WORST = 5  # images named in the model card
 GALLERY = 6  # best and worst photographs on the page
 
 
-class Pair(NamedTuple):
-    image: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
+class Scored(NamedTuple):
+    """A model with its scores, and what they were measured on."""
 
-
-class Result(NamedTuple):
-    """What a model scores on a split."""
-
-    histograms: NDArray[np.int64]
-    """[N, 2, 256], one an image; see ``skyseg.metrics.suite``."""
-    scorer: Callable[[NDArray[np.int64]], dict[str, float]]
-    """Scores of any of the images, by row."""
-    scores: dict[str, float]
-    """Of all."""
-    per_image: pd.DataFrame
-    """A row an image, in the manifest's order: id, scores, and what it is sliced by."""
-
-    @property
-    def worst_first(self) -> pd.DataFrame:
-        """``per_image`` by IoU; the index stays that of the manifest."""
-        return self.per_image.sort_values(["iou", "id"])
+    predictor: CheckpointPredictor
+    dataset: Dataset
+    manifest: pd.DataFrame
+    """Rows of the split."""
+    result: SplitScores
 
 
 def evaluate(params: Params, root: Path) -> None:
@@ -64,45 +51,49 @@ def evaluate(params: Params, root: Path) -> None:
 
     Raises:
         UserError: no checkpoint, nothing prepared, an empty split, a photograph that cannot be
-            read, or (with all but the page written) a tracking server that does not answer.
+            read, or (with all reports written) a tracking server that does not answer.
     """
-    dataset, manifest = read_dataset(root / "prepared"), evaluation_rows(params, root)
     weights, split = root / "models" / "best.safetensors", params.evaluate.split
-    predictor = CheckpointPredictor(weights, params.train.device, params.train.precision)
-    result = score_rows(predictor, root, manifest, dataset.encoding, params)
-    scores = result.scores
-    write_tables(root, result)
-    write_pictures(root, params, predictor, manifest, result, dataset.encoding)
-    card = report.model_card(
-        predictor.config, scores, split, dataset.decided, result.worst_first.head(WORST)
+    scored = score(weights, params, root)
+    config, scores = scored.predictor.config, scored.result.scores
+    write_tables(root, scored.result)
+    write_gallery(root, params, scored)
+    card = page.render_model_card(
+        config, scores, split, scored.dataset.decided, scored.result.worst_first.head(WORST)
     )
-    report.write_text(root / "reports" / "model_card.md", card)
-    report.write_json(root / "reports" / "metrics.json", {split: scores})
+    write_text(root / "reports" / "model_card.md", card)
+    write_page(root, params, scored, card)
+    scoring = code_digest("scoring")
+    write_json(
+        root / "reports" / "metrics.json",
+        {split: scores, "weights": config.fingerprint, "scoring": scoring},
+    )
     print(
         f"{split}: IoU {scores['iou']:.4f} over {scores['images']} images "
         f"({scores['iou_image']:.4f} a mean over images), max F {scores['f_max']:.4f}, "
         f"MAE {scores['mae']:.4f}"
     )
     connection.connect(root)
-    write_page(root, params, predictor, manifest, result, dataset, card)
-    run = tracking.log_evaluation(
-        root, predictor.config, {split: scores}, params.registry.experiment
-    )
+    run = log_evaluation(root, config, {split: scores}, params.registry.experiment)
     version = registry.register(
-        weights, predictor.config, {split: scores}, run, params.registry.model
+        weights, config, {split: scores}, scoring, run, params.registry.model
     )
-    print(
-        f"registered: {params.registry.model} version {version}; 'make promote' makes it the "
-        "champion if it is no worse"
-    )
+    print(f"registered: {params.registry.model} version {version}")
+    print(beside_champion(params, config, scores, scoring))
 
 
-def score(weights: Path, params: Params, root: Path) -> dict[str, float]:
-    """Scores of any checkpoint on this workspace's evaluation split."""
-    manifest = evaluation_rows(params, root)
-    encoding = read_dataset(root / "prepared").encoding
+def score(weights: Path, params: Params, root: Path) -> Scored:
+    """Score any checkpoint on this workspace's evaluation split.
+
+    Raises:
+        UserError: as ``evaluate``.
+    """
+    rows = evaluation_rows(params, root)
+    dataset = read_dataset(root / "prepared")
     predictor = CheckpointPredictor(weights, params.train.device, params.train.precision)
-    return score_rows(predictor, root, manifest, encoding, params).scores
+    with memory_errors("set a smaller evaluate.batch_size in params.yaml"):
+        result = score_split(predictor, root, rows, dataset.encoding, params.evaluate.batch_size)
+    return Scored(predictor, dataset, rows, result)
 
 
 def evaluation_rows(params: Params, root: Path) -> pd.DataFrame:
@@ -122,135 +113,82 @@ def evaluation_rows(params: Params, root: Path) -> pd.DataFrame:
     return rows
 
 
-def score_rows(
-    predictor: CheckpointPredictor,
-    root: Path,
-    manifest: pd.DataFrame,
-    encoding: Encoding,
-    params: Params,
-) -> Result:
-    """Measure each photograph at its own resolution, decoding some while others are scored."""
-    threshold, size = predictor.config.threshold, params.evaluate.batch_size
-    stats: list[metrics.ImageStats] = []
-    traits: list[dict[str, float]] = []
-    batch: list[Pair] = []
-    load = partial(read_pair, root=root, encoding=encoding)
-    for pair in in_order(load, list(manifest.itertuples()), "scoring"):
-        batch.append(pair)
-        if len(batch) == size or len(stats) + len(batch) == len(manifest):
-            maps = probabilities(predictor, [pair.image for pair in batch])
-            stats += [
-                metrics.full_image_stats(found, pair.mask, threshold)
-                for found, pair in zip(maps, batch, strict=True)
-            ]
-            traits += [slices.traits(*pair) for pair in batch]
-            batch = []
-    scorer = metrics.scorer(stats, threshold)
-    per_image = pd.DataFrame(
-        [
-            {"id": name, **metrics.image_scores(one, threshold), **its}
-            for name, one, its in zip(manifest["id"], stats, traits, strict=True)
-        ]
-    )
-    return Result(
-        np.stack([one.histogram for one in stats]), scorer, scorer(np.arange(len(stats))), per_image
-    )
-
-
-def read_pair(row: Any, root: Path, encoding: Encoding) -> Pair:
-    """Decode the photograph and the mask of a row of the manifest, as itertuples gives it."""
-    return Pair(pictures.read(root / row.image).pixels, read_mask(root / row.mask, encoding))
-
-
-def write_tables(root: Path, result: Result) -> None:
+def write_tables(root: Path, result: SplitScores) -> None:
     """The figures of each image and of each threshold, for people and for ``dvc plots``."""
     folder = root / "reports" / "evaluate"
-    report.write_csv(folder / "per_image.csv", result.per_image)
-    table = report.threshold_table(result.histograms)
-    report.write_csv(folder / "thresholds.csv", table)
-    report.write_png(folder / "curves.png", report.curves(table, result.scores))
+    write_csv(folder / "per_image.csv", result.per_image)
+    table = suite.threshold_table(result.histograms)
+    write_csv(folder / "thresholds.csv", table)
+    write_png(folder / "curves.png", as_image(curves_figure(table, result.scores)))
 
 
-def write_pictures(
-    root: Path,
-    params: Params,
-    predictor: CheckpointPredictor,
-    manifest: pd.DataFrame,
-    result: Result,
-    encoding: Encoding,
-) -> None:
-    """The gallery, worst first."""
-    shown = result.worst_first.head(params.evaluate.gallery)
-    findings = find_again(predictor, root, manifest, shown, encoding)
-    report.write_png(root / "reports" / "evaluate" / "gallery.png", report.error_sheet(findings))
+def write_gallery(root: Path, params: Params, scored: Scored) -> None:
+    """Photographs with what the model found in them, the worst first."""
+    findings = find_again(scored, root, scored.result.worst_first.head(params.evaluate.gallery))
+    write_png(root / "reports" / "evaluate" / "gallery.png", error_sheet(findings))
 
 
-def write_page(
-    root: Path,
-    params: Params,
-    predictor: CheckpointPredictor,
-    manifest: pd.DataFrame,
-    result: Result,
-    dataset: Dataset,
-    model_card: str,
-) -> None:
-    """reports/report.html; asks the registry for the champion."""
-    history = root / "reports" / "history.csv"
+def write_page(root: Path, params: Params, scored: Scored, model_card: str) -> None:
+    """reports/report.html."""
+    result, manifest = scored.result, scored.manifest
     # These are slices already, or counted in them.
     known = manifest.columns.intersection(["width", "height", "foreground", "ignored"])
     parts = slices.assign(result.per_image, manifest.drop(columns=known))
     by_slice = slices.table(parts, result.scorer)
     draws = bootstrap.resample(result.scorer, len(manifest))
     evaluation = page.Evaluation(
-        config=predictor.config,
+        config=scored.predictor.config,
         split=params.evaluate.split,
-        decided=dataset.decided,
+        decided=scored.dataset.decided,
         scores=result.scores,
         intervals=bootstrap.intervals(draws),
-        thresholds=report.threshold_table(result.histograms),
+        thresholds=suite.threshold_table(result.histograms),
         reliability=reliability(result.histograms.sum(0)),
         slices=by_slice,
         weakest=slices.worst(by_slice),
-        history=pd.read_csv(history),
-        champion=champion(params, predictor.config),
+        history=pd.read_csv(root / "reports" / "history.csv"),
         model_card=model_card,
     )
     worst, best = (
-        find_again(predictor, root, manifest, chosen.head(GALLERY), dataset.encoding)
+        find_again(scored, root, chosen.head(GALLERY))
         for chosen in (result.worst_first, result.worst_first[::-1])
     )
-    report.write_text(root / "reports" / "report.html", page.render(evaluation, worst, best))
+    write_text(root / "reports" / "report.html", page.render_page(evaluation, worst, best))
 
 
-def champion(params: Params, config: ModelConfig) -> page.Champion | None:
-    """The champion of the registry, with its figures if they are of the same data."""
-    model = params.registry.model
-    with connection.store_errors():
-        version = registry.aliases(model).get(registry.CHAMPION)
-        recorded = registry.tags(model, version) if version else {}
-    if version is None:
-        return None
-    same = recorded.get("test_data") == registry.data_tag(config, params.evaluate.split)
-    return page.Champion(
-        version,
-        recorded.get("fingerprint") == config.fingerprint,
-        registry.scores(recorded) if same else None,
-    )
-
-
-def find_again(
-    predictor: CheckpointPredictor,
-    root: Path,
-    manifest: pd.DataFrame,
-    shown: pd.DataFrame,
-    encoding: Encoding,
-) -> Iterator[report.Finding]:
+def find_again(scored: Scored, root: Path, shown: pd.DataFrame) -> Iterator[Finding]:
     """Predict the images in ``shown`` once more: no map is kept while scoring."""
-    samples = list(manifest.itertuples())
+    samples = list(scored.manifest.itertuples())
     for row in shown.itertuples():
-        image, mask = read_pair(samples[row.Index], root, encoding)
-        found = probability(predictor, image) >= predictor.config.threshold
+        image, mask = read_pair(samples[row.Index], root, scored.dataset.encoding)
+        found = probability(scored.predictor, image) >= scored.predictor.threshold
         yield image, found, mask, f"{row.id}  IoU {row.iou:.3f}"
+
+
+def beside_champion(
+    params: Params, config: ModelConfig, scores: dict[str, float], scoring: str
+) -> str:
+    """What to say about the champion of the registry, and a model's scores beside its own."""
+    name = params.registry.model
+    with connection.store_errors():
+        version = registry.aliases(name).get(registry.CHAMPION)
+        recorded = registry.tags(name, version) if version else {}
+    if version is None:
+        return "there is no champion yet: 'make promote' makes this model the first"
+    if recorded.get("fingerprint") == config.fingerprint:
+        return f"it is the champion already, version {version}"
+    here = registry.data_tag(config, params.evaluate.split), scoring
+    if (recorded.get("test_data"), recorded.get("scoring")) != here:
+        return (
+            f"the champion, version {version}, was scored on other data or by other code; "
+            "'make promote' scores it anew"
+        )
+    lower = [metric for metric, row in suite.METRICS.items() if row.lower_is_better]
+    return (
+        f"beside the champion, version {version}, on the same photographs:\n"
+        f"{comparison(scores, registry.scores(recorded), lower)}\n"
+        "'make promote' makes this model the champion, if it is no worse"
+    )
 
 
 if __name__ == "__main__":

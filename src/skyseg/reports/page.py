@@ -1,12 +1,13 @@
-"""The report a person reads: one HTML page with everything in it, for a browser without network."""
+"""What people read about a model: one HTML page with everything in it, and the model card."""
 
 from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jinja2
 import numpy as np
@@ -18,14 +19,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from skyseg.inference.overlays import fitted_error_overlay
 from skyseg.metrics.slices import SLICES
 from skyseg.metrics.suite import METRICS
 from skyseg.model.checkpoint import ModelConfig
-from skyseg.reports.report import Finding, curves_figure
+from skyseg.reports.figures import calibration_figure, curves_figure, training_figure
+from skyseg.reports.sheets import Finding, fitted_error_overlay
+from skyseg.reports.tables import escape_cell
 
 CELL = (520, 390)  # of a gallery's pictures; pixels
-BLUE, GREEN, VERMILLION, GREY = "#0072B2", "#009E73", "#D55E00", "#8a94a0"  # Okabe & Ito
 
 HEADLINE = {
     "iou": "IoU",
@@ -33,16 +34,6 @@ HEADLINE = {
     "f_max": "max F",
     "mae": "mean absolute error",
 }
-
-
-class Champion(NamedTuple):
-    """The registered model that this one would have to replace."""
-
-    version: str
-    itself: bool
-    """Whether it is this very model."""
-    scores: dict[str, float] | None
-    """Its figures, if it was measured on the same data."""
 
 
 class Evaluation(NamedTuple):
@@ -55,7 +46,7 @@ class Evaluation(NamedTuple):
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     thresholds: pd.DataFrame
-    """As ``report.threshold_table`` returns it."""
+    """As ``suite.threshold_table`` returns it."""
     reliability: pd.DataFrame
     """As ``calibration.reliability`` returns it."""
     slices: pd.DataFrame
@@ -63,106 +54,65 @@ class Evaluation(NamedTuple):
     weakest: pd.Series | None
     history: pd.DataFrame
     """The epochs of the training, as in reports/history.csv."""
-    champion: Champion | None
     model_card: str
     """Markdown."""
 
 
-def render(evaluation: Evaluation, worst: Iterable[Finding], best: Iterable[Finding]) -> str:
+def render_page(evaluation: Evaluation, worst: Iterable[Finding], best: Iterable[Finding]) -> str:
     """The page as HTML; needs no file and no address but itself."""
+    return (
+        _environment(autoescape=True)
+        .get_template("page.html")
+        .render(
+            e=evaluation,
+            metrics=METRICS,
+            headline=HEADLINE,
+            training=_svg(training_figure(evaluation.history)) if len(evaluation.history) else None,
+            curves=_svg(curves_figure(evaluation.thresholds, evaluation.scores)),
+            calibration=_svg(calibration_figure(evaluation.reliability)),
+            slices=list(evaluation.slices.groupby("slice", sort=False)),
+            meanings=SLICES,
+            galleries=[("Worst", _pictures(worst)), ("Best", _pictures(best))],
+            # Made by this page itself: its Markdown is as trusted.
+            model_card=Markup(
+                MarkdownIt("commonmark", {"html": False})
+                .enable("table")
+                .render(evaluation.model_card)
+            ),
+        )
+    )
+
+
+def render_model_card(
+    config: ModelConfig, scores: dict[str, float], split: str, decided: str, worst: pd.DataFrame
+) -> str:
+    """The model card in Markdown (sections after Mitchell et al., "Model Cards", FAT* 2019).
+
+    Args:
+        config: of the model.
+        scores: on the split, as ``skyseg.metrics.suite.summarise`` gives them.
+        split: its name.
+        decided: what mask values were taken to mean.
+        worst: rows of the per-image table, the worst first.
+    """
+    return (
+        _environment(autoescape=False)
+        .get_template("model_card.md.jinja")
+        .render(c=config, scores=scores, split=split, decided=decided, worst=worst, nan=math.nan)
+    )
+
+
+def _environment(autoescape: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
+        autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    return environment.get_template("page.html").render(
-        e=evaluation,
-        metrics=METRICS,
-        headline=HEADLINE,
-        changes=_changes(evaluation),
-        training=_svg(_training(evaluation.history)) if len(evaluation.history) else None,
-        curves=_svg(curves_figure(evaluation.thresholds, evaluation.scores)),
-        calibration=_svg(_calibration(evaluation.reliability)),
-        slices=list(evaluation.slices.groupby("slice", sort=False)),
-        meanings=SLICES,
-        galleries=[("Worst", _pictures(worst)), ("Best", _pictures(best))],
-        # The config of this very repository: its Markdown is as trusted as this page.
-        model_card=Markup(
-            MarkdownIt("commonmark", {"html": False}).enable("table").render(evaluation.model_card)
-        ),
-    )
-
-
-def _changes(evaluation: Evaluation) -> list[tuple[str, float, float, bool]]:
-    """Metric, ours, the champion's, and whether ours is better."""
-    champion = evaluation.champion
-    if champion is None or champion.itself or champion.scores is None:
-        return []
-    return [
-        (
-            name,
-            evaluation.scores[name],
-            champion.scores[name],
-            (evaluation.scores[name] > champion.scores[name]) != METRICS[name].lower_is_better,
-        )
-        for name in METRICS
-        if name in evaluation.scores and name in champion.scores
-    ]
-
-
-def _training(history: pd.DataFrame) -> Figure:
-    figure, (left, right) = _axes()
-    for axes, column, colour, label in (
-        (left, "train/loss", GREY, "training"),
-        (left, "val/loss", BLUE, "validation"),
-        (right, "val/iou", BLUE, "IoU"),
-        (right, "val/f_max", GREEN, "max F"),
-    ):
-        axes.plot(history["epoch"], history[column], "o-", color=colour, lw=2, ms=4, label=label)
-    left.set(title="Loss, summed over the seven outputs", xlabel="epoch")
-    best = history.loc[history["val/iou"].idxmax()]
-    right.plot(best["epoch"], best["val/iou"], "o", color=VERMILLION, label="kept")
-    right.set(title="Validation, at training size", xlabel="epoch")
-    for axes in (left, right):
-        axes.legend(frameon=False)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    return figure
-
-
-def _calibration(table: pd.DataFrame) -> Figure:
-    figure, (left, right) = _axes()
-    left.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="means what it says")
-    left.plot(table["confidence"], table["frequency"], "o-", color=BLUE, lw=2, ms=4, label="model")
-    left.set(
-        title="Reliability",
-        xlabel="probability given",
-        ylabel="share that is foreground",
-        xlim=(0, 1),
-        ylim=(0, 1),
-    )
-    left.legend(frameon=False)
-    right.bar(
-        table["confidence"], table["pixels"] / max(table["pixels"].sum(), 1), width=0.05, color=BLUE
-    )
-    right.set(
-        title="How often each probability is given",
-        xlabel="probability given",
-        ylabel="share of pixels, logarithmic",
-        xlim=(0, 1),
-        yscale="log",
-    )
-    return figure
-
-
-def _axes() -> tuple[Figure, Any]:
-    figure = Figure(figsize=(11, 3.8), layout="constrained")
-    both = figure.subplots(1, 2)
-    for axes in both:
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure, both
+    environment.filters["cell"] = escape_cell
+    return environment
 
 
 def _svg(figure: Figure) -> str:

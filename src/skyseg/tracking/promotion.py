@@ -16,6 +16,8 @@ class Evidence:
     """SHA-256 of the weights."""
     test_data: str
     """Split and fingerprint of the data that the metrics were measured on."""
+    scoring: str
+    """Digest of the code that measured them."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Figures in 0..1 by name, as in ``reports/metrics.json``; higher is better."""
 
@@ -30,8 +32,8 @@ class Decision:
 def decide(challenger: Evidence, champion: Evidence | None, gate: PromoteParams) -> Decision:
     """Compare by ``gate.metric``: the challenger has to be better by ``gate.min_gain``.
 
-    Refuses what cannot be compared: a metric that is missing or not a number, or figures measured
-    on different data, which the caller has to measure anew first.
+    Refuses what cannot be compared: a score that is missing or not a number, or scores that were
+    measured on different data or by different code, which the caller has to measure anew first.
     """
     name = gate.metric
     ours = challenger.metrics.get(name)
@@ -53,6 +55,14 @@ def decide(challenger: Evidence, champion: Evidence | None, gate: PromoteParams)
                 "the two were measured on different data: "
                 f"version {challenger.version} on {challenger.test_data}, "
                 f"the champion on {champion.test_data}"
+            ],
+        )
+    if challenger.scoring != champion.scoring:
+        return Decision(
+            False,
+            [
+                f"version {challenger.version} and the champion, version {champion.version}, were "
+                "scored by different code"
             ],
         )
     theirs = champion.metrics.get(name)

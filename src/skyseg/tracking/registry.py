@@ -58,6 +58,7 @@ def register(
     weights: Path,
     config: ModelConfig,
     metrics: dict[str, dict[str, float]],
+    scoring: str,
     run_id: str,
     model: str,
 ) -> str:
@@ -69,8 +70,9 @@ def register(
     Args:
         weights: a checkpoint with its config beside it.
         config: that config.
-        metrics: content of ``reports/metrics.json``: figures by split.
-        run_id: the run the version belongs to, as ``tracking.log_evaluation`` returns it.
+        metrics: figures by split, of one split.
+        scoring: digest of the code that computed them (``skyseg.provenance.code_digest``).
+        run_id: the run the version belongs to, as ``evaluation.log_evaluation`` returns it.
         model: name of the registered model.
 
     Returns:
@@ -80,7 +82,7 @@ def register(
         UserError: the store does not answer.
     """
     client = MlflowClient()
-    evidence = _evidence_tags(config, metrics, run_id)
+    evidence = _evidence_tags(config, metrics, scoring, run_id)
     with connection.store_errors():
         found = find_version(model, config.fingerprint)
         if found is None:
@@ -314,7 +316,7 @@ def _create_version(
 
 
 def _evidence_tags(
-    config: ModelConfig, metrics: dict[str, dict[str, float]], run_id: str
+    config: ModelConfig, metrics: dict[str, dict[str, float]], scoring: str, run_id: str
 ) -> dict[str, str]:
     split, figures = next(iter(metrics.items()))
     evidence = {
@@ -328,6 +330,7 @@ def _evidence_tags(
         "data.fingerprint": config.data.get("fingerprint"),
         "data.dvc_md5": config.data.get("dvc_md5"),
         "test_data": data_tag(config, split),
+        "scoring": scoring,
         **{f"{split}.{name}": value for name, value in figures.items()},
     }
     return {key: str(value) for key, value in evidence.items() if value is not None}

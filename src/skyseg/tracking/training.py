@@ -1,13 +1,10 @@
-"""Tracking in MLflow: training as it happens, and the evaluation of what it made.
+"""A training's run in MLflow, written while it trains.
 
-``connection``, ``runs``, this module, ``registry`` and ``served_model`` are the only ones that
-import mlflow. Functions work on the store that ``connection.connect`` was last called for.
+Functions work on the store that ``connection.connect`` was last called for.
 """
 
 from __future__ import annotations
 
-import csv
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -17,26 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from requests import RequestException
 
-from skyseg.model.checkpoint import ModelConfig
-from skyseg.provenance import git_commit
 from skyseg.tracking import runs
 from skyseg.tracking.connection import impatience, reason, store_errors
 
 # After connection, which sets the environment that mlflow reads while it is imported.
 import mlflow  # isort: skip
 from mlflow import MlflowClient  # isort: skip
-from mlflow.entities import Metric, RunTag  # isort: skip
+from mlflow.entities import Metric  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # isort: skip
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# What the figures of ``reports/metrics.json`` are called: ``val/...`` is each epoch's, measured at
-# training size, so those measured on the same photographs at their own size are named apart.
-FIGURES = {"test": "test", "val": "val_full_size"}
 SAMPLING_SECONDS = 5  # of system metrics
-NOTE_CHARACTERS = 8000  # MLflow's limit on a tag
 
 
 class TrainingRun:
@@ -126,6 +117,7 @@ def training_run(
     params: dict[str, Any],
     tags: dict[str, str],
     dataset: dict[str, Any],
+    commit: str | None,
     resume: str | None = None,
 ) -> Iterator[TrainingRun]:
     """A run for the length of a training, in the store ``connect`` chose.
@@ -136,8 +128,9 @@ def training_run(
         experiment: name of the experiment; made if there is none.
         name, description: what people see.
         params: settings under DVC's names.
-        tags: further tags.
+        tags: further tags; a run that goes on gets them too.
         dataset: content of ``prepared/dataset.json``.
+        commit: of the code, as ``skyseg.provenance.git_commit`` gives it.
         resume: a run to go on with; if this store does not know it, a new run starts.
 
     Raises:
@@ -147,12 +140,12 @@ def training_run(
         run = runs.find_run(resume)
         known: set[int] = set()
         if run is None:
-            run = runs.create_run(
-                experiment, name, description, params, tags, git_commit(Path.cwd())
-            )
+            run = runs.create_run(experiment, name, description, params, tags, commit)
             runs.log_inputs(run.info.run_id, dataset, ("train", "val"))
         else:
             MlflowClient().update_run(run.info.run_id, status="RUNNING")
+            for key, value in tags.items():
+                MlflowClient().set_tag(run.info.run_id, key, value)
             known = runs.epochs(run)
     tracked = TrainingRun(run.info.run_id, known)
     tracked._watch()
@@ -165,97 +158,3 @@ def training_run(
         raise
     finally:
         tracked._end(status)
-
-
-def log_evaluation(
-    root: Path,
-    config: ModelConfig,
-    metrics: dict[str, dict[str, float]],
-    experiment: str,
-) -> str:
-    """Log a checkpoint's scores and reports to the run that trained it; twice is as good as once.
-
-    Where this store has no such run, as in a second clone, one is made from the config and
-    ``reports/history.csv`` and tagged as restored.
-
-    Args:
-        root: the workspace, with ``reports/``.
-        config: the checkpoint's.
-        metrics: content of ``reports/metrics.json``: figures by split.
-        experiment: name of the experiment a restored run goes into.
-
-    Returns:
-        The run's id.
-
-    Raises:
-        UserError: the store does not answer, or the experiment was deleted.
-    """
-    client = MlflowClient()
-    with store_errors():
-        run = runs.find_run(config.run) or runs.find_restored_run(config, experiment)
-        if run is None:
-            run = runs.create_run(
-                experiment,
-                f"{config.variant} {config.size}px (restored)",
-                "Restored from a workspace whose training was logged to another store.",
-                config.params,
-                {
-                    "restored": "from the workspace",
-                    "variant": config.variant,
-                    "fingerprint": config.fingerprint,
-                },
-                config.git_commit,
-            )
-            runs.log_inputs(run.info.run_id, config.data, ("train", "val"))
-        run_id = run.info.run_id
-        runs.log_metrics(run_id, runs.missing(_history(root), runs.epochs(run)))
-        figures = {
-            f"{FIGURES[split]}/{name}": value
-            for split, scores in metrics.items()
-            for name, value in scores.items()
-        }
-        changed = {
-            name: value
-            for name, value in figures.items()
-            if not _same(run.data.metrics.get(name), value)
-        }
-        note = _model_card(root)
-        tags = {"fingerprint": config.fingerprint} | ({"mlflow.note.content": note} if note else {})
-        client.log_batch(
-            run_id,
-            runs.as_metrics(changed, config.epoch or 0),
-            (),
-            [RunTag(key, value) for key, value in tags.items()],
-        )
-        runs.log_inputs(run_id, config.data, tuple(metrics))
-        for path, folder in (
-            (root / "reports" / "evaluate", "evaluate"),
-            (root / "reports" / "history.csv", None),
-            (root / "reports" / "model_card.md", None),
-            (root / "reports" / "report.html", None),
-        ):
-            if path.exists():
-                runs.log_path(run_id, path, folder)
-        if run.info.status != "FINISHED":  # restored, or its store was away at the end
-            client.set_terminated(run_id)
-    return run_id
-
-
-def _history(root: Path) -> list[dict[str, float]]:
-    path = root / "reports" / "history.csv"
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [
-            {name: float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-        ]
-
-
-def _model_card(root: Path) -> str:
-    path = root / "reports" / "model_card.md"
-    return path.read_text(encoding="utf-8")[:NOTE_CHARACTERS] if path.is_file() else ""
-
-
-def _same(old: float | None, new: float) -> bool:
-    return old is not None and (old == new or (math.isnan(old) and math.isnan(new)))

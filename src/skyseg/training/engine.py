@@ -17,8 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from skyseg.data.transforms import augment
 from skyseg.errors import UserError
-from skyseg.metrics import presence
-from skyseg.metrics import suite as metrics
+from skyseg.metrics import counts, presence
 from skyseg.model.device import Hardware
 from skyseg.model.inputs import normalise
 from skyseg.model.losses import deep_supervision
@@ -132,29 +131,34 @@ def train_one_epoch(
         UserError: the loss or the gradient is not finite; names the samples of the batch.
     """
     learner.model.train()
-    window = WINDOW if hardware.device.type == "cuda" else 1
+    window = window_of(hardware)
     sums, seen = np.zeros(len(SIDE_OUTPUTS)), 0
-    waiting: list[tuple[Batch, Tensor]] = []
+    waiting: list[tuple[NDArray[np.int64], Tensor]] = []  # rows, not batches: those fill the GPU
 
     def look() -> None:
         nonlocal seen
         figures = torch.stack([figure for _, figure in waiting]).tolist()
-        for (batch, _), (*losses, norm) in zip(waiting, figures, strict=True):
+        for (rows, _), (*losses, norm) in zip(waiting, figures, strict=True):
             for what, value in (("loss", sum(losses)), ("gradient", norm)):
                 if not math.isfinite(value):
-                    raise _not_finite(what, value, batch, names)
-            sums[:] += np.multiply(losses, len(batch.rows))
-            seen += len(batch.rows)
-            on_step(len(batch.rows), sum(losses))
+                    raise _not_finite(what, value, rows, names)
+            sums[:] += np.multiply(losses, len(rows))
+            seen += len(rows)
+            on_step(len(rows), sum(losses))
         waiting.clear()
 
     for batch in data:
-        waiting.append((batch, _step(learner, batch, train, hardware)))
+        waiting.append((batch.rows, _step(learner, batch, train, hardware)))
         if len(waiting) == window:
             look()
     if waiting:
         look()
     return _loss_means(sums, seen)
+
+
+def window_of(hardware: Hardware) -> int:
+    """Steps between two looks at the losses."""
+    return WINDOW if hardware.device.type == "cuda" else 1
 
 
 def _step(learner: Learner, batch: Batch, train: TrainParams, hardware: Hardware) -> Tensor:
@@ -181,37 +185,52 @@ def _step(learner: Learner, batch: Batch, train: TrainParams, hardware: Hardware
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, data: Iterable[Batch], loss: LossParams, hardware: Hardware
+    model: nn.Module,
+    data: Iterable[Batch],
+    loss: LossParams,
+    hardware: Hardware,
+    names: Sequence[str],
 ) -> dict[str, float]:
     """Losses and scores of a model at training size.
+
+    Args:
+        names: of the samples by row, for the error message.
 
     Returns:
         The losses as ``train_one_epoch`` names them; ``iou``, ``f_max``, ``f_mean`` and ``mae``;
         and the operating point: ``threshold`` with the best pooled IoU, at which the IoU is given,
         and ``presence`` (see ``skyseg.metrics.presence.choose_presence``).
+
+    Raises:
+        UserError: a loss is not finite; names the samples of the batch.
     """
     model.eval()
     sums, seen = np.zeros(len(SIDE_OUTPUTS)), 0
-    stats: list[metrics.ImageStats] = []
+    images: list[counts.ImageCounts] = []
     confidences: list[float] = []
     for batch in data:
         logits = _logits(model, batch.images, hardware)
-        losses = torch.stack(list(deep_supervision(logits, batch.masks, loss).values()))
-        sums += losses.cpu().numpy().astype(np.float64) * len(batch.rows)
+        losses = torch.stack(list(deep_supervision(logits, batch.masks, loss).values())).cpu()
+        if not losses.isfinite().all():
+            raise _not_finite("validation loss", float(losses.sum()), batch.rows, names)
+        sums += losses.numpy().astype(np.float64) * len(batch.rows)
         seen += len(batch.rows)
         probability = logits[0].float().sigmoid()[:, 0].cpu().numpy()
-        stats += map(metrics.image_stats, probability, batch.masks.cpu().numpy())
+        images += map(counts.count_image, probability, batch.masks.cpu().numpy())
         confidences += map(presence.confidence, probability)
-    histograms = np.stack([s.histogram for s in stats])
-    threshold = metrics.best_threshold(histograms.sum(0))
-    scores = metrics.summarise(stats, threshold)
-    kept = ("iou", "f_max", "f_mean", "mae", "threshold")
+    histograms = np.stack([image.histogram for image in images])
+    threshold = counts.best_threshold(histograms.sum(0))
     refusal = presence.choose_presence(
         np.array(confidences),
-        metrics.iou(metrics.at(histograms, threshold)),
+        counts.iou(counts.at(histograms, threshold)),
         histograms[:, 1].sum(axis=-1) > 0,
     )
-    return _loss_means(sums, seen) | {name: scores[name] for name in kept} | {"presence": refusal}
+    return {
+        **_loss_means(sums, seen),
+        **counts.validation_scores(images, threshold),
+        "threshold": threshold,
+        "presence": refusal,
+    }
 
 
 @torch.inference_mode()
@@ -269,8 +288,10 @@ def _ema(
     return update
 
 
-def _not_finite(what: str, value: float, batch: Batch, names: Sequence[str]) -> UserError:
-    samples = ", ".join(names[row] for row in batch.rows)
+def _not_finite(
+    what: str, value: float, rows: NDArray[np.int64], names: Sequence[str]
+) -> UserError:
+    samples = ", ".join(names[row] for row in rows)
     return UserError(
         f"the {what} became {value} on the batch of {samples}; look at these samples, "
         "or lower train.lr (checkpoints of earlier epochs are kept)"

@@ -1,0 +1,187 @@
+"""From raw photographs and masks to a manifest and arrays: all that decides what is trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from skyseg.data import audit, pictures
+from skyseg.data.arrays import create_rows
+from skyseg.data.encoding import Encoding
+from skyseg.data.formats import FORMATS, Sample, find_samples
+from skyseg.data.manifest import COLUMNS, SPLITS
+from skyseg.data.mask_meaning import infer_encoding
+from skyseg.data.mask_stats import MaskStats, count_values, shares
+from skyseg.data.masks import read_mask, resize_mask
+from skyseg.data.parallel import in_order
+from skyseg.data.split import assign, group_names
+from skyseg.errors import UserError
+from skyseg.params import DataParams, Params
+
+
+class Inspection(NamedTuple):
+    """What a sample's files hold."""
+
+    flags: list[str]
+    width: int
+    height: int
+    image_sha256: str
+    thumbnail: np.ndarray
+    mask: MaskStats
+
+
+def build_manifest(params: Params, root: Path) -> tuple[pd.DataFrame, Encoding, str]:
+    """Inspect every sample of ``root/data`` once, and decide what is needed to train on it.
+
+    Returns:
+        The manifest (columns ``COLUMNS``), what mask values mean, and one sentence that says so.
+
+    Raises:
+        UserError: whatever is wrong with the data.
+    """
+    samples = find_samples(root / "data", params.data.format)
+    if FORMATS[params.data.format].index and params.data.foreground is None:
+        raise UserError(
+            f"data.foreground: not set, but masks of format {params.data.format} hold "
+            "class indices; name the ones that are foreground, such as [0]"
+        )
+    inspections = list(
+        in_order(lambda sample: inspect_sample(sample, params.data), samples, "inspecting")
+    )
+    encoding, decided = infer_encoding([each.mask for each in inspections], params.data)
+    return tabulate(samples, inspections, encoding, params, root), encoding, decided
+
+
+def inspect_sample(sample: Sample, data: DataParams) -> Inspection:
+    """Read a sample's files once: everything that splitting and the manifest need to know.
+
+    Raises:
+        UserError: a damaged file, or an image and a mask of different sizes.
+    """
+    content = pictures.read_bytes(sample.image)
+    picture = pictures.decode(content, str(sample.image), least=audit.LEAST)
+    mask = count_values(sample.mask, data)
+    width, height = pictures.upright_size(content)
+    if mask.size != (width, height):
+        turned = " upright (by its EXIF orientation)" if "exif" in picture.flags else ""
+        raise UserError(
+            f"{sample.mask}: {mask.size[0]}x{mask.size[1]} pixels, but {sample.image} "
+            f"has {width}x{height}{turned}; they must be equal"
+        )
+    return Inspection(
+        [*picture.flags, *(["mask-exif"] if mask.turned else [])],
+        width,
+        height,
+        hashlib.sha256(content).hexdigest(),
+        audit.thumbnail(picture.pixels),
+        mask,
+    )
+
+
+def tabulate(
+    samples: list[Sample],
+    inspections: list[Inspection],
+    encoding: Encoding,
+    params: Params,
+    root: Path,
+) -> pd.DataFrame:
+    """The manifest: one row a sample, by split and id, with groups, splits and flags decided."""
+    ids = [sample.id for sample in samples]
+    measured = [shares(each.mask, encoding) for each in inspections]
+    digests = [each.image_sha256 for each in inspections]
+    clusters = audit.clusters(digests, np.stack([each.thumbnail for each in inspections]))
+    refuse_leaks(samples, inspections, clusters)
+    groups = group_names(ids, params.split, root / "data")
+    joined = audit.merge(groups, clusters)
+    table = pd.DataFrame(
+        {
+            "id": ids,
+            "image": [sample.image.relative_to(root).as_posix() for sample in samples],
+            "mask": [sample.mask.relative_to(root).as_posix() for sample in samples],
+            "group": pd.Series(groups).groupby(joined).transform("min"),
+            "width": [each.width for each in inspections],
+            "height": [each.height for each in inspections],
+            "foreground": np.round([share for share, _ in measured], 6),
+            "ignored": np.round([share for _, share in measured], 6),
+            "image_sha256": digests,
+            "mask_sha256": [each.mask.sha256 for each in inspections],
+        }
+    )
+    table["split"] = assign(
+        ids, [sample.split for sample in samples], table["foreground"], table["group"], params.split
+    )
+    table["flags"] = [
+        ";".join([*each.flags, *more])
+        for each, more in zip(inspections, duplicate_flags(table, clusters), strict=True)
+    ]
+    order = table["split"].map(SPLITS.index)
+    return (
+        table.assign(order=order).sort_values(["order", "id"])[list(COLUMNS)].reset_index(drop=True)
+    )
+
+
+def refuse_leaks(
+    samples: list[Sample], inspections: list[Inspection], clusters: np.ndarray
+) -> None:
+    """Refuse images that predefined splits share: a score on them would be worth nothing."""
+    splits = pd.Series([sample.split or "train" for sample in samples])
+    leaks = splits.groupby(clusters).filter(lambda names: names.nunique() > 1)
+    if leaks.empty:
+        return
+    members = leaks.index.to_numpy()[clusters[leaks.index] == clusters[leaks.index[0]]]
+    one = members[splits[members] == splits[members[0]]]
+    two = members[splits[members] != splits[members[0]]]
+    first, second = audit.closest_across(
+        np.stack([each.thumbnail for each in inspections]), one, two
+    )
+    count = len(np.unique(clusters[leaks.index]))
+    raise UserError(
+        f"{samples[first].image} ({splits[first]}) and {samples[second].image} ({splits[second]}) "
+        "are the same photograph in two splits"
+        + (f" (and {count - 1} more such sets)" if count > 1 else "")
+        + "; remove one of them"
+    )
+
+
+def duplicate_flags(table: pd.DataFrame, clusters: np.ndarray) -> list[list[str]]:
+    """duplicate (equal files), near-duplicate, and masks-differ where equal files have two masks,
+    for each row."""
+    same = table.groupby("image_sha256")
+    columns = {
+        "duplicate": same["id"].transform("size") > 1,
+        "near-duplicate": pd.Series(clusters).groupby(clusters).transform("size")
+        > same["id"].transform("size"),
+        "masks-differ": same["mask_sha256"].transform("nunique") > 1,
+    }
+    return [
+        [name for name, holds in zip(columns, row, strict=True) if holds]
+        for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def write_split(
+    prepared: Path, split: str, files: Iterable[tuple[Path, Path]], size: int, encoding: Encoding
+) -> None:
+    """Decode, resize and store the (image, mask) files of a split, in their order.
+
+    Raises:
+        UserError: a damaged file, or an image and a mask of different sizes.
+    """
+    todo = list(enumerate(files))
+    with (
+        create_rows(prepared / f"images_{split}.npy", (len(todo), size, size, 3)) as images,
+        create_rows(prepared / f"masks_{split}.npy", (len(todo), size, size)) as masks,
+    ):
+
+        def convert(item: tuple[int, tuple[Path, Path]]) -> None:
+            row, (image, mask) = item
+            images(row, pictures.resize(pictures.read(image, least=size).pixels, size))
+            masks(row, resize_mask(read_mask(mask, encoding), size))
+
+        deque(in_order(convert, todo, f"{split} arrays"), maxlen=0)  # for what convert writes

@@ -1,0 +1,48 @@
+"""Tables of text: aligned for a terminal, or Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns for people and for grep; the first row is the head."""
+    return tabulate(rows[1:], rows[0], "plain", disable_numparse=True)
+
+
+def markdown_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """A Markdown table, aligned as text too; the first row is the head.
+
+    Args:
+        rows: of cells, in Markdown.
+        right: columns to align at the right.
+    """
+    alignment = ["right" if column in right else "left" for column in range(len(rows[0]))]
+    return tabulate(rows[1:], rows[0], "pipe", colalign=alignment, disable_numparse=True)
+
+
+def escape_cell(text: str) -> str:
+    """Any text, such as a file's name, as one cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", r"\|")
+
+
+def comparison(
+    ours: dict[str, float], theirs: dict[str, float], lower_is_better: Sequence[str]
+) -> str:
+    """Two models' scores beside each other, those that both have, and the difference.
+
+    Args:
+        ours, theirs: of the model, and of the champion, by name.
+        lower_is_better: names of scores that are better when lower.
+    """
+    rows = [["metric", "this model", "champion", "difference", ""]]
+    for name in (name for name in ours if name in theirs):
+        difference = ours[name] - theirs[name]
+        better = (difference < 0) == (name in lower_is_better)
+        verdict = "" if difference == 0 else "better" if better else "worse"
+        rows.append(
+            [name, f"{ours[name]:.4f}", f"{theirs[name]:.4f}", f"{difference:+.4f}", verdict]
+        )
+    return text_table(rows)

@@ -1,0 +1,114 @@
+"""An evaluation, logged to the run that trained the model."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+from skyseg.model.checkpoint import ModelConfig
+from skyseg.tracking import runs
+from skyseg.tracking.connection import store_errors
+
+# After connection, which sets the environment that mlflow reads while it is imported.
+from mlflow import MlflowClient  # isort: skip
+from mlflow.entities import RunTag  # isort: skip
+
+# What the figures of ``reports/metrics.json`` are called: ``val/...`` is each epoch's, measured at
+# training size, so those measured on the same photographs at their own size are named apart.
+FIGURES = {"test": "test", "val": "val_full_size"}
+NOTE_CHARACTERS = 8000  # MLflow's limit on a tag
+
+
+def log_evaluation(
+    root: Path,
+    config: ModelConfig,
+    metrics: dict[str, dict[str, float]],
+    experiment: str,
+) -> str:
+    """Log a checkpoint's scores and reports to the run that trained it; twice is as good as once.
+
+    Where this store has no such run, as in a second clone, one is made from the config and
+    ``reports/history.csv`` and tagged as restored.
+
+    Args:
+        root: the workspace, with ``reports/``.
+        config: the checkpoint's.
+        metrics: content of ``reports/metrics.json``: figures by split.
+        experiment: name of the experiment a restored run goes into.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        UserError: the store does not answer, or the experiment was deleted.
+    """
+    client = MlflowClient()
+    with store_errors():
+        run = runs.find_run(config.run) or runs.find_restored_run(config, experiment)
+        if run is None:
+            run = runs.create_run(
+                experiment,
+                f"{config.variant} {config.size}px (restored)",
+                "Restored from a workspace whose training was logged to another store.",
+                config.params,
+                {
+                    "restored": "from the workspace",
+                    "variant": config.variant,
+                    "fingerprint": config.fingerprint,
+                },
+                config.git_commit,
+            )
+            runs.log_inputs(run.info.run_id, config.data, ("train", "val"))
+        run_id = run.info.run_id
+        runs.log_metrics(run_id, runs.missing(_history(root), runs.epochs(run)))
+        figures = {
+            f"{FIGURES[split]}/{name}": value
+            for split, scores in metrics.items()
+            for name, value in scores.items()
+        }
+        changed = {
+            name: value
+            for name, value in figures.items()
+            if not _same(run.data.metrics.get(name), value)
+        }
+        note = _model_card(root)
+        tags = {"fingerprint": config.fingerprint} | ({"mlflow.note.content": note} if note else {})
+        client.log_batch(
+            run_id,
+            runs.as_metrics(changed, config.epoch or 0),
+            (),
+            [RunTag(key, value) for key, value in tags.items()],
+        )
+        runs.log_inputs(run_id, config.data, tuple(metrics))
+        for path, folder in (
+            (root / "reports" / "evaluate", "evaluate"),
+            (root / "reports" / "history.csv", None),
+            (root / "reports" / "model_card.md", None),
+            (root / "reports" / "report.html", None),
+        ):
+            if path.exists():
+                runs.log_path(run_id, path, folder)
+        if run.info.status != "FINISHED":  # restored, or its store was away at the end
+            client.set_terminated(run_id)
+    return run_id
+
+
+def _history(root: Path) -> list[dict[str, float]]:
+    path = root / "reports" / "history.csv"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _model_card(root: Path) -> str:
+    path = root / "reports" / "model_card.md"
+    return path.read_text(encoding="utf-8")[:NOTE_CHARACTERS] if path.is_file() else ""
+
+
+def _same(old: float | None, new: float) -> bool:
+    return old is not None and (old == new or (math.isnan(old) and math.isnan(new)))

@@ -1,0 +1,178 @@
+"""A training, epoch by epoch: everything that decides which weights come out of it.
+
+Nothing is written and nothing is logged here: ``pipeline.train`` does that around it. So what DVC
+and a resumed training have to compare is this module and what it imports.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skyseg.data.arrays import open_split
+from skyseg.data.manifest import read_manifest
+from skyseg.model.checkpoint import load_into, read_weights
+from skyseg.model.device import Hardware
+from skyseg.model.u2net import build_model
+from skyseg.params import Params, TrainParams
+from skyseg.training import engine
+
+
+@dataclass
+class Arrays:
+    """The prepared samples: uint8 [N, size, size, 3] and [N, size, size]."""
+
+    train: tuple[engine.Pixels, engine.Pixels]
+    val: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    train_names: list[str]
+    """Ids of the training samples, by row."""
+    val_names: list[str]
+
+
+@dataclass
+class Progress:
+    """How far a training is: what outlives a kill, besides the learner's tensors."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    """A row an epoch, under the names that MLflow shows."""
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    """The averaged weights of the best epoch."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return len(self.history)
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The epoch with the best validation IoU, the first of equals."""
+        return max(self.history, key=lambda row: row["val/iou"])
+
+
+def open_arrays(prepared: Path, device: torch.device) -> Arrays:
+    """What prepare wrote; the training split on the GPU already, where it fits.
+
+    Raises:
+        UserError: nothing prepared there.
+    """
+    manifest = read_manifest(prepared)
+    images, masks = open_split(prepared, "train")
+    return Arrays(
+        (engine.resident(images, device), engine.resident(masks, device)),
+        open_split(prepared, "val"),
+        manifest.loc[manifest["split"] == "train", "id"].tolist(),
+        manifest.loc[manifest["split"] == "val", "id"].tolist(),
+    )
+
+
+def new_learner(
+    params: Params, images: int, hardware: Hardware, weights: Path | None, source: str
+) -> engine.Learner:
+    """A seeded network, from weights where some are given, with optimizer and schedule.
+
+    Args:
+        params: the settings.
+        images: in the training split.
+        hardware: that trains.
+        weights: a file of initial weights; None: random ones.
+        source: what the user calls them; stands in errors.
+
+    Raises:
+        UserError: weights that cannot be read, or of another network.
+    """
+    torch.manual_seed(params.train.seed)
+    model = build_model(params.model.variant)
+    if weights is not None:
+        load_into(model, read_weights(weights), source)
+    steps = max(images // params.train.batch_size, 1)
+    return engine.build_learner(model, params.train, steps * params.train.epochs, hardware)
+
+
+def fit(
+    learner: engine.Learner,
+    arrays: Arrays,
+    train: TrainParams,
+    hardware: Hardware,
+    progress: Progress,
+    on_step: Callable[[int, float], None],
+) -> Iterator[dict[str, float]]:
+    """Train until all epochs are done or validation has not improved for too long.
+
+    Yields each epoch's row of ``progress.history`` once it is there, and ``progress.best_weights``
+    with it, so that a kill after that loses nothing.
+
+    Args:
+        on_step: called after each step with the images in it and its loss.
+
+    Raises:
+        UserError: a loss or a gradient is not finite; names the samples of the batch.
+    """
+    while not finished(progress, train):
+        row = run_epoch(learner, arrays, train, hardware, progress.epoch + 1, on_step)
+        progress.history.append(row)
+        if progress.best is row:
+            progress.best_weights = {
+                name: tensor.detach().cpu().clone()
+                for name, tensor in learner.average.module.state_dict().items()
+            }
+        yield row
+
+
+def finished(progress: Progress, train: TrainParams) -> bool:
+    """Whether all epochs are done, or validation has not improved for too long."""
+    if progress.epoch >= train.epochs:
+        return True
+    if not train.patience or not progress.history:
+        return False
+    return progress.epoch - progress.best["epoch"] >= train.patience
+
+
+def run_epoch(
+    learner: engine.Learner,
+    arrays: Arrays,
+    train: TrainParams,
+    hardware: Hardware,
+    epoch: int,
+    on_step: Callable[[int, float], None],
+) -> dict[str, float]:
+    """Train for an epoch, then validate the averaged weights; returns a row of the history.
+
+    Order and augmentation depend on the seed and the epoch alone, so that a resumed training
+    computes what an uninterrupted one would have.
+    """
+    torch.manual_seed(train.seed * 100_003 + epoch)
+    order = np.random.default_rng([train.seed, epoch]).permutation(len(arrays.train_names))
+    # Full batches only; who is left out changes from epoch to epoch.
+    order = order[: max(len(order) // train.batch_size, 1) * train.batch_size]
+    lr, start = float(learner.scheduler.get_last_lr()[0]), time.perf_counter()
+    trained = engine.train_one_epoch(
+        learner,
+        engine.batches(*arrays.train, train.batch_size, hardware.device, order),
+        train,
+        hardware,
+        arrays.train_names,
+        on_step,
+    )
+    seconds = time.perf_counter() - start
+    rows = np.arange(len(arrays.val_names))
+    validated = engine.evaluate(
+        learner.average.module,
+        engine.batches(*arrays.val, train.batch_size, hardware.device, rows),
+        train.loss,
+        hardware,
+        arrays.val_names,
+    )
+    return {
+        "epoch": epoch,
+        "lr": lr,
+        "images_per_second": len(order) / seconds,
+        **{f"train/{name}": value for name, value in trained.items()},
+        **{f"val/{name}": value for name, value in validated.items()},
+    }
