@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from mlflow_tools import free_port, running
 from skyseg import cli
-from skyseg.errors import UserError
+from skyseg.errors import UserError, exit_code
 
 pytest_plugins = ["mlflow_store"]
 
@@ -92,6 +92,22 @@ def test_a_server_that_is_down_is_one_line(inside: Path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: MLflow at http://127.0.0.1")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce] not enough memory: x")])
+def test_memory_that_runs_out_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]):
+    def full() -> None:
+        raise error
+
+    assert exit_code(full) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: out of memory: close other programs")
+    assert said.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(RuntimeError, match="a bug"):
+        exit_code(lambda: (_ for _ in ()).throw(RuntimeError("a bug")))
 
 
 def test_promote_list_and_roll_back(inside: Path):

@@ -1,9 +1,11 @@
 """dvc.yaml: a stage depends on what can change its results, and on nothing else."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
 from skyseg.params import flatten, load_params
@@ -90,21 +92,22 @@ def test_every_setting_reruns_some_stage_or_steers_promotion():
         assert read != name.startswith("promote."), name
 
 
-def test_params_yaml_has_every_setting():
-    """Settings count by their values, not by the code of params.py: a default has to be written."""
-    raw = YAML(typ="safe").load(ROOT / "params.yaml")
-
-    def names(prefix: str, node: object) -> set[str]:
-        if not isinstance(node, dict):
-            return {prefix}
-        return {name for key, value in node.items() for name in names(f"{prefix}.{key}", value)}
-
-    assert {name.removeprefix(".") for name in names("", raw)} == set(SETTINGS)
-
-
 def test_settings_of_other_stages_do_not_train_again():
     others = {
         name for name in SETTINGS if name.split(".")[0] in ("evaluate", "registry", "promote")
     }
     assert not watched("train") & others
     assert set(MAY_CHANGE) <= watched("train")  # they do, but go on from what there is
+
+
+def test_an_experiment_rewrites_only_the_settings_it_changes(tmp_path: Path):
+    """params.yaml is committed in the form in which ``dvc exp run -S`` writes it."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    with modify_yaml(tmp_path / "params.yaml") as params:
+        params["train"]["lr"], params["model"]["size"] = 0.123, 96
+    before, after = (
+        (folder / "params.yaml").read_text().splitlines() for folder in (ROOT, tmp_path)
+    )
+    changed = [line for line in after if line not in before]
+    assert len(before) == len(after)
+    assert [line.split("#")[0].strip() for line in changed] == ["size: 96", "lr: 0.123"]

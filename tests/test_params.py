@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import get_args
 
@@ -91,3 +92,9 @@ def test_params_do_not_change(tmp_path: Path) -> None:
     params = load(tmp_path, "train: {epochs: 1}")
     with pytest.raises(ValueError, match="frozen"):
         params.train.lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "a:b", "a@b", ".a", "a\nb", "'a\""])
+def test_a_model_name_that_the_registry_cannot_hold(tmp_path, name):
+    with pytest.raises(UserError, match=r"registry\.model: a model's name has no spaces"):
+        load(tmp_path, json.dumps({"train": {"epochs": 1}, "registry": {"model": name}}))

@@ -187,10 +187,20 @@ class EvaluateParams(Section):
 
 
 class RegistryParams(Section):
-    model: str = Field("skyseg", pattern=r"^[^/:.\s][^/:\s]*$")
+    model: str = "skyseg"
     """Name of the registered model."""
     experiment: str = Field("skyseg", min_length=1)
     """MLflow experiment of the runs."""
+
+    @field_validator("model")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not re.fullmatch(r"[^/:@.\s][^/:@\s]*", value) or {"'", '"'} <= set(value):
+            raise ValueError(
+                "a model's name has no spaces and none of / : @, does not begin with a dot, and "
+                "holds one kind of quotes at most"
+            )
+        return value
 
 
 class PromoteParams(Section):

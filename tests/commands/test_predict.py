@@ -17,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from skyseg.cli import app
+from skyseg.commands.predict import Forward
 from skyseg.commands.results import Results
 from skyseg.data.pictures import read
 from skyseg.errors import UserError
@@ -276,6 +277,56 @@ def test_an_output_folder_that_cannot_be_written_to(here: Path):
     assert error.startswith("--out /proc/skyseg: cannot be written to (")
     Path("file").write_text("")
     assert "is a file" in refused("photos", "--out", "file/out")[0]
+
+
+class Small:
+    """A network whose GPU holds so many photographs at a time."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.asked = room, []
+
+    def forward(self, inputs):
+        self.asked.append(len(inputs))
+        if len(inputs) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return torch.tensor(inputs, dtype=torch.float32)
+
+
+def test_a_batch_that_is_too_large_is_halved_and_stays_so():
+    small = Small(3)
+    forward = Forward(small, 16)
+    assert [int(one) for one in forward(range(10))] == list(range(10))
+    assert [int(one) for one in forward(range(5))] == list(range(5))
+    assert small.asked == [10, 5, 2, 2, 2, 2, 2, 2, 2, 1]
+
+
+def test_an_input_that_is_too_large_alone_is_passed_over():
+    assert Forward(Small(0), 4)(range(3)) == [None, None, None]
+
+
+@pytest.mark.parametrize("step", ["preprocess", "forward", "postprocess"])
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("x"), RuntimeError("CUDA error: out of memory")],
+    ids=["computer", "PyTorch", "CUDA"],
+)
+def test_memory_that_runs_out_costs_one_photograph(here: Path, monkeypatch, step: str, error):
+    real = getattr(CheckpointPredictor, step)
+    calls = []
+
+    def failing(self, *given):
+        calls.append(given)
+        if len(calls) == 2:
+            raise error
+        return real(self, *given)
+
+    monkeypatch.setattr(CheckpointPredictor, step, failing)
+    said, before = refused("photos", "--out", "out")
+    assert said == "1 of 3 inputs failed, see above"
+    assert "2 done, 0 there already, 1 failed" in before
+    [line] = [line for line in before.splitlines() if line.startswith("error")]
+    assert line.endswith("not enough memory for it; shrink it, or close what else uses the memory")
+    assert len(results()) == 2
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half(here: Path, monkeypatch):

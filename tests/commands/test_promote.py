@@ -115,6 +115,19 @@ def test_a_forced_version_that_passes_later_is_no_longer_forced(trained: Path):
     assert "promotion.forced" not in tags("2")
 
 
+@pytest.mark.parametrize("name", ["bob's", 'the-"sky"', "天空", "100%_sure"])
+def test_any_name_that_is_accepted_works_in_the_registry(trained: Path, name: str):
+    params = make_params(registry={"model": name, "experiment": name})
+    assert promote(params, trained) == "1"
+    new_model(trained, seed=1, iou=0.95)
+    assert promote(params, trained) == "2"
+    assert promote(params, trained) == "2"  # found by its weights
+    assert rollback(params, trained) == "1"
+    assert [row["version"] for row in registry.versions(name)] == ["2", "1"]
+    assert registry.resolve(f"models:/{name}@champion") == (name, "1")
+    assert registry.resolve(f"models:/{name}/2") == (name, "2")
+
+
 @pytest.mark.parametrize("reason", ["", "  "])
 def test_force_without_a_reason_is_an_error(trained: Path, reason: str):
     with pytest.raises(UserError, match="--force needs a reason"):

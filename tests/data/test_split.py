@@ -79,6 +79,28 @@ def test_any_small_set_is_divided_or_refused(count: int, share: float, seed: int
         assert splits.count(name) == round(share * count)
 
 
+@pytest.mark.parametrize("many", [1200, 3000])
+def test_a_single_pair_among_many_images_changes_no_size(many: int) -> None:
+    groups = [f"{number}" for number in range(many)]
+    groups[1] = groups[0]  # two copies of one photograph
+    splits = divide(many, groups, val=0.02, test=0.02)
+    wanted = round(0.02 * many)
+    for name in ("val", "test"):
+        assert abs((splits == name).sum() - wanted) <= 1
+    assert splits[0] == splits[1]
+
+
+def test_many_uneven_groups_come_near() -> None:
+    groups = [f"{number}" for number in range(1500)] + ["large"] * 700 + ["small"] * 40
+    splits = divide(len(groups), groups, val=0.1, test=0.1)
+    for name in ("val", "test"):
+        assert abs((splits == name).sum() - 224) <= 5
+    for name in ("large", "small"):
+        assert (
+            len({split for split, group in zip(splits, groups, strict=True) if group == name}) == 1
+        )
+
+
 def test_predefined_splits_are_kept_and_lacking_ones_carved_from_train() -> None:
     ids = names(100)
     given_splits = ["val" if n < 30 else "train" for n in range(100)]

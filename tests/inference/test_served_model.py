@@ -19,6 +19,7 @@ import pandas as pd
 import psutil
 import pytest
 import requests
+import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from PIL import Image
@@ -233,6 +234,18 @@ def test_the_requirements_are_all_that_serving_imports():
     distributions = {packages_distributions()[name][0] for name in third_party - {"mlflow"}}
 
     assert distributions | {"mlflow"} == set(registry.REQUIREMENTS)
+
+
+def test_memory_that_runs_out_is_said_with_the_row(
+    model: served_model.SegmentationModel, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model.predictor, "forward", full)
+    with pytest.raises(MlflowException, match=r"^row 0: out of memory: send a smaller") as caught:
+        model.predict(None, pd.DataFrame({"image": [encoded()]}))
+    assert caught.value.get_http_status_code() == 429
 
 
 def test_masks_are_the_predictors(model: served_model.SegmentationModel):

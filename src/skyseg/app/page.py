@@ -20,7 +20,7 @@ from skyseg.app.components import Newest, layers, uploaded
 from skyseg.app.guard import Guard
 from skyseg.app.texts import LANGUAGES, TEXTS, say
 from skyseg.data.pictures import UPLOAD
-from skyseg.errors import UserError
+from skyseg.errors import UserError, memory_errors
 from skyseg.model.memory import release_memory
 
 T = TypeVar("T")
@@ -448,11 +448,12 @@ def _guarded(action: Callable[..., Any]) -> Callable[..., Any]:
         if given[-1] not in LANGUAGES:  # the language comes last, everywhere
             raise gr.Error("no such language", print_exception=False)
         try:
-            answered = action(*given)
-            if isinstance(answered, Iterator):
-                yield from answered
-            else:
-                yield answered
+            with memory_errors("try a smaller photograph, or again when less is running"):
+                answered = action(*given)
+                if isinstance(answered, Iterator):
+                    yield from answered
+                else:
+                    yield answered
         except UserError as error:
             raise gr.Error(
                 html.escape(str(error)),

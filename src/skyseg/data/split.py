@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from skyseg.params import SplitParams
 
 BINS = 5
 """Strata of the foreground share, besides one for images without any."""
+FEW_GROUPS = 1000  # dividing into folds takes a second per thousand groups and number of folds
 
 
 def group_names(ids: Sequence[str], split: SplitParams, data: Path) -> list[str]:
@@ -104,30 +105,51 @@ def _carve(pool: pd.DataFrame, count: int, seed: int) -> pd.Index:
     if pool["group"].is_unique:
         divider = StratifiedShuffleSplit(1, test_size=count, random_state=seed)
         return pool.index[next(divider.split(strata, strata))[1]]
-    # Folds hold whole groups. Try some numbers of folds and keep the union of folds that comes
-    # nearest to the size asked for and, among equals, to the pool's strata.
     best, best_score = _smallest_group(pool), np.inf
-    share = count / len(pool)
     overall = np.bincount(strata) / len(strata)
-    groups = pool["group"].to_numpy()
-    scenes = len(set(groups))
-    most = max(2, min(scenes, np.bincount(strata).max()))
-    folds = np.unique(np.clip([round(1 / share), round(2 / share), 10, 20], 2, most))
-    for number in folds if scenes <= 1000 else folds[:1]:  # takes a second per 1000 groups
+    candidates = _folds if pool["group"].nunique() <= FEW_GROUPS else _draw
+    # The one that comes nearest to the size asked for and to the pool's strata.
+    for rows in candidates(pool, strata, count, seed):
+        if not 0 < len(rows) < len(pool):
+            continue
+        mix = np.bincount(strata[rows], minlength=len(overall)) / len(rows)
+        score = abs(len(rows) - count) / count + np.abs(mix - overall).sum() / 2
+        if score < best_score:
+            best, best_score = rows, score
+    return pool.index[best]
+
+
+def _folds(pool: pd.DataFrame, strata: np.ndarray, count: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows of whole groups: unions of stratified folds, for some numbers of folds."""
+    share = count / len(pool)
+    most = max(2, min(pool["group"].nunique(), np.bincount(strata).max()))
+    for number in np.unique(np.clip([round(1 / share), round(2 / share), 10, 20], 2, most)):
         divider = StratifiedGroupKFold(int(number), shuffle=True, random_state=seed)
         with warnings.catch_warnings():  # a stratum with fewer members than folds is fine here
             warnings.simplefilter("ignore", UserWarning)
-            parts = [part for _, part in divider.split(strata, strata, groups)]
+            parts = [part for _, part in divider.split(strata, strata, pool["group"])]
         taken = min(max(1, round(share * number)), int(number) - 1)
         for first in range(len(parts)):
-            rows = np.concatenate((parts + parts)[first : first + taken])
-            if not 0 < len(rows) < len(pool):
-                continue
-            mix = np.bincount(strata[rows], minlength=len(overall)) / len(rows)
-            score = abs(len(rows) - count) / count + np.abs(mix - overall).sum() / 2
-            if score < best_score:
-                best, best_score = rows, score
-    return pool.index[best]
+            yield np.concatenate((parts + parts)[first : first + taken])
+
+
+def _draw(pool: pd.DataFrame, strata: np.ndarray, count: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows of whole groups, drawn at random from each stratum of their mean foreground until its
+    part of ``count`` is reached; a group that is too large for what is left is passed over."""
+    _, members, sizes = np.unique(pool["group"], return_inverse=True, return_counts=True)
+    means = np.bincount(members, pool["foreground"]) / sizes
+    kinds = _strata(means, min(count, len(sizes) - 1))
+    rng = np.random.default_rng(seed)
+    drawn, wanted, left = [], count, len(pool)
+    for kind in np.unique(kinds):
+        groups = rng.permutation(np.flatnonzero(kinds == kind))
+        part = round(wanted * sizes[groups].sum() / left)
+        wanted, left = wanted - part, left - sizes[groups].sum()
+        for group in groups:
+            if sizes[group] <= part:
+                drawn.append(group)
+                part -= sizes[group]
+    yield np.flatnonzero(np.isin(members, drawn))
 
 
 def _smallest_group(pool: pd.DataFrame) -> np.ndarray:

@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_EXHAUSTED
 from mlflow.pyfunc import PythonModel
 from PIL import Image
 
 from skyseg.data import pictures
-from skyseg.errors import UserError
+from skyseg.errors import UserError, memory_errors
 from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.model.memory import release_memory
 
@@ -38,7 +38,8 @@ class SegmentationModel(PythonModel):
 
         Raises:
             MlflowException: INVALID_PARAMETER_VALUE, with the row's number, for what is no
-                photograph or too large a one. No row is answered then.
+                photograph or too large a one; RESOURCE_EXHAUSTED, where memory runs out. No row is
+            answered then.
         """
         if "image" not in model_input.columns:
             raise _refused("the input needs a column named image, with the bytes of a photograph")
@@ -49,10 +50,13 @@ class SegmentationModel(PythonModel):
         return pd.DataFrame(rows, columns=["mask", "foreground"])
 
     def _segment(self, number: int, data: object) -> tuple[bytes, float]:
-        foreground = (
-            probability(self.predictor, _decode(f"row {number}", data))
-            >= self.predictor.config.threshold
-        )
+        image = _decode(f"row {number}", data)
+        try:
+            with memory_errors("send a smaller photograph, or again when less is running"):
+                found = probability(self.predictor, image)
+        except UserError as error:
+            raise MlflowException(f"row {number}: {error}", RESOURCE_EXHAUSTED) from None
+        foreground = found >= self.predictor.threshold
         png = io.BytesIO()
         Image.fromarray(foreground).convert("L").save(png, "PNG")
         return png.getvalue(), float(foreground.mean())

@@ -109,7 +109,7 @@ def register(
 def find_version(model: str, fingerprint: str) -> ModelVersion | None:
     """The version that holds the weights with this fingerprint."""
     found = MlflowClient().search_model_versions(
-        f"name = '{model}' and tags.fingerprint = '{fingerprint}'", max_results=1
+        f"{_named(model)} and tags.fingerprint = '{fingerprint}'", max_results=1
     )
     return found[0] if found else None
 
@@ -119,7 +119,7 @@ def versions(model: str) -> list[dict[str, Any]]:
     names: dict[str, list[str]] = {}
     for alias, version in aliases(model).items():
         names.setdefault(version, []).append(alias)
-    found = MlflowClient().search_model_versions(f"name = '{model}'", max_results=1000)
+    found = MlflowClient().search_model_versions(_named(model), max_results=1000)
     rows = []
     for entry in sorted(found, key=lambda entry: int(entry.version), reverse=True):
         figures = scores(entry.tags)
@@ -262,6 +262,13 @@ def attach(model: str, version: str, path: Path, key: str) -> str:
             ) from None
         set_tags(model, version, {key: stored, f"{key}.sha256": sha256(path)})
     return stored
+
+
+def _named(model: str) -> str:
+    """MLflow's filter for a registered model; there is no way to escape a quote in it."""
+    if "'" in model and '"' in model:
+        raise UserError(f"{model}: a model's name may hold one kind of quotes, not both")
+    return f'name = "{model}"' if "'" in model else f"name = '{model}'"
 
 
 def _log_model(weights: Path, run_id: str, step: int) -> str:
