@@ -26,7 +26,7 @@ def commands():
                         yield pytest.param(part.strip(), id=f"{page.name}: {part.strip()[:60]}")
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", list(commands()))
 def test_a_command_in_the_documents_exists(command):
     words = shlex.split(command)
     if words[0] == "make":

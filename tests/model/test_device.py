@@ -23,7 +23,7 @@ def test_a_wish_for_the_cpu_is_no_fall_back(without_cuda, capsys):
 
 
 def test_cuda_where_there_is_none(without_cuda):
-    with pytest.raises(UserError, match=r"train\.device: cuda asked for"):
+    with pytest.raises(UserError, match=r"device cuda is asked for"):
         device.pick_hardware("cuda")
 
 

@@ -12,6 +12,8 @@ import torch
 from skyseg.errors import UserError
 from skyseg.model.memory import keep_memory
 
+DEVICES = ("auto", "cuda", "cpu")
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -50,13 +52,15 @@ def pick_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
         precision: auto (bfloat16 where the hardware multiplies it natively), fp32 or bf16.
 
     Raises:
-        UserError: cuda asked for where there is none.
+        UserError: an unknown device, or cuda asked for where there is none.
     """
+    if device not in DEVICES:
+        raise UserError(f"device: unknown {device!r}; choose from {', '.join(DEVICES)}")
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
         raise UserError(
-            "train.device: cuda asked for, but PyTorch finds no usable CUDA device; "
-            "check the driver with nvidia-smi, or set train.device to auto or cpu"
+            "device cuda is asked for, but PyTorch finds no usable CUDA device; check the driver "
+            "with nvidia-smi, or choose auto or cpu (train.device in params.yaml)"
         )
     if device == "auto" and not has_cuda:
         print(

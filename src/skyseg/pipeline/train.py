@@ -82,23 +82,36 @@ def train(params: Params, root: Path) -> None:
     ) as run:
         notes = notes._replace(run=run.id)
         run.replay(progress.history)
+
+        def save_best() -> ModelConfig:
+            config = best_config(params, dataset, progress, notes, start)
+            return save_checkpoint(
+                root / "models" / "best.safetensors", progress.best_weights, config
+            )
+
         with progress_bar(params, arrays, progress) as bar:
             on_step = StepDisplay(bar, progress, params.train.epochs)
             epochs = fit(learner, arrays, params.train, hardware, progress, on_step)
             for row in with_memory_advice(epochs, params, hardware):
                 write_csv(root / "reports" / "history.csv", pd.DataFrame(progress.history))
                 if progress.best is row:
-                    save_best(root, params, dataset, progress, notes, start)
+                    save_best()
                 save_progress(state, learner, progress, fingerprint, notes)
                 tqdm.write(summary(row, progress))
                 run.record(progress.epoch, {k: v for k, v in row.items() if k != "epoch"})
                 sheet = validation_sheet(learner, arrays, hardware, row["val/threshold"])
                 run.image("validation", progress.epoch, sheet)
                 bar.update(progress.epoch * len(arrays.train_names) - bar.n)
+        # Also where a training goes on that was killed at its end: DVC has removed these files.
         write_csv(root / "reports" / "history.csv", pd.DataFrame(progress.history))
-        finish(root, params, dataset, progress, notes, start)
+        best = save_best()
+        write_json(root / "reports" / "train.json", {"val": {**best.val, "epoch": best.epoch}})
         mark_finished(state)
         run.artifact(root / "reports" / "history.csv")
+    print(
+        f"best epoch {best.epoch} of {progress.epoch}: validation IoU {best.val['iou']:.4f} "
+        f"at threshold {best.threshold:.3f}; kept in models/best.safetensors"
+    )
 
 
 def initial_weights(params: Params, root: Path) -> Path | None:
@@ -159,20 +172,15 @@ def summary(row: dict[str, float], progress: Progress) -> str:
     )
 
 
-def save_best(
-    root: Path,
-    params: Params,
-    dataset: Dataset,
-    progress: Progress,
-    notes: Notes,
-    start: str | None,
+def best_config(
+    params: Params, dataset: Dataset, progress: Progress, notes: Notes, start: str | None
 ) -> ModelConfig:
-    """Write the weights of the best epoch so far with their config."""
+    """What goes with the weights of the best epoch so far."""
     best = progress.best
     validated = {
         name.removeprefix("val/"): value for name, value in best.items() if name.startswith("val/")
     }
-    config = ModelConfig(
+    return ModelConfig(
         variant=params.model.variant,
         size=params.model.size,
         threshold=validated["threshold"],
@@ -187,7 +195,6 @@ def save_best(
         run=notes.run,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return save_checkpoint(root / "models" / "best.safetensors", progress.best_weights, config)
 
 
 def validation_sheet(
@@ -206,23 +213,6 @@ def validation_sheet(
             (images[row], found >= threshold, masks[row], "")
             for row, found in zip(rows, maps, strict=True)
         ]
-    )
-
-
-def finish(
-    root: Path,
-    params: Params,
-    dataset: Dataset,
-    progress: Progress,
-    notes: Notes,
-    start: str | None,
-) -> None:
-    """Leave the best checkpoint and its figures."""
-    best = save_best(root, params, dataset, progress, notes, start)
-    write_json(root / "reports" / "train.json", {"val": {**best.val, "epoch": best.epoch}})
-    print(
-        f"best epoch {best.epoch} of {progress.epoch}: validation IoU {best.val['iou']:.4f} "
-        f"at threshold {best.threshold:.3f}; kept in models/best.safetensors"
     )
 
 

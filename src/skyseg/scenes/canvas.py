@@ -151,14 +151,20 @@ class Pen:
 
     def put_down(self, grain: float = 0.06) -> None:
         """Lay what was drawn on the canvas, roughened by ``grain``, and start again."""
-        box = self.image.getbbox()
-        if box is not None:
-            left, top, right, bottom = box
-            rows, columns = slice(top, bottom), slice(left, right)
-            drawn = np.asarray(self.image.crop(box), np.float32) / 255
-            colour = drawn[..., :3] * (1 + grain * self.canvas.grain[rows, columns, None])
-            cover(self.canvas, drawn[..., 3], colour, rows, columns)
+        if drawn := self.drawn():
+            rows, columns, samples = drawn
+            colour = samples[..., :3] * (1 + grain * self.canvas.grain[rows, columns, None])
+            cover(self.canvas, samples[..., 3], colour, rows, columns)
         self.lift()
+
+    def drawn(self) -> tuple[slice, slice, Array] | None:
+        """Rows and columns of what was drawn, and its samples, float32 [h, w, 4] RGBA in 0..1."""
+        box = self.image.getbbox()
+        if box is None:
+            return None
+        left, top, right, bottom = box
+        samples = np.asarray(self.image.crop(box), np.float32) / 255
+        return slice(top, bottom), slice(left, right), samples
 
 
 def _ink(colour: Array) -> tuple[int, int, int, int]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 import signal
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from skyseg.errors import UserError
+from skyseg.files import atomic_write
 from skyseg.scenes.camera import photograph
 from skyseg.scenes.canvas import Array, Pen, new_canvas
 from skyseg.scenes.kinds import KINDS
@@ -61,17 +60,15 @@ def write_scenes(
     """Write scenes 1 to ``count`` of a seed as ``out/images/scene_0001.jpg`` (quality 70 to 86),
     ``out/masks/scene_0001.png`` (mode L, 0 or 1) and ``out/scenes.csv``.
 
-    A scene's bytes depend on its seed, index and scale, not on ``count``. Everything is written to
-    a folder beside ``out`` and renamed at the end, so an interrupted run leaves no half-made set.
+    A scene's bytes depend on its seed, index and scale, not on ``count``. An interrupted run leaves
+    no half-made set.
     """
     if count < 1:
         raise UserError(f"the number of scenes is {count}: ask for at least 1")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder: remove it or name another one")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        (aside / "images").mkdir()
+    with atomic_write(out) as aside:
+        (aside / "images").mkdir(parents=True)
         (aside / "masks").mkdir()
         write = partial(_write_one, aside, seed, scale)
         # Ctrl-C is for this process alone, which then stops the others.
@@ -95,13 +92,6 @@ def write_scenes(
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["id", "kind", "foreground_share", "seed", "index"])
             table.writerows(rows)
-        aside.chmod(0o755)  # mkdtemp makes private folders
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def _write_one(folder: Path, seed: int, scale: float, index: int) -> tuple[str, str, str, int, int]:

@@ -94,7 +94,7 @@ def leafy_tree(
     height: float,
     distance: float = 0.0,
 ) -> None:
-    """A broad-leaved tree; its set_champion may be dense or thin."""
+    """A broad-leaved tree; its crown may be dense or thin."""
     segments, tips = branches(
         rng, x, base, height * 0.3, 4, rng.normal(0, 0.04), uniform(rng, 0.35, 0.6)
     )
@@ -105,10 +105,10 @@ def leafy_tree(
     radius = height * rng.uniform(0.10, 0.22, len(keep))
     middle = np.array([[x, base - height * 0.65, height * uniform(rng, 0.15, 0.3)]])
     blobs = np.concatenate([middle, np.column_stack([keep, radius])])
-    set_champion(canvas, rng, light, blobs, leaf_colour(rng), distance, uniform(rng, -0.1, 0.75))
+    crown(canvas, rng, light, blobs, leaf_colour(rng), distance, uniform(rng, -0.1, 0.75))
 
 
-def set_champion(
+def crown(
     canvas: Canvas,
     rng: np.random.Generator,
     light: Light,
@@ -171,9 +171,7 @@ def conifer(
         [x + rng.normal(0, 0.3, level.size) * reach, base - height * (1 - level * 0.93), reach]
     )
     blobs[:, 2] = blobs[:, 2].clip(height * 0.012)
-    set_champion(
-        canvas, rng, light, blobs, albedo, distance, uniform(rng, -0.1, 0.4), 0.006 * height
-    )
+    crown(canvas, rng, light, blobs, albedo, distance, uniform(rng, -0.1, 0.4), 0.006 * height)
 
 
 def palm(

@@ -206,9 +206,8 @@ def _openings(
         pen.put_down(0.02)
         # The view through the pane: sky over greenery, or plain glare.
         _patch(pen, camera, face, u0, u1, low, high, np.ones(3))
-        pane = pen.image.getbbox()
-        if pane is not None:
-            rows, columns = slice(pane[1], pane[3]), slice(pane[0], pane[2])
+        if drawn := pen.drawn():
+            rows, columns, samples = drawn
             view = np.broadcast_to(outside.haze, (*canvas.sky[rows, columns].shape, 3))
             if not burnt:
                 noise = stretch(canvas.pink, view.shape[:2], 130)
@@ -219,8 +218,7 @@ def _openings(
                 view = np.where(
                     (skyline > edge_y)[..., None], green, sky_patch(canvas, outside, rows, columns)
                 )
-            alpha = np.asarray(pen.image.crop(pane))[..., 3:] / np.float32(255)
-            canvas.rgb[rows, columns] += alpha * (view - canvas.rgb[rows, columns])
+            canvas.rgb[rows, columns] += samples[..., 3:] * (view - canvas.rgb[rows, columns])
         pen.lift()
         bars = int(rng.integers(0, 4))
         for bar in range(1, bars):

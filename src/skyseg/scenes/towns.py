@@ -275,7 +275,7 @@ def house(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
                     size * rng.uniform(0.5, 1.0, 5),
                 ]
             )
-            plants.set_champion(canvas, rng, light, blobs, plants.leaf_colour(rng), nearer, -0.2)
+            plants.crown(canvas, rng, light, blobs, plants.leaf_colour(rng), nearer, -0.2)
         else:
             plants.any_tree(canvas, pen, rng, light, cx, base, uniform(rng, 3, 9) * metre, nearer)
     if chance(rng, 0.4):
