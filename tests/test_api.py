@@ -22,8 +22,6 @@ from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.params import load_params
 from tiny import photograph, save
 
-pytest_plugins = ["mlflow_store"]
-
 ROOT = Path(__file__).parents[1]
 PHOTO = photograph(1, 60, 50)
 

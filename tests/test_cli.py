@@ -21,8 +21,6 @@ from mlflow_tools import free_port, running
 from skyseg import cli
 from skyseg.errors import UserError, exit_code
 
-pytest_plugins = ["mlflow_store"]
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -167,7 +165,7 @@ def test_ui_of_a_server_is_its_address(inside: Path, monkeypatch: pytest.MonkeyP
     assert run("ui") == "MLflow is a server already: http://tracking.example:5000\n"
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_ui_shows_runs_and_files(inside: Path):
     run("promote")
     port = free_port()

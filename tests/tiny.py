@@ -25,6 +25,12 @@ def make_params(**sections: Any) -> Params:
     )
 
 
+TRAINED = make_params(
+    train={"epochs": 1, "batch_size": 4, "device": "cpu"}, evaluate={"gallery": 3, "batch_size": 2}
+)
+"""Settings of the fixture ``trained_workspace``."""
+
+
 def photograph(seed: int, width: int = 48, height: int = 40) -> np.ndarray:
     """uint8 [height, width, 3]: coarse random colours, unlike those of any other seed."""
     rng = np.random.default_rng(seed)

@@ -46,16 +46,17 @@ def deciding_files(stage: str) -> list[Path]:
     """The files of this package that can change a stage's results.
 
     They are the module in ``DECIDES`` and what it imports of this package, directly or through
-    others, less ``NEUTRAL``; with a page goes the template beside it. DVC's ``deps`` are these
+    others, but not through ``NEUTRAL`` and less these; with a page goes the template beside it. DVC's ``deps`` are these
     files (``tests/test_dvc.py``), and a training goes on only where they are unchanged.
     """
     found: set[Path] = set()
     waiting = [DECIDES[stage]]
     while waiting:
         for path in _files(waiting.pop()) - found:
-            found.add(path)
-            waiting += _imports(path)
-    return sorted(path for path in found if path.relative_to(PACKAGE).parts[0] not in _NEUTRAL)
+            if path.relative_to(PACKAGE).parts[0] not in _NEUTRAL:
+                found.add(path)
+                waiting += _imports(path)
+    return sorted(found)
 
 
 def code_digest(stage: str) -> str:

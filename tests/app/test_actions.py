@@ -16,7 +16,6 @@ from skyseg.model.checkpoint import config_path
 from skyseg.tracking.registry import download_weights
 from tiny import photograph, save, squeezed
 
-pytest_plugins = ["mlflow_store", "registered"]
 CHAMPION, SECOND = "models:/skyseg@champion", "models:/skyseg/2"
 
 

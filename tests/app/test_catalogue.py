@@ -9,7 +9,6 @@ from skyseg.errors import UserError
 from skyseg.tracking import connection
 from tiny import squeezed
 
-pytest_plugins = ["mlflow_store", "registered"]
 CHAMPION, SECOND = "models:/skyseg@champion", "models:/skyseg/2"
 
 

@@ -24,7 +24,6 @@ from skyseg.app import inbox, page
 from skyseg.app.texts import TEXTS
 from tiny import photograph, save
 
-pytest_plugins = ["mlflow_store", "registered"]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ROOT = Path(__file__).parents[2]
 
@@ -196,7 +195,7 @@ def opened(browser: Any, address: str, **options: Any) -> Any:
     return tab
 
 
-@pytest.mark.browser
+@pytest.mark.slow
 def test_upload_compare_correct_and_save(
     browser: Any, address: str, registered: Path, tmp_path: Path
 ):
@@ -243,7 +242,7 @@ def test_upload_compare_correct_and_save(
     tab.context.close()
 
 
-@pytest.mark.browser
+@pytest.mark.slow
 def test_what_is_no_photograph_is_said_on_the_page(browser: Any, address: str, tmp_path: Path):
     (tmp_path / "notes.jpg").write_bytes(b"not a picture")
     tab = opened(browser, address)
@@ -253,7 +252,7 @@ def test_what_is_no_photograph_is_said_on_the_page(browser: Any, address: str, t
     tab.context.close()
 
 
-@pytest.mark.browser
+@pytest.mark.slow
 def test_the_language_is_the_browsers_until_another_is_chosen(browser: Any, address: str):
     tab = opened(browser, address, locale="zh-CN")
     label = "#model"
@@ -272,7 +271,7 @@ def test_the_language_is_the_browsers_until_another_is_chosen(browser: Any, addr
     tab.context.close()
 
 
-@pytest.mark.browser
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_fits_its_window(browser: Any, address: str, width: int):
     tab = opened(browser, address, viewport={"width": width, "height": 844})
@@ -285,7 +284,7 @@ def test_the_page_fits_its_window(browser: Any, address: str, width: int):
     tab.context.close()
 
 
-@pytest.mark.browser
+@pytest.mark.slow
 def test_nothing_registered_is_said_on_the_page(browser: Any, store: Path):
     shutil.copy(ROOT / "params.yaml", store)
     for address in serve(store):

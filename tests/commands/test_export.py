@@ -22,8 +22,6 @@ from skyseg.tracking import connection, registry
 from skyseg.tracking.evaluation import log_evaluation
 from tiny import make_pairs, photograph
 
-pytest_plugins = ["mlflow_store"]
-
 
 def export(*arguments: str) -> str:
     result = CliRunner().invoke(app, ["export", *arguments], catch_exceptions=False)

@@ -19,8 +19,6 @@ from skyseg.tracking import connection, registry
 from skyseg.tracking.evaluation import log_evaluation
 from tiny import make_params
 
-pytest_plugins = ["mlflow_store"]
-
 PARAMS = make_params(registry={"model": "sky", "experiment": "skies"})
 
 
@@ -260,10 +258,10 @@ def test_a_model_without_figures_is_not_registered(trained: Path, content: str |
 
 
 def test_another_store_gets_the_model_and_this_one_is_left_alone(
-    trained: Path, tmp_path: Path, template_database: Path
+    trained: Path, tmp_path: Path, empty_template: Path
 ):
     (tmp_path / "shared").mkdir()
-    shutil.copy(template_database, tmp_path / "shared" / "mlflow.db")
+    shutil.copy(empty_template / "mlflow.db", tmp_path / "shared" / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/shared/mlflow.db"
 
     assert promote(PARAMS, trained, uri) == "1"
@@ -275,7 +273,7 @@ def test_another_store_gets_the_model_and_this_one_is_left_alone(
     assert registry.versions("sky") == []
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_a_tracking_server_gets_the_model(trained: Path, tmp_path: Path):
     (tmp_path / "server").mkdir()
     with mlflow_server(tmp_path / "server", free_port()) as uri:

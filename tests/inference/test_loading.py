@@ -20,8 +20,6 @@ from skyseg.params import load_params
 from skyseg.tracking import registry
 from tiny import photograph
 
-pytest_plugins = ["mlflow_store"]
-
 ROOT = Path(__file__).parents[2]
 CHAMPION = "models:/skyseg@champion"
 IMAGE = photograph(1, 60, 50)

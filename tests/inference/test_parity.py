@@ -25,8 +25,6 @@ from skyseg.model.checkpoint import read_weights, save_checkpoint
 from skyseg.tracking import registry
 from tiny import photograph, save
 
-pytest_plugins = ["mlflow_store", "registered"]
-
 
 @pytest.fixture(scope="module")
 def weights(registered: Path) -> Path:

@@ -34,8 +34,6 @@ from skyseg.tracking import registry
 from skyseg.tracking.evaluation import log_evaluation
 from tiny import bomb
 
-pytest_plugins = ["mlflow_store"]
-
 PHOTOGRAPH = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
 
 
@@ -172,6 +170,7 @@ def test_the_logged_model_holds_no_pickle_and_no_bytecode(
         ".html",
         ".css",
         ".jinja",
+        ".typed",
         "",
     }
     assert all(path.name == "MLmodel" for path in files if not path.suffix)
@@ -327,7 +326,7 @@ def hang_up(port: int, length: int) -> None:
         )
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_it_is_served_over_http(store: Path, environment: Any):
     register(store)
     environment["MLFLOW_TRACKING_URI"] = mlflow.get_tracking_uri()

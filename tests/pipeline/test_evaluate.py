@@ -16,25 +16,11 @@ from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.metrics import counts
 from skyseg.metrics import suite as metrics
 from skyseg.pipeline.evaluate import evaluate, score
-from skyseg.pipeline.prepare import prepare
 from skyseg.pipeline.train import train
 from skyseg.provenance import code_digest
-from tiny import make_pairs, make_params
+from tiny import TRAINED, make_params
 
-pytest_plugins = ["mlflow_store"]
-
-PARAMS = make_params(
-    train={"epochs": 1, "batch_size": 4, "device": "cpu"}, evaluate={"gallery": 3, "batch_size": 2}
-)
-
-
-@pytest.fixture
-def trained_workspace(store, monkeypatch):
-    monkeypatch.chdir(store)
-    make_pairs(store / "data", 14)
-    prepare(PARAMS, store)
-    train(PARAMS, store)
-    return store
+PARAMS = TRAINED
 
 
 def test_everything_evaluate_leaves(trained_workspace):

@@ -17,25 +17,12 @@ from skyseg.model.device import pick_hardware
 from skyseg.model.losses import SIDE_OUTPUTS
 from skyseg.model.u2net import build_model
 from skyseg.pipeline import train as stage
-from skyseg.pipeline.prepare import prepare
 from skyseg.training import engine, fit
-from tiny import make_pairs, make_params
-
-pytest_plugins = ["mlflow_store"]
+from tiny import make_params
 
 
 def settings(**train):
     return make_params(train={"epochs": 3, "batch_size": 4, "lr": 0.003, "device": "cpu"} | train)
-
-
-@pytest.fixture
-def prepared(store, monkeypatch):
-    """A repository with a tiny prepared data set."""
-    monkeypatch.chdir(store)
-    make_pairs(store / "data", 14)
-    prepare(settings(), store)
-    (store / "models").mkdir()
-    return store
 
 
 def history(root):

@@ -20,8 +20,6 @@ from skyseg.tracking import training as tracking
 from skyseg.tracking.evaluation import log_evaluation
 from skyseg.tracking.store import repository_root, store_uri
 
-pytest_plugins = ["mlflow_store"]
-
 DATASET = {
     "fingerprint": "f" * 64,
     "dvc_md5": "d" * 32 + ".dir",
@@ -324,7 +322,7 @@ def test_an_evaluation_whose_store_fails_is_a_user_error(store: Path):
         log_evaluation(store, config, METRICS, "skies")
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_a_server_that_dies_and_comes_back(
     tmp_path: Path, environment: Any, capsys: pytest.CaptureFixture[str]
 ):

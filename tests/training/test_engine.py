@@ -1,6 +1,5 @@
 """The loops: one batch overfits, ignored pixels and fixed seeds do what they say."""
 
-import gc
 import math
 import weakref
 
@@ -149,7 +148,6 @@ def test_batches_are_let_go_before_their_losses_are_looked_at(monkeypatch):
 
     def counted():
         for batch in engine.batches(images, masks, 2, CPU.device, np.arange(20) % 4):
-            gc.collect()
             alive.append(sum(reference() is not None for reference in references))
             references.append(weakref.ref(batch.images))
             yield batch
@@ -157,6 +155,7 @@ def test_batches_are_let_go_before_their_losses_are_looked_at(monkeypatch):
 
     references = []
     monkeypatch.setattr(engine, "window_of", lambda hardware: 50)
+    monkeypatch.setattr(engine, "_step", lambda *_: torch.zeros(8))  # what it keeps is the point
     engine.train_one_epoch(build(ONCE, 20), counted(), ONCE, CPU, NAMES, lambda *_: None)
     assert len(references) == 10
     assert max(alive) <= 1
