@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 READY := .venv/.ready
+APP_READY := .venv/.ready-app
+DEV_READY := .venv/.ready-dev
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 ##@ The pipeline
@@ -20,7 +22,11 @@ promote: setup ## Make this workspace's model the champion (REGISTRY=uri FORCE="
 rollback: setup ## Undo the last promotion
 	python -m skyseg rollback $(if $(REGISTRY),--registry "$(REGISTRY)")
 
-##@ Looking
+##@ Using and looking
+
+.PHONY: app
+app: $(APP_READY) data ## Open the web page (PORT=7860, this machine only)
+	python -m skyseg app $(if $(PORT),--port "$(PORT)")
 
 .PHONY: ui
 ui: setup ## Open runs and models in the MLflow UI (PORT=5000, this machine only)
@@ -37,44 +43,68 @@ plots: setup ## Draw the curves and overlays of the last run into dvc_plots/inde
 ##@ Developing
 
 .PHONY: test
-test: setup lint ## Lint, types, import contracts, all tests
-	pytest
+test: dev lint ## Lint, types, import contracts, the tests that take seconds, coverage
+	pytest -m "not slow" --numprocesses auto --dist loadfile --cov --cov-report term
 
-.PHONY: bench
-bench: setup data ## Speed beside what others use, into reports/bench/ (ONLY="step loader")
-	python -m benchmarks $(ONLY)
+.PHONY: test-all
+test-all: test ## The same, then whole pipelines, real servers and a browser
+	pytest -m slow --numprocesses auto --dist loadfile
 
 .PHONY: lint
-lint: setup ## Lint, types and import contracts alone
+lint: dev ## Layout, lint, types and import contracts alone
+	ruff format --check
 	ruff check
 	mypy
 	lint-imports
 
+.PHONY: format
+format: dev ## Lay the code out, and correct what can be corrected by itself
+	ruff check --fix --exit-zero
+	ruff format
+
+.PHONY: bench
+bench: dev data ## Speed beside what others use, into reports/bench/ (ONLY="step loader")
+	python -m benchmarks $(ONLY)
+
 .PHONY: lock
-lock: setup ## Pin the newest versions that pyproject.toml allows in requirements.txt
+lock: dev ## Pin the newest versions that pyproject.toml allows
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+		--no-header --no-annotate --quiet --upgrade --output-file requirements-dev.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --constraint requirements-dev.txt \
 		--no-header --no-annotate --quiet --upgrade --output-file requirements.txt
 
 ##@ Setting up
 
 .PHONY: setup
-setup: $(READY) ## Build .venv; every other target does it first
+setup: $(READY) ## Build .venv with what the pipeline needs; other targets do it first
+
+.PHONY: dev
+dev: $(DEV_READY) ## The same, with what the tests and benchmarks need
+
+.PHONY: data
+data: setup ## Get data and pretrained weights from their remote, unless they are here
+	@for target in data models/start.safetensors; do \
+		test -e $$target || dvc pull $$target || { rm -rf $$target; exit 1; }; done
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: $(PYTHON) is older than 3.11: name another with PYTHON=..."; exit 1; }
 	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	python -m pip install --quiet --disable-pip-version-check uv
-	uv pip install --quiet --python .venv --requirement requirements.txt
+	uv pip install --quiet --python .venv --no-deps --requirement requirements.txt
 	uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: data
-data: setup ## Get data and starting weights from their remote, unless they are here
-	@for target in data models/start.safetensors; do \
-		test -e $$target || dvc pull $$target || { rm -rf $$target; exit 1; }; done
+$(APP_READY): $(READY) requirements-dev.txt
+	uv pip install --quiet --python .venv --no-build-isolation --constraint requirements-dev.txt \
+		--editable '.[app,heic,onnx,video]'
+	@touch $@
+
+$(DEV_READY): $(READY) requirements-dev.txt
+	uv pip install --quiet --python .venv --no-deps --requirement requirements-dev.txt
+	@touch $@
 
 .PHONY: help
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

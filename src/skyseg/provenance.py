@@ -46,7 +46,7 @@ def deciding_files(stage: str) -> list[Path]:
     """The files of this package that can change a stage's results.
 
     They are the module in ``DECIDES`` and what it imports of this package, directly or through
-    others, but not through ``NEUTRAL`` and less these; with a page goes the template beside it. DVC's ``deps`` are these
+    others, without ``NEUTRAL``; with a page goes the template beside it. DVC's ``deps`` are these
     files (``tests/test_dvc.py``), and a training goes on only where they are unchanged.
     """
     found: set[Path] = set()

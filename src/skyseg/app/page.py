@@ -89,7 +89,7 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
                     table = gr.Markdown(elem_id="registry")
                     refresh = gr.Button(t("refresh"), size="sm", elem_id="refresh")
 
-        _hang(work, photo, picked, language, result, tabs, canvas)
+        _connect_events(work, photo, picked, language, result, tabs, canvas)
         looked = {
             "fn": _guarded(lambda chosen, one, two, words: _look(work, chosen, one, two, words)),
             "inputs": [picked, first, second, language],
@@ -154,7 +154,7 @@ WORK: dict[str, Any] = PRIVATE | {
 }
 
 
-class Result(NamedTuple):
+class ResultView(NamedTuple):
     line: gr.Markdown
     overlay: gr.ImageSlider
     mask: gr.Image
@@ -181,7 +181,7 @@ def theme() -> gr.themes.Base:
     )
 
 
-def _result() -> Result:
+def _result() -> ResultView:
     line = gr.Markdown(I18N("hint"), elem_id="line")
     with gr.Tabs(elem_id="views"):
         with gr.Tab(I18N("overlay")):
@@ -208,7 +208,7 @@ def _result() -> Result:
                     )
                 )
     mask, cutout, replaced = pictures
-    return Result(line, overlay, mask, cutout, sky, replaced)
+    return ResultView(line, overlay, mask, cutout, sky, replaced)
 
 
 def _upload(key: str, hint: str, sources: list[Any], height: int) -> gr.Image:
@@ -307,12 +307,12 @@ def _correct(
     return canvas
 
 
-def _hang(
+def _connect_events(
     work: Workspace,
     photo: gr.Image,
     picked: gr.Dropdown,
     language: gr.Radio,
-    result: Result,
+    result: ResultView,
     tabs: gr.Tabs,
     canvas: gr.ImageEditor,
 ) -> None:

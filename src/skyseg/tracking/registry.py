@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-import skyseg
 from skyseg.errors import UserError
 from skyseg.files import sha256
 from skyseg.model.checkpoint import ModelConfig, config_path
+from skyseg.provenance import PACKAGE
 from skyseg.tracking import connection
 
 # After connection, which sets the environment that mlflow reads while it is imported.
@@ -273,7 +273,6 @@ def _named(model: str) -> str:
 
 def _log_model(weights: Path, run_id: str, step: int) -> str:
     """Log the servable model to a run; returns its id."""
-    package = Path(skyseg.__file__).parent
     example = Image.fromarray(np.full((24, 32, 3), 128, np.uint8))
     with tempfile.NamedTemporaryFile(suffix=".png") as file:
         example.save(file, "PNG")
@@ -286,9 +285,9 @@ def _log_model(weights: Path, run_id: str, step: int) -> str:
         with mlflow.start_run(run_id=run_id, log_system_metrics=False):
             logged = mlflow.pyfunc.log_model(
                 name="model",
-                python_model=package / "inference" / "served_model.py",
+                python_model=PACKAGE / "inference" / "served_model.py",
                 artifacts={"weights": str(weights), "config": str(config_path(weights))},
-                code_paths=[str(package)],
+                code_paths=[str(PACKAGE)],
                 signature=SIGNATURE,
                 input_example=pd.DataFrame({"image": [photograph]}),
                 # A local build's suffix (+cpu) is in no package index.
