@@ -1,3 +1,3 @@
-"""Speed beside what users would pick instead: `make bench`. How to read it: docs/speed.md."""
+"""Speed compared with the alternatives: `make bench`. docs/speed.md explains the results."""
 
-import skyseg  # noqa: F401  (before PyTorch: it sets how PyTorch's threads wait for each other)
+import skyseg  # noqa: F401  (before PyTorch: it sets how PyTorch's threads wait for one another)

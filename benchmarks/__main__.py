@@ -2,8 +2,8 @@
 
     python -m benchmarks [NAME ...]
 
-Without names all of ``BENCHMARKS`` run; those in ``BY_NAME`` only when they are named. What does
-not run keeps its rows of the last run.
+Without names, all of ``BENCHMARKS`` run; those in ``BY_NAME`` run only when they are named. A
+benchmark that does not run keeps the rows of its last run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main(names: list[str]) -> None:
     known = BENCHMARKS + BY_NAME
     unknown = sorted(set(names) - set(known))
     if unknown:
-        sys.exit(f"error: no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+        sys.exit(f"error: unknown benchmark {', '.join(unknown)}; choose from {', '.join(known)}")
     rows = report.read(OUT)
     for name in names or BENCHMARKS:
         start = time.perf_counter()

@@ -1,10 +1,10 @@
-"""How well cut-outs get rid of the old background: composites whose true colours are known.
+"""How well cut-outs remove the old background, measured on composites with known colours.
 
     python -m benchmarks.fringes FOREGROUNDS BACKGROUNDS
 
-Two folders of photographs, at least ``COMPOSITES`` each. Prints a Markdown table of the mean error
-at soft pixels, in levels of 255, of the foreground weighted by its opacity and of the background by
-the rest.
+Each folder holds at least ``COMPOSITES`` photographs. Prints a Markdown table of mean absolute
+errors at soft pixels, in grey levels of 0..255: of the foreground, weighted by its opacity, and of
+the background, weighted by 1 - opacity.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from skyseg.data.formats import find_photographs
 from skyseg.inference.unmixing import unmix
 
 COMPOSITES, WIDTH, HEIGHT = 12, 640, 480
-NEAR = np.ones((9, 9), np.uint8)  # pixels around soft ones that inpainting fills as well
+NEAR = np.ones((9, 9), np.uint8)  # pixels around soft ones that are inpainted as well
 
 Estimate = tuple[np.ndarray, np.ndarray]  # uint8 [H, W, 3]: foreground and background
 
 
 def inpainted(method: int) -> Callable[[np.ndarray, np.ndarray], Estimate]:
-    """Each class's colours carried over from where a pixel is of that class alone."""
+    """Inpaint each class's colours from the pixels that belong to that class alone."""
 
     def estimate(mixed: np.ndarray, matte: np.ndarray) -> Estimate:
         soft = ((matte > 0) & (matte < 255)).astype(np.uint8)

@@ -1,9 +1,9 @@
-"""Time and memory against the number of images and against resolution: docs/growth.png.
+"""Time and memory by number of images and by resolution: docs/growth.png.
 
     python -m benchmarks.growth [OUT]
 
-Not part of `make bench`: it takes three quarters of an hour on two cores. Each measurement is a
-process of its own, so that its peak of memory is its own.
+Not part of `make bench`, because it takes three quarters of an hour on two cores. Each measurement
+runs in its own process, so that peak memory is measured separately.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WORK = ("prepare", "epoch", "prediction")
 
 
 def work(root: str, what: str, size: int) -> Callable[[], None]:
-    """One of ``WORK`` on the data set in ``root``, at a training size."""
+    """One of ``WORK`` on the data set in ``root``; ``size`` is the network's input, in pixels."""
     folder = Path(root)
 
     def preparing() -> None:
@@ -76,7 +76,7 @@ def work(root: str, what: str, size: int) -> Callable[[], None]:
 
 
 def measure(root: Path, size: int) -> dict[str, dict[str, float]]:
-    """Seconds and peak memory of each of ``WORK``, in order: an epoch needs what prepare wrote."""
+    """Seconds and peak memory (bytes) of each of ``WORK``, in order: an epoch needs prepare."""
     return {
         what: race(
             {
@@ -107,13 +107,16 @@ def main(out: Path) -> None:
 
 
 def plot(found: dict[str, dict[int, dict[str, dict[str, float]]]], file: Path) -> None:
-    """Time above, memory below; images left, resolution right; straight lines are linear growth."""
+    """Time above, memory below; number of images on the left, resolution on the right.
+
+    The axes of time are logarithmic: linear growth is a straight line.
+    """
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, 2, sharex="col", sharey="row")
     labels = {
         "images": f"images (480 × 360; network at {SMALL} px)",
-        "pixels": f"network's input, px a side ({FEW} images, 1440 × 1080)",
+        "pixels": f"network's input, px per side ({FEW} images, 1440 × 1080)",
     }
     for column, (axis, values) in zip(panels.T, found.items(), strict=True):
         for what in WORK:

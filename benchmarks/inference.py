@@ -1,7 +1,7 @@
-"""Prediction beside ONNX Runtime and rembg, which run the same U2NETP, exported at 320 pixels.
+"""Prediction compared with ONNX Runtime and rembg on the same U2NETP, exported at 320 pixels.
 
-The weights are the ones training starts from: how long a network takes does not depend on them, and
-the published ones are not part of this repository.
+The weights are the pretrained ones of this repository, which does not contain the published ones. A
+network's speed does not depend on its weights.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from skyseg.model.checkpoint import ModelConfig, load_into, read_weights, save_c
 from skyseg.model.u2net import build_model
 
 PHOTOGRAPHS, WIDTH, HEIGHT = 10, 1152, 864  # 1 MP
-RUNS = 4  # forward passes a run
+RUNS = 4  # forward passes per run
 REFINEMENTS = ("none", "colour")
 
 
 def network(weights: str, passes: int) -> Callable[[], None]:
-    """Our network alone, on prepared input."""
+    """Our network alone, on input that is already preprocessed."""
     predictor = CheckpointPredictor(Path(weights))
-    shrunk = predictor.preprocess(_noise())
+    prepared = predictor.preprocess(_noise())
 
     def run() -> None:
         for _ in range(passes):
-            predictor.forward([shrunk]).sum().item()
+            predictor.forward([prepared]).sum().item()
 
     return run
 
 
 def onnx_runtime(model: str, passes: int) -> Callable[[], None]:
-    """The same network by ONNX Runtime, float32, with its own defaults."""
+    """The same network in ONNX Runtime, float32, with default settings."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -56,7 +56,7 @@ def onnx_runtime(model: str, passes: int) -> Callable[[], None]:
 
 
 def folder(weights: str, photographs: str, out: str) -> Callable[[], None]:
-    """`skyseg predict`: a folder of photographs to mask files."""
+    """`skyseg predict`: mask files for a folder of photographs."""
     model = load_model(weights)
 
     def run() -> None:
@@ -66,7 +66,7 @@ def folder(weights: str, photographs: str, out: str) -> Callable[[], None]:
 
 
 def rembg(model: str, photographs: str, out: str) -> Callable[[], None]:
-    """rembg's session on the same ONNX file, file in, mask file out, as `rembg p -om` does it."""
+    """rembg with the same ONNX file, from files to mask files, as `rembg p -om` does it."""
     from rembg import new_session, remove
 
     session = new_session("u2net_custom", model_path=model)
@@ -82,7 +82,8 @@ def rembg(model: str, photographs: str, out: str) -> Callable[[], None]:
 
 
 def rows(work: Path) -> Iterator[Row]:
-    os.environ["NUMBA_CACHE_DIR"] = str(work / "numba")  # rembg compiles as it is imported
+    os.environ["NUMBA_CACHE_DIR"] = str(work / "numba")  # rembg compiles code while it is imported
+    os.environ["REMBG_HOME"] = str(work)  # rembg reads models from this folder only
     checkpoints = {
         refine: _checkpoint(work / f"{refine}.safetensors", refine) for refine in REFINEMENTS
     }
@@ -106,9 +107,9 @@ def rows(work: Path) -> Iterator[Row]:
         f"network, u2netp, {SIZE} px, batch 1",
         seconds(found["ours"], RUNS / 1e3),
         seconds(found["onnx"], RUNS / 1e3),
-        "ms an image",
+        "ms per image",
         "≥ 1.5",
-        "beside ONNX Runtime in float32",
+        "compared with ONNX Runtime in float32",
     )
     yield Row(
         "mean difference of the masks from ONNX Runtime's",
@@ -141,22 +142,22 @@ def rows(work: Path) -> Iterator[Row]:
             f"folder of photographs to masks, 1 MP, {what}",
             times[refine],
             times["rembg"],
-            "ms an image",
+            "ms per image",
             "≥ 2",
-            "beside rembg, the same network",
+            "compared with rembg and the same network",
         )
         yield compare(
-            f"folder to masks, {what}, beside its network alone",
+            f"folder of photographs to masks, 1 MP, {what}, against the network alone",
             times[refine],
             times["network"],
-            "ms an image",
+            "ms per image",
             "≥ 0.87",
             "within 15 %",
         )
 
 
 def _checkpoint(path: Path, refine: str) -> Path:
-    """The starting weights as a checkpoint for photographs of 320 pixels."""
+    """The pretrained weights as a checkpoint for an input of 320 pixels."""
     network = build_model("u2netp")
     load_into(network, read_weights(Path("models/start.safetensors")), "models/start.safetensors")
     save_checkpoint(
@@ -166,7 +167,7 @@ def _checkpoint(path: Path, refine: str) -> Path:
 
 
 def _difference(weights: Path, model: Path, files: list[Path]) -> float:
-    """Mean absolute difference of the two probability maps over photographs."""
+    """Mean absolute difference of the two probability maps, over all photographs."""
     ours, theirs = CheckpointPredictor(weights), PublishedPredictor(model, "skyseg")
     return float(
         np.mean(

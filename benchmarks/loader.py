@@ -1,4 +1,4 @@
-"""Augmented training samples beside the published loader's, one worker each."""
+"""Augmented training samples, compared with the published loader; one worker each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from skimage import io, transform
 
 from benchmarks.race import Contender, Row, compare, race, seconds
 from benchmarks.step import SIZE
-from skyseg.data.arrays import open_split, write_split
+from skyseg.data.arrays import open_split
 from skyseg.data.mask_meaning import infer_encoding
 from skyseg.data.mask_stats import count_values
+from skyseg.data.preparation import write_split
 from skyseg.data.transforms import augment
 from skyseg.params import AugmentParams, DataParams
 from skyseg.training import engine
@@ -23,8 +24,8 @@ IMAGES = 24
 
 
 def published(files: list[list[str]]) -> Callable[[], None]:
-    """``data_loader.py`` of the U-2-Net repository: scikit-image reads, resizes to 320 in float64
-    and crops 288 at random."""
+    """As ``data_loader.py`` of the U-2-Net repository: scikit-image reads files and resizes them to
+    320 pixels in float64, then a crop of 288 pixels is taken at random."""
 
     def run() -> None:
         for image_file, mask_file in files:
@@ -44,8 +45,9 @@ def published(files: list[list[str]]) -> Callable[[], None]:
 
 
 def ours(prepared: str) -> Callable[[], None]:
-    """From the arrays that prepare wrote, decoded once for all epochs; more is changed at random
-    than there: scale, aspect ratio, flip, brightness, contrast, saturation, hue."""
+    """From the arrays that prepare wrote, so files are decoded only once for all epochs. More is
+    augmented than by the published loader: scale, aspect ratio, flip, brightness, contrast,
+    saturation, hue."""
     torch.set_num_threads(1)
     images, masks = open_split(Path(prepared), "train")
     settings, device = AugmentParams(), torch.device("cpu")
@@ -81,7 +83,7 @@ def rows(work: Path) -> Iterator[Row]:
         f"training samples, {SIZE} px, one worker",
         seconds(found["ours"], IMAGES / 1e3),
         seconds(found["published"], IMAGES / 1e3),
-        "ms an image",
+        "ms per image",
         "≥ 50",
-        "beside U-2-Net's loader; reading, augmentation",
+        "compared with U-2-Net's loader: reading and augmentation",
     )

@@ -1,11 +1,11 @@
-"""The champion's masks by every way that there is to use it, beside PyTorch in float32.
+"""The champion's masks from every way to use it, compared with PyTorch in float32.
 
     mlflow models serve --model-uri models:/skyseg@champion --env-manager local --port 5002
     skyseg app --port 7860
     python -m benchmarks.parity PHOTOGRAPHS --rest http://127.0.0.1:5002 --app http://127.0.0.1:7860
 
-Run in a workspace whose registry has a champion, with the two servers up; the page is driven in
-Chromium (Playwright). Prints a Markdown table: pixels whose mask differs, and IoU of all masks.
+Run it in a workspace whose registry has a champion, while the two servers run. Playwright drives
+the page in Chromium. Prints a Markdown table: pixels whose mask differs, and IoU over all masks.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def by_rest(address: str) -> Callable[[Path], Mask]:
 
 @contextmanager
 def by_page(address: str) -> Iterator[Callable[[Path], Mask]]:
-    """What the page of `skyseg app` offers as the mask, in a browser."""
+    """The masks that the page of `skyseg app` shows in a browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -75,7 +75,7 @@ def by_page(address: str) -> Iterator[Callable[[Path], Mask]]:
         tab = browser.new_page(locale="en-US")
 
         def upload(path: Path) -> Mask:
-            tab.goto(address)  # a new page each time: nothing of the last photograph is left
+            tab.goto(address)  # reload, so that nothing of the last photograph is left
             tab.wait_for_function("document.querySelector('#model input')?.value")
             tab.set_input_files("#photo input[type=file]", path)
             tab.wait_for_selector("#line strong", timeout=120_000)
@@ -108,7 +108,7 @@ def main() -> None:
             "web page": page,
         }
         for name in ONNX_FORMATS:
-            if ONNX_FORMATS[name].size is None:  # another size is another result
+            if ONNX_FORMATS[name].size is None:  # a fixed input size gives other masks
                 try:
                     export(weights, name, work / f"{name}.onnx", photographs, photographs)
                 except UserError as error:

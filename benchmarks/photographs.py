@@ -1,4 +1,4 @@
-"""Photographs of any number and size for the benchmarks: the sample scenes, enlarged and noisy."""
+"""Photographs for the benchmarks, in any number and size: sample scenes, enlarged, with noise."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-NOISE = 4.0  # grey levels: the deviation that gives a JPEG of quality 90 a photograph's size
+NOISE = 4.0  # grey levels of deviation: a JPEG of quality 90 is then as large as a photograph's
 
 
 def write_photographs(folder: Path, count: int, width: int, height: int) -> None:
-    """``count`` pairs in folder/images (JPEG) and folder/masks (PNG), no two of them alike."""
+    """Write ``count`` different pairs to folder/images (JPEG) and folder/masks (PNG)."""
     sources = sorted(Path("data/images").iterdir())
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""prepare beside decoding each photograph and each mask once, on all cores."""
+"""prepare, compared with decoding each photograph and each mask once, on all cores."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def rows(work: Path) -> Iterator[Row]:
         "prepare, JPEGs of 1 MP",
         seconds(found["ours"], IMAGES / 1e3),
         seconds(found["decoding"], IMAGES / 1e3),
-        "ms an image",
+        "ms per image",
         "≥ 0.5",
-        "beside decoding every photograph and mask once, on all cores; "
-        "prepare looks twice, as splits need all masks before the first array",
+        "compared with decoding every photograph and mask once, on all cores; "
+        "prepare reads them twice, because the splits need all masks first",
     )
     yield Row("prepare, peak memory", peak, None, "MiB", None, None, None, "≤ 1536")

@@ -1,4 +1,4 @@
-"""Contenders take turns, so that a busy machine slows all alike; figures are medians of ratios."""
+"""Contenders take turns, so that other load slows all alike; results are medians of ratios."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ ROOT = Path(__file__).parent.parent
 @dataclass(frozen=True)
 class Contender:
     setup: str
-    """Such as ``benchmarks.step:published``; see ``benchmarks.worker``."""
+    """For example ``benchmarks.step:published``; see ``benchmarks.worker``."""
     arguments: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-    """Variables that its process starts with."""
+    """Environment variables added for its process."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One row of the table."""
 
     name: str
     ours: float
     baseline: float | None
     unit: str
     ratio: float | None
-    """How many times better ours is: the median over rounds, and its quartiles."""
+    """How many times as fast ours is: the median over the rounds; ``low``, ``high``: quartiles."""
     low: float | None
     high: float | None
     target: str
@@ -46,7 +46,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is reached; None where there is none."""
+        """Whether the target is reached; None without a target."""
         if not self.target:
             return None
         sign, number = self.target.split()[:2]
@@ -57,10 +57,13 @@ class Row:
 def race(
     contenders: dict[str, Contender], rounds: int, warm: int = 1
 ) -> dict[str, list[dict[str, float]]]:
-    """Run each contender ``rounds`` times, in turns; ``warm`` first rounds do not count.
+    """Run each contender ``rounds`` times, in turns, after ``warm`` rounds that do not count.
 
     Returns:
-        What the workers answered, by contender: seconds, peak (bytes resident), further figures.
+        The workers' answers by contender: seconds, peak (resident bytes), and further numbers.
+
+    Raises:
+        SystemExit: a contender's process exited.
     """
     answers: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     with ExitStack() as stack:
@@ -86,7 +89,7 @@ def compare(
     target: str,
     note: str = "",
 ) -> Row:
-    """A row of two series of the same rounds; of each the less the better."""
+    """A row from two series of the same rounds, for quantities where less is better."""
     ratios = np.divide(baseline, ours)
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     return Row(
@@ -103,12 +106,12 @@ def compare(
 
 
 def seconds(answers: list[dict[str, float]], per: float = 1) -> list[float]:
-    """The times of a contender, divided by the items in a run."""
+    """The times of a contender, each divided by ``per``, such as the items in a run."""
     return [answer["seconds"] / per for answer in answers]
 
 
 def machine() -> str:
-    """What the figures depend on: processor or GPU, and PyTorch's version."""
+    """What the results depend on: processor or GPU, and PyTorch's version."""
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
     else:
@@ -149,5 +152,5 @@ def _answer(name: str, worker: subprocess.Popen[str]) -> dict[str, float]:
     assert worker.stdout is not None
     line = worker.stdout.readline()
     if not line:
-        raise SystemExit(f"error: the contender {name} ended; what it printed is above")
+        raise SystemExit(f"error: contender {name} exited; its output is above")
     return json.loads(line)

@@ -1,12 +1,12 @@
-"""Ways to bring the network's map to the photograph's size, beside each other: edges and time.
+"""Compare methods that bring the network's map to the photograph's size: edge scores and time.
 
     python benchmarks/refinement.py MODEL --data FOLDER [--format camvid --foreground 0 --ignore 11
         --split val --every 1]
 
-Prints a Markdown table of one model on one data set. Every method gets the same logits; the scores
-are at the model's threshold, and beside them stands the threshold that would have been best. The
-methods take turns on each photograph, in an order that moves on; times are medians over photographs
-of one thread's processor time, without the network's own.
+Prints a Markdown table for one model on one data set. Every method gets the same logits. Scores are
+at the model's threshold; the best threshold for each method is also given. On each photograph the
+methods take turns, in an order that rotates. Times are medians over photographs of the processor
+time of one thread, without the forward pass of the network.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ EPS = 1e-3  # of guided filters
 
 
 def to_logits(probability: NDArray[np.float32]) -> Tensor:
-    """Filters of probabilities overshoot; 1e-6 is far beyond any threshold."""
+    """Logits of probabilities, clamped as filters overshoot; 1e-6 is far from any threshold."""
     return torch.from_numpy(probability.astype(np.float32)).clamp(1e-6, 1 - 1e-6).logit()
 
 
@@ -57,8 +57,9 @@ def guided_filter(
     radii: tuple[float, ...] = (CELLS,),
     of_logits: bool = False,
 ) -> Tensor:
-    """Guided filter with a colour guide at full size (He, Sun & Tang, ECCV 2010, eq. 18 and 19);
-    with several radii, one after the other, from coarse to fine."""
+    """Guided filter with a colour guide at full size (He, Sun & Tang, ECCV 2010, eq. 18 and 19).
+
+    Several radii are applied one after the other, from coarse to fine."""
     height, width = image.shape[:2]
     guide = image.astype(np.float32) / 255
     map_ = resize(logits, image)
@@ -83,8 +84,9 @@ def guided_filter(
 def fast_guided_filter(
     logits: Tensor, image: NDArray[np.uint8], confident: bool = False, grey: bool = False
 ) -> Tensor:
-    """Its coefficients found small and resized (He & Sun, "Fast Guided Filter", 2015); weighted by
-    how sure the network is, as in "Sky Optimization" (Liba et al., CVPR workshops 2020)."""
+    """Guided filter whose coefficients are computed at low resolution and resized (He & Sun, "Fast
+    Guided Filter", 2015); ``confident`` weights pixels by the network's confidence, as in "Sky
+    Optimization" (Liba et al., CVPR workshops 2020)."""
 
     def to_guide(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         if grey:
@@ -148,7 +150,7 @@ def joint_bilateral(logits: Tensor, image: NDArray[np.uint8], deviation: float =
 
 
 def one_round(logits: Tensor, image: NDArray[np.uint8]) -> Tensor:
-    """``colour`` without what later rounds learn from the first."""
+    """``colour`` with its first round only."""
     with patch.object(refine, "ROUNDS", 1):
         return refine.by_colour(logits, image)
 
@@ -168,7 +170,7 @@ METHODS: dict[str, Method] = {
 
 
 def study(model: Path, root: Path, data: DataParams, split: str | None, every: int) -> pd.DataFrame:
-    """One row a method: scores at the model's threshold, milliseconds, the best threshold."""
+    """One row per method: scores at the model's threshold, milliseconds, the best threshold."""
     predictor = CheckpointPredictor(model, "cpu", "fp32")
     threshold = predictor.config.threshold
     samples = [

@@ -1,14 +1,15 @@
-"""What rembg makes of our fixed ONNX file, beside our own predictor, and what of it is rembg's.
+"""rembg on our fixed ONNX file, compared with our own predictor, and the causes of differences.
 
     skyseg export MODEL --format fixed --out fixed.onnx
     python -m venv REMBG && REMBG/bin/pip install "rembg[cpu]"
     python benchmarks/rembg_parity.py fixed.onnx --rembg REMBG/bin/python --images FOLDER
         [--every 1] [--darken 1.0]
 
-rembg runs in its own environment, unchanged, as ``u2net_custom``. It divides a photograph by its
-own maximum and stretches the map from its minimum to its maximum. Its steps are then taken one by
-one, which is checked to give the same, and either of the two is left out. ``--darken`` multiplies
-the photographs first. Prints a Markdown table.
+rembg runs unchanged in its own environment, as ``u2net_custom``. It divides a photograph by the
+photograph's maximum, and stretches the map from its minimum to its maximum. To measure the effect
+of each, the script repeats rembg's steps itself, checks that they give the same map, and then
+leaves out one of the two or both. ``--darken`` multiplies the photographs by a factor first. Prints
+a Markdown table.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ THERE = """
 import os, shutil, sys
 from pathlib import Path
 model, photographs, results = map(Path, sys.argv[1:])
-os.environ["REMBG_HOME"] = str(results)  # rembg reads models from its own folder only
+os.environ["REMBG_HOME"] = str(results)  # rembg reads models from this folder only
 shutil.copy(model, results / "custom.onnx")
 import numpy as np, rembg
 from PIL import Image
@@ -52,15 +53,15 @@ def by_steps(image, divide, stretch):
 for path in sorted(photographs.iterdir()):
     image = Image.open(path)
     itself = np.asarray(rembg.remove(image, session=session, only_mask=True))
-    assert np.array_equal(itself, by_steps(image, True, True)), f"{path}: steps are not rembg's"
+    assert np.array_equal(itself, by_steps(image, True, True)), f"{path}: differs from rembg"
     np.savez(results / path.stem, rembg=itself, undivided=by_steps(image, False, True),
              unstretched=by_steps(image, True, False), neither=by_steps(image, False, False))
 """
 
 ROWS = (
-    ("rembg", "ours", "rembg as it is, against ours"),
-    ("rembg", "undivided", "what the division by the maximum changes"),
-    ("rembg", "unstretched", "what the stretching changes"),
+    ("rembg", "ours", "rembg unchanged, against ours"),
+    ("rembg", "undivided", "effect of the division by the maximum"),
+    ("rembg", "unstretched", "effect of the stretching"),
     ("neither", "bilinear", "rembg without both, against ours without refinement"),
     ("neither", "ours", "rembg without both, against ours"),
 )
@@ -72,7 +73,7 @@ def maps(
     photographs: list[Path],
     darken: float,
 ) -> list[dict[str, np.ndarray]]:
-    """The maps of each photograph, float64 [H, W] in 0..1, by name as in ``ROWS``."""
+    """The maps of each photograph, float64 [H, W] in 0..1, by the names in ``ROWS``."""
     ours = OnnxPredictor(model)
     plain = OnnxPredictor(model)
     plain.config = plain.config.model_copy(update={"refine": "none", "presence": 0.0})
@@ -105,14 +106,14 @@ def main() -> None:
     photographs = list(find_photographs(given.images).values())[:: given.every]
     found = maps(given.model, given.rembg, photographs, given.darken)
     print(
-        f"{len(found)} photographs, darkened to {given.darken:g}\n\n"
+        f"{len(found)} photographs, multiplied by {given.darken:g}\n\n"
         "| | mean difference | worst photograph | pixels whose side of 0.5 changes |\n"
         "|---|---|---|---|"
     )
-    for one, other, says in ROWS:
+    for one, other, label in ROWS:
         means = [np.abs(each[one] - each[other]).mean() for each in found]
         flips = [((each[one] >= 0.5) != (each[other] >= 0.5)).mean() for each in found]
-        print(f"| {says} | {np.mean(means):.4f} | {np.max(means):.4f} | {np.mean(flips):.2%} |")
+        print(f"| {label} | {np.mean(means):.4f} | {np.max(means):.4f} | {np.mean(flips):.2%} |")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def line(row: Row) -> str:
 
 
 def markdown(rows: list[Row]) -> str:
-    """The table; the machines below it."""
+    """The table, and below it the machines that it was measured on."""
     lines = [
         "| what | ours | baseline | unit | ratio [quartiles] | target | |",
         "|---|---|---|---|---|---|---|",
@@ -66,7 +66,7 @@ def markdown(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row]) -> Figure:
-    """A bar a row, its quartiles and its target, on a logarithmic axis."""
+    """One bar per row, with its quartiles and its target, on a logarithmic axis."""
     figure = Figure(figsize=(9, 1.2 + 0.42 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -1,6 +1,6 @@
-"""The metrics beside PySODMetrics, on the same 480 x 360 scenes and one thread.
+"""The metrics compared with PySODMetrics, on the same 480 x 360 scenes and one thread.
 
-Everything counts: histograms, sums over the set, and PySODMetrics' ``get_results``.
+All of the work is timed: histograms, sums over the set, and PySODMetrics' ``get_results``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def cases() -> list[Case]:
 
 
 def guess(mask: np.ndarray) -> np.ndarray:
-    """A probability map as a network gives it: soft edges, and patches that are wrong."""
+    """A probability map like a network's: soft edges, and some patches that are wrong."""
     noise = np.random.default_rng(0).standard_normal(mask.shape).astype(np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), 4)
     logits = 12 * cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2) - 6
@@ -40,7 +40,7 @@ def guess(mask: np.ndarray) -> np.ndarray:
 
 def peer() -> Callable[[], None]:
     """MAE, F, E, S and weighted F, as PySODMetrics computes them."""
-    warnings.simplefilter("ignore")  # it announces a newer interface
+    warnings.simplefilter("ignore")  # about its newer interface
     cv2.setNumThreads(1)
     given = cases()
     kinds = (
@@ -63,7 +63,7 @@ def peer() -> Callable[[], None]:
 
 
 def same() -> Callable[[], None]:
-    """The same five."""
+    """The same five metrics, as skyseg computes them."""
     cv2.setNumThreads(1)
     given = cases()
 
@@ -79,7 +79,7 @@ def same() -> Callable[[], None]:
 
 
 def whole() -> Callable[[], None]:
-    """The whole set, boundaries and thin structures too."""
+    """All of our metrics, including boundaries and thin structures."""
     cv2.setNumThreads(1)
     given = cases()
 
@@ -95,12 +95,12 @@ def rows(work: Path) -> Iterator[Row]:
         ROUNDS,
     )
     times = {name: seconds(answers, IMAGES / 1e3) for name, answers in found.items()}
-    for name, what in (("same", "the same five metrics"), ("whole", "the whole set")):
+    for name, what in (("same", "the same five metrics"), ("whole", "all of our metrics")):
         yield compare(
             f"evaluation, {what}",
             times[name],
             times["peer"],
-            "ms an image",
+            "ms per image",
             "≥ 5",
-            "beside PySODMetrics' MAE, F, E, S and weighted F",
+            "compared with PySODMetrics' MAE, F, E, S and weighted F",
         )

@@ -1,4 +1,4 @@
-"""Waiting that is no work: the command's help, a repro with nothing to do, keeping track."""
+"""Overheads: the command's help, a repro with nothing to do, tracking a training in MLflow."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from skyseg.tracking import connection
 from skyseg.tracking import training as tracking
 from skyseg.training import engine
 
-SHEET = 8  # validation pictures logged at each epoch: skyseg.pipeline.train
+SHEET = 8  # validation pictures logged at each epoch: skyseg.pipeline.train.SAMPLES
 SMALL = {"model": {"size": 32}, "train": {"epochs": 1}, "evaluate": {"gallery": 3}}
 SAMPLE = 140  # training images of the sample data set
-PART = 5  # of an epoch, a fifth is timed
+PART = 5  # a fifth of an epoch is timed
 
 
 def command(words: list[str], folder: str) -> Callable[[], None]:
-    """A command in a folder, its output thrown away."""
+    """Run a command in a folder and discard its output."""
 
     def run() -> None:
         subprocess.run(words, cwd=folder, env=_environment(), check=True, stdout=subprocess.DEVNULL)
@@ -37,23 +37,29 @@ def command(words: list[str], folder: str) -> Callable[[], None]:
     return run
 
 
-def keeping_track(folder: str) -> Callable[[], dict[str, float]]:
-    """A run as training keeps it, in a sqlite store, without the training."""
+def keeping_track(folder: str) -> Callable[[], None]:
+    """What a training logs to MLflow at each epoch, in a sqlite store, without the training."""
     params = load_params()
     connection.connect(Path(folder))
     rng = np.random.default_rng(0)
     shape = (SHEET, params.model.size, params.model.size)
     pictures = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
     masks = rng.integers(0, 2, shape, dtype=np.uint8)
-    figures = {f"{part}/metric{number}": 0.5 for part in ("train", "val") for number in range(12)}
+    scores = {f"{part}/metric{number}": 0.5 for part in ("train", "val") for number in range(12)}
 
     def run() -> None:
         with tracking.training_run(
-            "bench", "bench", "bench", params=flatten(params), tags={}, dataset={}, resume=None
-        ) as kept:
+            "bench",
+            "bench",
+            "bench",
+            params=flatten(params),
+            tags={},
+            dataset={},
+            commit=None,
+        ) as tracked:
             for epoch in range(1, params.train.epochs + 1):
-                kept.record(epoch, figures)
-                kept.image(
+                tracked.record(epoch, scores)
+                tracked.image(
                     "validation",
                     epoch,
                     sheets.error_sheet(
@@ -68,7 +74,7 @@ def keeping_track(folder: str) -> Callable[[], dict[str, float]]:
 
 
 def training() -> Callable[[], None]:
-    """A part of an epoch of the sample data set, by its settings."""
+    """A part of an epoch of the sample data set, with the settings of params.yaml."""
     params = load_params()
     hardware = pick_hardware(params.train.device, params.train.precision)
     learner = engine.build_learner(build_model(params.model.variant), params.train, 10**6, hardware)
@@ -116,7 +122,7 @@ def rows(work: Path) -> Iterator[Row]:
         for track, part in zip(seconds(both["track"]), seconds(both["train"]), strict=True)
     ]
     yield _absolute(
-        f"keeping track of {epochs} epochs of the sample data", shares, "% of training", "≤ 2"
+        f"tracking {epochs} epochs of the sample data in MLflow", shares, "% of training", "≤ 2"
     )
 
 
@@ -125,15 +131,15 @@ def _absolute(name: str, values: list[float], unit: str, target: str) -> Row:
 
 
 def _environment() -> dict[str, str]:
-    """The environment's own commands first, and Python keeps what it compiles, as it does unless
-    told otherwise; the first round, which does not count, compiles."""
+    """Environment variables for a command: programs of this Python environment come first in PATH,
+    and Python may write bytecode, which happens in the first round, which does not count."""
     here = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     here.pop("PYTHONDONTWRITEBYTECODE", None)
     return here
 
 
 def _reproduce(folder: Path) -> None:
-    """A copy of this repository that has been through a small ``dvc repro``."""
+    """A copy of this repository after a small ``dvc repro``."""
 
     def run(*words: str) -> None:
         subprocess.run(words, cwd=folder, env=_environment(), check=True, stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""A training step beside the published one, and beside itself without a data pipeline."""
+"""A training step compared with the published one, and with itself without a data pipeline."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from skyseg.training import engine
 SIZE = 288  # pixels: the published random crop
 CPU_BATCH = {"u2netp": 4, "u2net_half": 4, "u2net": 2}
 GPU_BATCHES = (12, 48)  # the published one, and one that fills a large GPU
-STEPS = {"cpu": 1, "cuda": 30}  # a run
+STEPS = {"cpu": 1, "cuda": 30}  # per run
 
 
 def published(variant: str, batch: int) -> Callable[[], None]:
-    """As ``u2net_train.py`` of the U-2-Net repository trains: float32, NCHW, seven sigmoids, the
-    mean cross-entropy of each, Adam, and every loss read at every step."""
+    """As ``u2net_train.py`` of the U-2-Net repository: float32, NCHW, seven sigmoids, the mean
+    cross-entropy of each, Adam, and every loss copied to the CPU at every step."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_model(variant).to(device).train()
     optimizer = torch.optim.Adam(
@@ -46,7 +46,7 @@ def published(variant: str, batch: int) -> Callable[[], None]:
             optimizer.zero_grad()
             losses = [criterion(logits.sigmoid(), y) for logits in model(x)]
             total = sum(losses[1:], losses[0])
-            [loss.item() for loss in losses]  # printed there
+            [loss.item() for loss in losses]  # the published code prints them
             total.backward()
             optimizer.step()
             total.item()
@@ -55,7 +55,7 @@ def published(variant: str, batch: int) -> Callable[[], None]:
 
 
 def ours(variant: str, batch: int) -> Callable[[], None]:
-    """The training loop as it is: augmentation, clipping, schedule and weight average included."""
+    """Our training loop, including augmentation, clipping, schedule and weight average."""
     hardware, train = pick_hardware(), TrainParams(epochs=1, batch_size=batch)
     learner = engine.build_learner(build_model(variant), train, 10**6, hardware)
     rng = np.random.default_rng(0)
@@ -79,7 +79,7 @@ def ours(variant: str, batch: int) -> Callable[[], None]:
 
 
 def synthetic(variant: str, batch: int) -> Callable[[], None]:
-    """The same step on one batch that is there already: no reading, no augmentation."""
+    """The same step on one batch that is on the device already: no reading, no augmentation."""
     hardware, train = pick_hardware(), TrainParams(epochs=1, batch_size=batch)
     learner = engine.build_learner(build_model(variant), train, 10**6, hardware)
     learner.model.train()
@@ -106,7 +106,7 @@ def synthetic(variant: str, batch: int) -> Callable[[], None]:
 
 
 def product(side: int) -> Callable[[], dict[str, float]]:
-    """A square matrix product in the same arithmetic: the most the hardware gives."""
+    """A square matrix product in the same dtype: the hardware's peak, in operations per second."""
     hardware = pick_hardware()
     one, other = (
         torch.randn(side, side, device=hardware.device, dtype=hardware.dtype) for _ in range(2)
@@ -124,7 +124,7 @@ def product(side: int) -> Callable[[], dict[str, float]]:
 
 
 def copy(megabytes: int) -> Callable[[], dict[str, float]]:
-    """A copy from memory to memory: the most that moves in a second, read and written."""
+    """A copy within memory: the peak bandwidth, in bytes read and written per second."""
     device = pick_hardware().device
     source = torch.ones(megabytes * 2**20, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
@@ -140,22 +140,22 @@ def copy(megabytes: int) -> Callable[[], dict[str, float]]:
 
 
 def arithmetic(variant: str) -> float:
-    """Floating-point operations of a training step, an image: forward, and twice that back."""
+    """Floating-point operations of a training step per image: forward, and twice that backward."""
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         build_model(variant)(torch.empty(1, 3, SIZE, SIZE))
     return 3.0 * counter.get_total_flops()
 
 
 def traffic(model: Callable[[Tensor], Iterable[Tensor]], images: Tensor) -> float:
-    """Bytes that forward and backward move where every operator reads its inputs from memory and
-    writes its outputs there, once: what fusion and caches save is counted too."""
+    """Bytes that forward and backward move if every operator reads its inputs from memory once and
+    writes its outputs there once, so without any saving by fusion or caches."""
     with _Traffic() as counter:
         sum(out.sum() for out in model(images)).backward()
     return counter.moved
 
 
 class _Traffic(TorchDispatchMode):
-    """Adds up the tensors that go in and out of the operators, views apart."""
+    """Adds up the bytes of the operators' inputs and outputs, except for views."""
 
     moved = 0.0
 
@@ -198,9 +198,9 @@ def rows(work: Path) -> Iterator[Row]:
                 f"training step, {what}",
                 times["ours"],
                 times["published"],
-                "ms an image",
+                "ms per image",
                 target,
-                "beside U-2-Net's own training step",
+                "compared with U-2-Net's own training step",
             )
             with torch.device("meta"):
                 moved = traffic(build_model(variant), torch.empty(1, 3, SIZE, SIZE))
@@ -213,7 +213,7 @@ def rows(work: Path) -> Iterator[Row]:
                     "% of a matrix product's speed",
                 ),
                 (
-                    "traffic, nothing fused",
+                    "memory traffic without fusion",
                     moved,
                     [one["bytes"] for one in copies],
                     "% of a copy's speed",
@@ -224,7 +224,7 @@ def rows(work: Path) -> Iterator[Row]:
                     for taken, ceiling in zip(times["ours"], ceilings, strict=True)
                 ]
                 yield Row(
-                    f"its {name}, {what}",
+                    f"training step, {name}, {what}",
                     float(np.median(shares)),
                     None,
                     unit,
@@ -238,7 +238,7 @@ def rows(work: Path) -> Iterator[Row]:
                     f"training with its data pipeline, {what}",
                     times["ours"],
                     times["synthetic"],
-                    "ms an image",
+                    "ms per image",
                     "≥ 0.9" if cuda else "≥ 0.95",
-                    "beside the same step on a batch that is there already",
+                    "compared with the same step on a batch that is on the device already",
                 )

@@ -1,9 +1,9 @@
-"""How PyTorch's threads wait for each other: alone on the machine, and beside other work.
+"""How PyTorch's threads wait for one another, on an idle machine and on a busy one.
 
-libgomp's threads spin at a barrier before they sleep. Alone that saves the time of waking up;
-beside other work a spinning thread keeps the core from the one it waits for. ``GOMP_SPINCOUNT``
-says how long they spin; ``skyseg/__init__.py`` sets it to the count that loses nearly nothing
-alone.
+libgomp's threads spin at a barrier before they sleep. On an idle machine that saves the time to
+wake up; on a busy one, a spinning thread occupies the core that the thread it waits for needs.
+``GOMP_SPINCOUNT`` sets how long they spin; ``skyseg/__init__.py`` sets it to a count that costs
+almost nothing on an idle machine.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 
 from benchmarks.race import Contender, Row, compare, race, seconds
 
-# libgomp's own default where OMP_WAIT_POLICY is not set (GCC 12, libgomp/env.c).
+# libgomp's default if OMP_WAIT_POLICY is not set (GCC 12, libgomp/env.c).
 DEFAULT = 300_000
 COUNTS = (DEFAULT, 30_000, 10_000, 3_000, 1_000, 0)
-BUSY = 3  # other processes
+BUSY = 3  # other processes, on the busy machine
 STEP = {"variant": "u2netp", "batch": 4}
 
 
@@ -36,13 +36,13 @@ def rows(work: Path) -> Iterator[Row]:
                 )
                 stack.callback(spinner.kill)
             found = race({str(count): one for count, one in contenders.items()}, rounds)
-        beside = f"beside {others} busy processes" if others else "alone"
+        load = f"next to {others} busy processes" if others else "alone"
         for count in COUNTS[1:]:
             yield compare(
-                f"training step {beside}, GOMP_SPINCOUNT={count}",
+                f"training step {load}, GOMP_SPINCOUNT={count}",
                 seconds(found[str(count)], 1e-3),
                 seconds(found[str(DEFAULT)], 1e-3),
                 "ms",
                 "",
-                "beside libgomp's default",
+                "compared with libgomp's default",
             )

@@ -1,14 +1,14 @@
 """Fixtures: tiny data sets, real stores, and workspaces with models in them.
 
-What is costly is made once a session, as a template that a test gets a copy of.
+Slow ones are made once per session, as templates; each test gets a copy.
 """
 
 from __future__ import annotations
 
 import os
 
-# Read when torch is first imported. The threads of a tiny picture wait for each other, on a busy
-# machine for seconds a picture.
+# torch reads this when it is first imported. With tiny pictures, threads only wait for each other,
+# on a busy machine for seconds per picture.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
@@ -25,7 +25,7 @@ from tiny import TRAINED, make_pairs
 
 ROOT = Path(__file__).parents[1]
 
-# Of MLflow's database: where a path of the workspace stands.
+# The columns of MLflow's database that contain paths of the workspace.
 PATHS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -36,7 +36,7 @@ PATHS = (
 
 
 def copy_workspace(template: Path, target: Path) -> Path:
-    """A workspace that knows nothing of the one it was copied from."""
+    """Copy a workspace and replace its path in the copy's MLflow database."""
     shutil.copytree(template, target)
     with closing(sqlite3.connect(target / "mlflow.db")) as database, database:
         for table, column in PATHS:
@@ -49,14 +49,14 @@ def copy_workspace(template: Path, target: Path) -> Path:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty repository root, and the current folder."""
+    """An empty repository root, as the current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def pairs(workspace: Path) -> Callable[..., Path]:
-    """Call it to fill the workspace's data/ with ``make_pairs``; gives data/."""
+    """A function that fills the workspace's data/ with ``make_pairs`` and returns data/."""
 
     def fill(count: int = 20, **options: Any) -> Path:
         make_pairs(workspace / "data", count, **options)
@@ -67,7 +67,7 @@ def pairs(workspace: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def empty_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with an empty store: creating one takes seconds."""
+    """A workspace with an empty MLflow store, because creating one takes seconds."""
     from skyseg.tracking import connection
 
     root = tmp_path_factory.mktemp("empty")
@@ -78,14 +78,14 @@ def empty_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def own_environment() -> Any:
-    """No store from outside, and no setting that outlives the block."""
+    """Removes MLflow's variables from the environment; restores all variables after the block."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     return mock.patch.dict(os.environ, kept, clear=True)
 
 
 @pytest.fixture
 def environment() -> Iterator[os._Environ[str]]:
-    """No store from outside, and no setting that outlives the test."""
+    """Removes MLflow's variables from the environment; restores all variables after the test."""
     with own_environment():
         yield os.environ
 
@@ -102,7 +102,7 @@ def store(tmp_path: Path, empty_template: Path, environment: object) -> Path:
 
 @pytest.fixture
 def trained(store: Path) -> Path:
-    """The same, with the files of a trained and evaluated model in it, which nothing trained."""
+    """The same, with the files of a trained and evaluated model, made without training."""
     from mlflow_tools import make_model
 
     make_model(store)
@@ -136,7 +136,7 @@ def trained_template(tmp_path_factory: pytest.TempPathFactory, prepared_template
 def prepared(
     tmp_path: Path, prepared_template: Path, environment: object, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A workspace with a tiny prepared data set; the current folder."""
+    """A workspace with a tiny prepared data set, as the current folder."""
     root = copy_workspace(prepared_template, tmp_path / "repository")
     monkeypatch.chdir(root)
     return root
@@ -146,7 +146,7 @@ def prepared(
 def trained_workspace(
     tmp_path: Path, trained_template: Path, environment: object, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A workspace with a model that was really trained, by ``TRAINED``; the current folder."""
+    """A workspace with a model that was really trained, with ``TRAINED``, as the current folder."""
     from skyseg.tracking import connection
 
     root = copy_workspace(trained_template, tmp_path / "repository")
@@ -175,7 +175,7 @@ def registered_template(tmp_path_factory: pytest.TempPathFactory, empty_template
         for seed, iou in ((0, 0.9), (1, 0.8)):
             config = make_model(root, seed)
             run = mlflow.start_run()
-            mlflow.end_run()  # registering goes on with a run that has ended
+            mlflow.end_run()  # registering reopens a run that has ended
             scores = {"test": METRICS["test"] | {"iou": iou}}
             version = registry.register(
                 root / "models" / "best.safetensors",
@@ -194,7 +194,7 @@ def registered_template(tmp_path_factory: pytest.TempPathFactory, empty_template
 def registered(
     tmp_path_factory: pytest.TempPathFactory, registered_template: Path
 ) -> Iterator[Path]:
-    """A copy of it for all tests of a module, connected; the environment is that of no other."""
+    """A connected copy of it, with its own environment, for all tests of a module."""
     from skyseg.app import actions
     from skyseg.tracking import connection
 

@@ -1,4 +1,4 @@
-"""Makes trained models, and runs MLflow servers."""
+"""Writes the files of a trained model, and runs MLflow servers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def running(
     seconds: float = 120,
     **environment: str,
 ) -> Iterator[subprocess.Popen]:
-    """A server in the background, from its first answer until the end of the block."""
+    """Run a server in the background. Yields the process once the server answers."""
     process = subprocess.Popen(
         [sys.executable, "-m", *command],
         stdout=subprocess.DEVNULL,
@@ -75,14 +75,14 @@ def running(
                 time.sleep(0.2)
         yield process
     finally:
-        with suppress(ProcessLookupError):  # its own group: the server and the workers it started
+        with suppress(ProcessLookupError):  # the process group: the server and its workers
             os.killpg(process.pid, 9)
         process.wait()
 
 
 @contextmanager
 def mlflow_server(folder: Path, port: int) -> Iterator[str]:
-    """An MLflow server that keeps its files in ``folder``; gives its URI."""
+    """Run an MLflow server with its files in ``folder``. Yields its URI."""
     uri = f"http://127.0.0.1:{port}"
     with running(
         [

@@ -1,8 +1,8 @@
-"""PySODMetrics' figures under this package's names, and maps to compare them on.
+"""PySODMetrics' scores under this package's names, and maps to compare them on.
 
-Its conventions differ where the tests say so: thresholds k / 255 instead of k / 256, images without
-foreground counted as F = 0, and (asked off here) probabilities stretched to 0..1 and masks cut at
-128.
+Some of its conventions differ, as the tests say: thresholds are k / 255 instead of k / 256, images
+without foreground count as F = 0, and (switched off here) probabilities are stretched to 0..1 and
+masks thresholded at 128.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Case = tuple[np.ndarray, np.ndarray]
 
 
 def peer_scores(cases: list[Case]) -> dict[str, float]:
-    """Over several images, as PySODMetrics averages them."""
+    """Scores of several images, averaged by PySODMetrics."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it announces a newer interface to the same figures
+        warnings.simplefilter("ignore")  # it announces a newer interface for the same scores
         mae, f, adaptive, e, s, weighted = (
             py_sod_metrics.MAE(),
             py_sod_metrics.Fmeasure(),
@@ -43,7 +43,7 @@ def peer_scores(cases: list[Case]) -> dict[str, float]:
         )
     for probability, mask in cases:
         p = probability.astype(np.float64)
-        bins = np.minimum(np.floor(p * counts.BINS), 255) / 255  # so that the thresholds are ours
+        bins = np.minimum(np.floor(p * counts.BINS), 255) / 255  # to get our thresholds
         for scorer, found in ((mae, p), (f, bins), (adaptive, p), (e, bins), (s, p), (weighted, p)):
             scorer.step(found, mask == 1, normalize=False)
     curves, aligned = f.get_results(), e.get_results()["em"]["curve"]
@@ -66,7 +66,7 @@ def our_scores(cases: list[Case]) -> dict[str, float]:
 
 
 def guess(mask: np.ndarray, seed: int) -> np.ndarray:
-    """A probability map as a network gives it: soft edges, and patches that are wrong."""
+    """A probability map like a network's, with soft edges and wrong patches."""
     noise = np.random.default_rng(seed).standard_normal(mask.shape).astype(np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), 4)
     logits = 12 * cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2) - 6
@@ -75,13 +75,13 @@ def guess(mask: np.ndarray, seed: int) -> np.ndarray:
 
 @cache
 def scene(index: int) -> Case:
-    """A rendered scene's mask, 240 x 180 or so."""
+    """A rendered scene's mask, about 240 x 180, and a guess of it."""
     mask = render(1, index, 0.5)[1]
     return guess(mask, index), mask
 
 
 def camvid(count: int) -> list[Case]:
-    """Sky of real street scenes, 480 x 360."""
+    """Sky masks of real street scenes, 480 x 360, and guesses of them."""
     encoding = Encoding(kind="index", foreground=(0,))
     samples = find_samples(REAL, "camvid")
     masks = [read_mask(s.mask, encoding) for s in samples[:: len(samples) // count][:count]]

@@ -1,4 +1,4 @@
-"""import skyseg: a model in one call, as docs/python.md shows it."""
+"""The Python API: import skyseg and open a model in one call, as docs/python.md shows."""
 
 import io
 import os
@@ -45,18 +45,18 @@ def test_importing_is_quick():
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_the_version_is_the_packages():
+def test_the_version_is_that_of_the_package():
     assert re.fullmatch(r"\d+\.\d+\.\d+", skyseg.__version__)
     assert f'version = "{skyseg.__version__}"' in (ROOT / "pyproject.toml").read_text()
     with pytest.raises(AttributeError, match="no attribute 'version'"):
         _ = skyseg.version
 
 
-def test_types_are_for_users_too():
+def test_the_package_ships_its_types():
     assert (Path(skyseg.__file__).parent / "py.typed").is_file()
 
 
-def test_every_kind_of_photograph_gives_the_same(here: Path):
+def test_every_kind_of_photograph_gives_the_same_result(here: Path):
     model = skyseg.load_model("models/best.safetensors", device="cpu")
     expected = probability(CheckpointPredictor(here / "models" / "best.safetensors", "cpu"), PHOTO)
     png = io.BytesIO()
@@ -80,7 +80,7 @@ def test_every_kind_of_photograph_gives_the_same(here: Path):
     assert model.mask([]) == []
 
 
-def test_every_name_that_predict_takes(here: Path):
+def test_every_kind_of_model_name(here: Path):
     export(
         here / "models" / "best.safetensors", "dynamic", here / "sky.onnx", [here / "photo.jpg"], []
     )
@@ -106,7 +106,7 @@ def test_every_name_that_predict_takes(here: Path):
         (None, "not NoneType"),
     ],
 )
-def test_what_is_no_photograph(here: Path, photo: object, message: str):
+def test_invalid_photographs_are_errors(here: Path, photo: object, message: str):
     model = skyseg.load_model("models/best.safetensors", device="cpu")
     for method in (model.probability, model.mask, model.cutout):
         with pytest.raises(UserError, match=message):
@@ -123,13 +123,13 @@ def test_what_is_no_photograph(here: Path, photo: object, message: str):
         ("models/best.safetensors", "gpu", "device: unknown 'gpu'; choose from auto, cuda, cpu"),
     ],
 )
-def test_what_is_no_model(here: Path, name: str, device: str, message: str):
+def test_invalid_model_names_are_errors(here: Path, name: str, device: str, message: str):
     with pytest.raises(UserError, match=message):
         skyseg.load_model(name, device)
 
 
-def test_the_page_in_the_documents_runs(here: Path):
-    """Every block of docs/python.md, one after the other, as a program of its own."""
+def test_the_examples_in_the_docs_run(here: Path):
+    """All code blocks of docs/python.md, one after the other, as one program."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.S)
     assert len(blocks) == 4
     export(

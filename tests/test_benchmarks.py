@@ -1,4 +1,4 @@
-"""The harness: contenders in processes of their own, ratios, the report. No timings are tested."""
+"""The benchmark harness: contenders in separate processes, ratios, the report; not timings."""
 
 import json
 
@@ -9,7 +9,7 @@ from benchmarks.race import Contender, Row, compare, race
 
 
 def counting(step):
-    """A contender for ``race``."""
+    """The setup of a contender for ``race``."""
     total = 0
 
     def run():
@@ -38,7 +38,7 @@ def test_contenders_take_turns_and_keep_their_own_state(capfd):
 
 
 def test_a_contender_that_fails_ends_the_race():
-    with pytest.raises(SystemExit, match="contender broken ended"):
+    with pytest.raises(SystemExit, match="contender broken exited"):
         race({"broken": Contender("tests.test_benchmarks:nothing")}, rounds=1)
 
 
@@ -80,7 +80,7 @@ def test_the_report_can_be_read_again(tmp_path):
     assert (tmp_path / "results.png").stat().st_size > 1000
 
 
-def test_the_plot_reaches_the_targets_that_are_missed():
+def test_the_plot_shows_targets_that_are_missed():
     rows = [compare("loader", [1, 1], [8, 8], "ms", "≥ 50")]
 
     [axes] = report.plot(rows).axes
@@ -90,6 +90,6 @@ def test_the_plot_reaches_the_targets_that_are_missed():
 def test_traffic_is_what_operators_read_and_write():
     values = torch.ones(1000, requires_grad=True)
 
-    # Thousands of values: relu 2, the sum 1, the gradient's way back through relu 3.
+    # In thousands of values: relu moves 2, the sum 1, the backward pass of relu 3.
     moved = step.traffic(lambda x: [x.relu()], values)
     assert moved == pytest.approx(4 * 6000, rel=0.01)

@@ -1,4 +1,4 @@
-"""The command line: fast, terse, and one line for what a user can mend."""
+"""The command line: fast help, and one-line errors for mistakes that users can correct."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def inside(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace with a model and params.yaml, and the current folder."""
+    """The current folder: a workspace with a model and params.yaml."""
     monkeypatch.chdir(trained)
     shutil.copy(ROOT / "params.yaml", trained)
     return trained
 
 
 def run(*arguments: str) -> str:
-    """What a command printed; its exception, if it raised one."""
+    """Run a command and return what it prints; raises what it raises."""
     result = CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
@@ -68,13 +68,13 @@ def test_version(tmp_path: Path):
     assert shell("--version", cwd=tmp_path).stdout == "skyseg 0.1.0\n"
 
 
-def test_a_command_that_is_none_is_a_usage_error(tmp_path: Path):
+def test_an_unknown_command_is_a_usage_error(tmp_path: Path):
     done = shell("promot", cwd=tmp_path)
     assert done.returncode == 2
     assert "No such command" in done.stderr
 
 
-def test_outside_a_repository_is_one_line(tmp_path: Path):
+def test_outside_a_repository_the_error_is_one_line(tmp_path: Path):
     done = shell("promote", cwd=tmp_path)
 
     assert done.returncode == 1
@@ -84,7 +84,7 @@ def test_outside_a_repository_is_one_line(tmp_path: Path):
     assert done.stdout == ""
 
 
-def test_a_server_that_is_down_is_one_line(inside: Path):
+def test_a_server_that_is_down_is_a_one_line_error(inside: Path):
     done = shell("models", cwd=inside, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
 
     assert done.returncode == 1
@@ -93,14 +93,16 @@ def test_a_server_that_is_down_is_one_line(inside: Path):
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce] not enough memory: x")])
-def test_memory_that_runs_out_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]):
+def test_running_out_of_memory_is_a_one_line_error(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+):
     def full() -> None:
         raise error
 
     assert exit_code(full) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: out of memory: close other programs")
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: out of memory: close other programs")
+    assert printed.count("\n") == 1
 
 
 def test_a_bug_keeps_its_traceback():
@@ -110,7 +112,7 @@ def test_a_bug_keeps_its_traceback():
 
 def test_promote_list_and_roll_back(inside: Path):
     assert "no version of skyseg" in run("models")
-    assert "skyseg version 1 is the champion now" in run("promote")
+    assert "skyseg version 1 is now the champion" in run("promote")
 
     head, row = run("models").splitlines()
     assert head.split()[:4] == ["version", "aliases", "split", "iou"]
@@ -134,7 +136,7 @@ def test_models_without_a_promotion_have_no_alias(inside: Path):
     assert run("models").splitlines()[1].split()[1] == "-"
 
 
-def test_scenes_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_options_of_scenes_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     import skyseg.scenes
 
     calls: list[tuple[Any, ...]] = []
@@ -160,9 +162,13 @@ def test_ui_on_a_busy_port(inside: Path):
     assert f"--port {port + 1}" in str(caught.value)
 
 
-def test_ui_of_a_server_is_its_address(inside: Path, monkeypatch: pytest.MonkeyPatch):
+def test_ui_prints_the_address_if_the_store_is_a_server(
+    inside: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
-    assert run("ui") == "MLflow is a server already: http://tracking.example:5000\n"
+    assert (
+        run("ui") == "This workspace already uses an MLflow server: http://tracking.example:5000\n"
+    )
 
 
 @pytest.mark.slow
@@ -182,7 +188,7 @@ def test_ui_shows_runs_and_files(inside: Path):
             timeout=10,
             json={"experiment_ids": [experiment["experiment_id"]]},
         ).json()["runs"]
-        config = requests.get(
+        card = requests.get(
             f"{url}/get-artifact",
             timeout=10,
             params={"run_uuid": runs[0]["info"]["run_id"], "path": "model_card.md"},
@@ -191,4 +197,4 @@ def test_ui_shows_runs_and_files(inside: Path):
     assert {"key": "mlflow.experimentKind", "value": "custom_model_development"} in (
         experiment["tags"]
     )
-    assert config.text.startswith("# A model card\n")
+    assert card.text.startswith("# A model card\n")

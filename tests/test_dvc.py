@@ -1,4 +1,4 @@
-"""dvc.yaml: a stage depends on what can change its results, and on nothing else."""
+"""dvc.yaml: a stage depends on everything that can change its results, and on nothing else."""
 
 import re
 import shutil
@@ -34,11 +34,11 @@ def watched(stage: str) -> set[str]:
 def test_deps_are_the_files_that_can_change_the_results(stage: str):
     assert code_of(stage) == {
         path.relative_to(ROOT).as_posix() for path in deciding_files(stage)
-    }, "tests/test_dvc.py: these are the files that skyseg.provenance.deciding_files gives"
+    }, "dvc.yaml: deps must be the files that skyseg.provenance.deciding_files lists"
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_recipe_that_dvc_runs_is_in_pipeline(stage: str):
+def test_dvc_runs_the_stage_in_pipeline(stage: str):
     module = re.search(r"python -m (\S+)", STAGES[stage]["cmd"]).group(1)
     assert module == f"skyseg.pipeline.{stage}"
 
@@ -60,7 +60,7 @@ def test_the_recipe_that_dvc_runs_is_in_pipeline(stage: str):
         ("reports/figures.py", {"evaluate"}),
         ("reports/page.html", {"evaluate"}),
         ("reports/model_card.md.jinja", {"evaluate"}),
-        # What is printed, logged and drawn beside a result changes none.
+        # Code that only prints, logs or draws changes no result.
         ("reports/data_summary.py", set()),
         ("pipeline/prepare.py", set()),
         ("pipeline/train.py", set()),
@@ -86,18 +86,18 @@ def test_listed_params_exist(stage: str):
         assert any(name == key or name.startswith(f"{key}.") for name in SETTINGS), key
 
 
-def test_every_setting_reruns_some_stage_or_steers_promotion():
+def test_every_setting_reruns_a_stage_or_controls_promotion():
     for name in SETTINGS:
         read = any(name in watched(stage) for stage in STAGES)
         assert read != name.startswith("promote."), name
 
 
-def test_settings_of_other_stages_do_not_train_again():
+def test_settings_of_other_stages_do_not_rerun_train():
     others = {
         name for name in SETTINGS if name.split(".")[0] in ("evaluate", "registry", "promote")
     }
     assert not watched("train") & others
-    assert set(MAY_CHANGE) <= watched("train")  # they do, but go on from what there is
+    assert set(MAY_CHANGE) <= watched("train")  # they rerun train, which then resumes
 
 
 def test_an_experiment_rewrites_only_the_settings_it_changes(tmp_path: Path):

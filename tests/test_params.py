@@ -50,7 +50,7 @@ def test_values_and_names(tmp_path: Path) -> None:
         ("train: {epochs: 1, lrr: 0.1}", "train.lrr: unknown key; did you mean train.lr?"),
         ("train: {epochs: 1, loss: {boe: 1}}", "train.loss.boe: unknown key; did you mean"),
         ("train: {epochs: 1}\nmodel: {epochs: 1}", "model.epochs: unknown key; did you mean"),
-        ("train: {epochs: 1}\ndata: {qqq: 1}", "data.qqq: unknown key; known here: format"),
+        ("train: {epochs: 1}\ndata: {qqq: 1}", "data.qqq: unknown key; valid keys: format"),
         ("train: {epochs: 1}\nmodle: {}", "modle: unknown key; did you mean model?"),
         ("train: {}", "train.epochs: missing"),
         (
@@ -68,7 +68,7 @@ def test_values_and_names(tmp_path: Path) -> None:
         ("train: {epochs: 1}\nsplit: {group_pattern: 'a'}", "needs a group in parentheses"),
         (
             "train: {epochs: 1}\nsplit: {group_pattern: '(a)', group_column: b}",
-            "exclude each other",
+            "set group_pattern or group_column, not both",
         ),
         ("- a", "expected sections"),
         ("a: [", "not valid YAML"),
@@ -88,13 +88,13 @@ def test_no_file(tmp_path: Path) -> None:
         load_params(tmp_path / "params.yaml")
 
 
-def test_params_do_not_change(tmp_path: Path) -> None:
+def test_params_are_frozen(tmp_path: Path) -> None:
     params = load(tmp_path, "train: {epochs: 1}")
     with pytest.raises(ValueError, match="frozen"):
         params.train.lr = 1.0  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "a:b", "a@b", ".a", "a\nb", "'a\""])
-def test_a_model_name_that_the_registry_cannot_hold(tmp_path, name):
-    with pytest.raises(UserError, match=r"registry\.model: a model's name has no spaces"):
+def test_a_model_name_that_the_registry_cannot_store(tmp_path, name):
+    with pytest.raises(UserError, match=r"registry\.model: a model's name must not contain spaces"):
         load(tmp_path, json.dumps({"train": {"epochs": 1}, "registry": {"model": name}}))

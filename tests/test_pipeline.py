@@ -26,13 +26,13 @@ TINY = {
 
 
 def environment(**more):
-    """What a user who activated the environment has; no MLflow settings of other tests."""
+    """Environment of a user who activated the virtual environment, without MLflow settings."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     return own | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | more
 
 
 def run(folder, *command, **more):
-    """Run a command that has to succeed; gives the finished process."""
+    """Run a command that must succeed; return the finished process."""
     done = subprocess.run(
         command, cwd=folder, env=environment(**more), capture_output=True, text=True, check=False
     )
@@ -46,7 +46,7 @@ def git(folder, *arguments):
 
 def store(folder):
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    return MlflowClient(uri, registry_uri=uri)  # else the registry another test connected to
+    return MlflowClient(uri, registry_uri=uri)  # the default is the registry of an earlier test
 
 
 def runs(folder):
@@ -55,7 +55,7 @@ def runs(folder):
 
 
 def versions(folder):
-    """The registered versions, each with its aliases, which a search leaves out."""
+    """The registered versions, each with its aliases, which a search does not return."""
     found = store(folder).search_model_versions("name = 'skyseg'")
     return [store(folder).get_model_version("skyseg", entry.version) for entry in found]
 
@@ -70,7 +70,7 @@ def set_params(folder, **sections):
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    """A clone of this working tree with a tiny data set, after its first ``dvc repro``."""
+    """A copy of this working tree with a tiny data set, after its first ``dvc repro``."""
     folder = tmp_path_factory.mktemp("pipeline") / "clone"
     listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").stdout
     for name in filter(None, listed.split("\0")):
@@ -92,7 +92,7 @@ def repository(tmp_path_factory):
     return folder
 
 
-def test_repro_leaves_a_registered_version_with_its_evidence(repository):
+def test_repro_registers_a_version_with_its_scores_run_and_data(repository):
     [version] = versions(repository)
     config = json.loads((repository / "models" / "best.json").read_text())
     metrics = json.loads((repository / "reports" / "metrics.json").read_text())["test"]
@@ -106,7 +106,7 @@ def test_repro_leaves_a_registered_version_with_its_evidence(repository):
     assert {i.dataset.digest for i in logged.inputs.dataset_inputs} == {config["data"]["dvc_md5"]}
 
 
-def test_nothing_is_left_untidy(repository):
+def test_the_working_tree_is_clean_after_repro(repository):
     assert git(repository, "status", "--porcelain").stdout == ""
 
 
@@ -132,7 +132,7 @@ def test_a_second_repro_does_nothing(repository):
         ("src/skyseg/data/split.py", {"prepare"}),
     ],
 )
-def test_an_edit_reruns_exactly_what_it_touches(repository, file, reruns):
+def test_an_edit_reruns_exactly_the_stages_it_affects(repository, file, reruns):
     before = (repository / file).read_text()
     try:
         (repository / file).write_text(before + "\n# edited\n")
@@ -148,7 +148,7 @@ def test_an_edit_reruns_exactly_what_it_touches(repository, file, reruns):
 
 
 @pytest.mark.parametrize("temporary", [False, True])
-def test_experiments_lose_no_run(repository, temporary):
+def test_an_experiment_adds_a_run(repository, temporary):
     before = {r.info.run_id for r in runs(repository)}
     rate = 0.0003 if temporary else 0.0007
     run(
@@ -188,7 +188,7 @@ def test_metrics_params_and_plots(repository):
     shutil.rmtree(repository / "plots")
 
 
-def test_a_second_clone_with_an_empty_store_promotes_what_dvc_restored(repository, tmp_path):
+def test_a_second_clone_with_an_empty_store_promotes_the_model_from_dvc(repository, tmp_path):
     run(
         repository,
         "dvc",
@@ -205,7 +205,7 @@ def test_a_second_clone_with_an_empty_store_promotes_what_dvc_restored(repositor
     run(second, "dvc", "remote", "add", "--default", "--local", "shared", str(tmp_path / "remote"))
     run(second, "dvc", "pull", "--quiet", "models/best.safetensors", "models/best.json")
     done = run(second, sys.executable, "-m", "skyseg", "promote", PYTHONPATH="src")
-    assert "version 1 is the champion now" in done.stdout
+    assert "version 1 is now the champion" in done.stdout
     [version] = versions(second)
     assert version.aliases == ["champion"]
     [restored] = runs(second)
@@ -213,7 +213,7 @@ def test_a_second_clone_with_an_empty_store_promotes_what_dvc_restored(repositor
     assert len(store(second).get_metric_history(restored.info.run_id, "val/iou")) == 2
 
 
-def test_a_killed_training_goes_on_at_the_next_repro(repository):
+def test_the_next_repro_resumes_a_killed_training(repository):
     set_params(repository, train={"epochs": 30, "seed": 5})
     process = subprocess.Popen(
         ["dvc", "repro"],
@@ -233,7 +233,7 @@ def test_a_killed_training_goes_on_at_the_next_repro(repository):
     process.wait()
     before = {v.version for v in versions(repository)}
     done = run(repository, "dvc", "repro")
-    assert "going on after epoch" in done.stdout
+    assert "resuming after epoch" in done.stdout
     assert len(history.read_text().splitlines()) == 31
     new = [v for v in versions(repository) if v.version not in before]
     assert len(new) == 1, done.stdout + done.stderr

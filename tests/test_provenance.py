@@ -8,7 +8,7 @@ from skyseg import provenance
 from skyseg.provenance import deciding_files, fingerprint_of, git_commit
 
 
-def test_commit_and_dirt(tmp_path):
+def test_commit_and_dirty_flag(tmp_path):
     assert git_commit(tmp_path) is None
 
     def git(*arguments):
@@ -37,8 +37,8 @@ def test_fingerprint_depends_on_settings_and_data():
 
 
 @pytest.fixture
-def copy(tmp_path, monkeypatch):
-    """A small package in place of this one."""
+def small_package(tmp_path, monkeypatch):
+    """A small package that replaces this one."""
     files = {
         "__init__.py": "import os\n",
         "errors.py": "TEXT = 1\n",
@@ -59,10 +59,10 @@ def copy(tmp_path, monkeypatch):
     return package
 
 
-def test_deciding_files_are_the_imports_without_what_is_neutral(copy):
-    names = {path.relative_to(copy).as_posix() for path in deciding_files("train")}
+def test_deciding_files_are_the_imports_except_the_neutral(small_package):
+    names = {path.relative_to(small_package).as_posix() for path in deciding_files("train")}
     assert names == {"training/__init__.py", "training/fit.py", "model/net.py", "model/layers.py"}
-    names = {path.relative_to(copy).as_posix() for path in deciding_files("evaluate")}
+    names = {path.relative_to(small_package).as_posix() for path in deciding_files("evaluate")}
     assert {"reports/page.py", "reports/page.html", "model/layers.py"} < names
     assert not names & {"errors.py", "__init__.py", "model/__init__.py"}
 
@@ -71,7 +71,7 @@ def test_deciding_files_are_the_imports_without_what_is_neutral(copy):
     ("file", "changes"),
     [("model/layers.py", True), ("errors.py", False), ("reports/page.html", False)],
 )
-def test_only_code_that_decides_changes_the_fingerprint(copy, file, changes):
+def test_only_code_that_decides_changes_the_fingerprint(small_package, file, changes):
     before = fingerprint_of("train", {}, [])
-    (copy / file).write_text("# edited\n")
+    (small_package / file).write_text("# edited\n")
     assert (fingerprint_of("train", {}, []) != before) is changes

@@ -1,4 +1,4 @@
-"""How PyTorch's threads wait is settled before PyTorch is imported, wherever our code starts."""
+"""Every entry point sets how PyTorch's threads wait before it imports PyTorch."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-# Stops at the import of torch, and says what OpenMP would be told.
+# Stops at the import of torch and prints the settings that OpenMP would read.
 PROBE = """
 import os, runpy, sys
 class Finder:
@@ -25,11 +25,11 @@ STARTS = {
     "the served model": ["skyseg.inference.served_model"],
     "a command": ["skyseg", "benchmark", "a.pth", "--data", "."],
     "a benchmark": ["benchmarks"],
-    "a contender": ["benchmarks.worker", "benchmarks.step:x", "{}"],
+    "a benchmark worker": ["benchmarks.worker", "benchmarks.step:x", "{}"],
 }
 
 
-def told(command: list[str], **environment: str) -> str:
+def openmp_settings(command: list[str], **environment: str) -> str:
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -46,11 +46,11 @@ def told(command: list[str], **environment: str) -> str:
 
 
 @pytest.mark.parametrize("command", STARTS.values(), ids=STARTS)
-def test_threads_spin_shortly(command):
-    assert told(command) == "None 3000"
+def test_threads_spin_briefly(command):
+    assert openmp_settings(command) == "None 3000"
 
 
-def test_the_tests_do_so_too():
+def test_the_tests_set_it_too():
     assert os.environ.get("OMP_WAIT_POLICY") or os.environ.get("GOMP_SPINCOUNT")
 
 
@@ -58,5 +58,5 @@ def test_the_tests_do_so_too():
     ("given", "expected"),
     [({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"), ({"GOMP_SPINCOUNT": "7"}, "None 7")],
 )
-def test_what_the_user_has_set_stays(given, expected):
-    assert told(["skyseg.pipeline.train"], **given) == expected
+def test_the_users_settings_are_kept(given, expected):
+    assert openmp_settings(["skyseg.pipeline.train"], **given) == expected

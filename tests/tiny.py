@@ -1,4 +1,4 @@
-"""Makes tiny data sets."""
+"""Makes tiny data sets and photographs for tests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def save(path: Path, pixels: np.ndarray, **options: Any) -> Path:
 
 
 def make_pairs(root: Path, count: int = 20, seed: int = 0, suffix: str = ".png") -> None:
-    """``count`` samples 00.. under root/images and root/masks (0/255), shares from 0 to .9."""
+    """``count`` samples 00.. under root/images and root/masks (0/255), shares from 0 to 0.9."""
     for number in range(count):
         name = f"{number:02d}"
         save(root / "images" / (name + suffix), photograph(1000 * seed + number))
@@ -59,7 +59,7 @@ def make_pairs(root: Path, count: int = 20, seed: int = 0, suffix: str = ".png")
 
 
 def squeezed(table: str) -> str:
-    """A table's lines with one space where there are several, whatever its columns' width."""
+    """A table with every run of spaces reduced to one, so that column widths do not matter."""
     return re.sub(" +", " ", table)
 
 

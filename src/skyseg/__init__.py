@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "load_model"]
 
-# OpenMP reads this while PyTorch is imported, so it is set before any module here can do that.
-# GNU's threads spin at every barrier before they sleep. Beside other work that keeps the core from
-# the thread they wait for: on two cores beside three busy processes a training step takes two
-# thirds of its time with this count, and alone 1 % more (python -m benchmarks threads).
+# OpenMP reads this when PyTorch is imported, so it is set before any module here can import it.
+# GNU OpenMP's threads spin at every barrier before they sleep. When other processes run too, a
+# spinning thread occupies the core that the thread it waits for needs. On two cores with three
+# other busy processes, a training step takes two thirds of the time with this count; with no other
+# process it takes 1 % more (python -m benchmarks threads).
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
@@ -31,17 +32,18 @@ def load_model(name: str = "models:/skyseg@champion", device: str = "auto") -> M
 
     Args:
         name: a registered model (``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``, in the
-            registry that ``MLFLOW_TRACKING_URI`` names, or else that of the current folder), a
-            checkpoint (.safetensors), published weights (.pth), or an .onnx file. Where nothing is
-            registered yet, ``models:/skyseg@champion`` gives the pretrained weights, with a
-            warning.
-        device: auto (CUDA if there is one), cuda or cpu. An .onnx file runs on the CPU.
+            registry at ``MLFLOW_TRACKING_URI``, or in that of the current folder if this is not
+            set), a checkpoint (.safetensors), published weights (.pth), or an .onnx file. If
+            nothing is registered yet, ``models:/skyseg@champion`` gives the pretrained weights,
+            with a warning.
+        device: auto (CUDA if available), cuda or cpu. An .onnx file runs on the CPU.
 
     Returns:
         A model with ``probability``, ``mask`` and ``cutout``; see ``skyseg.inference.model.Model``.
 
     Raises:
-        skyseg.errors.UserError: no such model, or it cannot be opened; says what to do.
+        skyseg.errors.UserError: there is no such model, or it cannot be opened; the message says
+            what to do.
     """
     from skyseg.inference import loading
 

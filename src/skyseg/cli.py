@@ -1,4 +1,4 @@
-"""The command line. Heavy imports stay inside the commands, so that --help answers at once."""
+"""The command line. Heavy imports stay inside the commands, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from skyseg.errors import exit_code
 
-# Without rich: coloured boxes would double the time to the first line of help.
+# Without rich, whose coloured boxes would double the time to the first line of help.
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -23,7 +23,7 @@ app = typer.Typer(
 RegistryOption = Annotated[
     str | None,
     typer.Option(
-        "--registry", metavar="URI", help="Another tracking server than this workspace's own."
+        "--registry", metavar="URI", help="Use this tracking server, not this workspace's own."
     ),
 ]
 
@@ -51,16 +51,16 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Reproducible, accountable U²-Net segmentation. Training is 'dvc repro'; these are the
-    commands around it."""
+    """Reproducible, traceable U²-Net segmentation. 'dvc repro' trains; these commands do the
+    rest."""
 
 
 @app.command()
 def scenes(
     out: Annotated[Path, typer.Argument(help="Folder to write images/ and masks/ into.")],
-    count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 200,
+    count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same scenes.")] = 0,
-    scale: Annotated[float, typer.Option(min=0.1, max=8, help="Size, 1 being usual.")] = 1.0,
+    scale: Annotated[float, typer.Option(min=0.1, max=8, help="Size; 1 is the usual size.")] = 1.0,
 ) -> None:
     """Render outdoor scenes with exact sky masks."""
     from skyseg.scenes import write_scenes
@@ -74,14 +74,14 @@ def promote(
     force: Annotated[
         str | None,
         typer.Option(
-            metavar="REASON", help="Promote what would be refused; the reason is recorded."
+            metavar="REASON", help="Promote even if it would be refused; records the reason."
         ),
     ] = None,
 ) -> None:
-    """Make the model in models/ the champion, if it is no worse than the present one."""
+    """Make the model in models/ the champion, if it is no worse than the current one."""
     from skyseg.params import load_params
 
-    params = load_params()  # before the seconds of imports: its errors come at once
+    params = load_params()  # before the slow imports, so that its errors come at once
     from skyseg.commands import promote as command
 
     command.promote(params, Path(), registry, force)
@@ -101,7 +101,7 @@ def rollback(registry: RegistryOption = None) -> None:
 @app.command()
 def models(
     registry: RegistryOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """List registered versions, their aliases and scores."""
     from skyseg.params import load_params
@@ -122,31 +122,31 @@ def benchmark(
         ),
     ],
     data: Annotated[Path, typer.Option(help="Folder of the data set.")],
-    format: Annotated[str, typer.Option(help="Its layout, as data.format names it.")] = "pairs",
+    format: Annotated[str, typer.Option(help="Its layout, a value of data.format.")] = "pairs",
     foreground: Annotated[
         list[int] | None, typer.Option(help="Class index that is foreground; may be repeated.")
     ] = None,
     ignore: Annotated[
-        list[int] | None, typer.Option(help="Mask value that counts nowhere; may be repeated.")
+        list[int] | None, typer.Option(help="Mask value to ignore; may be repeated.")
     ] = None,
     invert: Annotated[bool, typer.Option("--invert", help="Masks mark the background.")] = False,
-    split: Annotated[str | None, typer.Option(help="Only this predefined split.")] = None,
+    split: Annotated[str | None, typer.Option(help="Use only this predefined split.")] = None,
     preprocess: Annotated[
         str,
         typer.Option(
-            help="How .pth and .onnx models see a photograph: skyseg, or published (as U-2-Net's "
-            "own code does, map stretched)."
+            help="Preprocessing for .pth and .onnx models: skyseg, or published (like U-2-Net's "
+            "own code, which stretches the map)."
         ),
     ] = "skyseg",
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the figures to this file.")
+        Path | None, typer.Option("--json", help="Also write the scores to this file.")
     ] = None,
     maps: Annotated[
-        Path | None, typer.Option(help="Keep each model's 8-bit maps in this folder.")
+        Path | None, typer.Option(help="Save each model's 8-bit maps in this folder.")
     ] = None,
 ) -> None:
-    """Score models on a data set, at the photographs' own resolution. The first model is the one
-    that the others are compared with."""
+    """Score models on a data set, at the photographs' own resolution. Other models are compared
+    with the first."""
     from skyseg.commands import benchmark as command
 
     command.run(model, data, format, foreground, ignore, invert, split, preprocess, json_file, maps)
@@ -182,14 +182,16 @@ def predict(
         ),
     ] = None,
     sky: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The new sky of --output replace.")
+        Path | None, typer.Option(metavar="FILE", help="A new sky, for --output replace.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make again what is there.")
+        bool, typer.Option("--overwrite", help="Make existing results again.")
     ] = False,
     smooth: Annotated[
         float,
-        typer.Option(min=0, max=0.99, help="Videos: weight of the frames before, against flicker."),
+        typer.Option(
+            min=0, max=0.99, help="For videos: weight of earlier frames, to reduce flicker."
+        ),
     ] = 0.0,
 ) -> None:
     """Segment photographs and videos with the champion, or with any other model."""
@@ -204,7 +206,7 @@ def export(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A registered model (which gets the file attached), or a checkpoint "
+            help="A registered model (the file is attached to it), or a checkpoint "
             "(.safetensors). [default: the champion]"
         ),
     ] = None,
@@ -218,11 +220,11 @@ def export(
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of photographs to check it on; otherwise the test split, or data/."
+            help="Folder of photographs to check it on. [default: the test split, or data/]"
         ),
     ] = None,
 ) -> None:
-    """Write a model as an ONNX file, once that gives the same maps as PyTorch on photographs."""
+    """Write a model as an ONNX file, if it gives the same maps as PyTorch on photographs."""
     from skyseg.commands import export as command
 
     command.run(model, format, out, images, Path())
@@ -230,9 +232,9 @@ def export(
 
 @app.command(name="ui")
 def mlflow_pages(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
-    """Open MLflow on this workspace's runs and models."""
+    """Show this workspace's runs and models in MLflow's web pages."""
     from skyseg.params import load_params
 
     experiment = load_params().registry.experiment
@@ -243,9 +245,9 @@ def mlflow_pages(
 
 @app.command(name="app")
 def web_page(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 7860,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 7860,
 ) -> None:
-    """Open the web page: find the sky in photographs, compare models, correct masks."""
+    """Start the web page: find the sky in photographs, compare models, correct masks."""
     from skyseg.params import load_params
 
     name = load_params().registry.model
@@ -263,7 +265,7 @@ app.add_typer(inbox_commands, name="inbox", help="Masks corrected on the web pag
 
 @inbox_commands.command(name="list")
 def list_inbox() -> None:
-    """List the corrected masks that wait for being accepted."""
+    """List the corrected masks that have not been accepted yet."""
     from skyseg.commands import inbox
 
     inbox.list_inbox(Path())
@@ -271,8 +273,10 @@ def list_inbox() -> None:
 
 @inbox_commands.command(name="accept")
 def accept_inbox(
-    names: Annotated[list[str] | None, typer.Argument(help="As 'skyseg inbox list' says.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that wait.")] = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names from 'skyseg inbox list'.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Accept all.")] = False,
 ) -> None:
     """Move corrected masks and their photographs into data/, for the next 'dvc repro'."""
     from skyseg.params import load_params

@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read, and how a command ends on it."""
+"""The error that is shown to users, and how errors end a command."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """A mistake that the user can correct: says what is wrong, which file or key, what to do."""
+    """A mistake that the user can correct: what is wrong, in which file or key, and what to do."""
 
 
 def disk_is_full(error: OSError) -> bool:
-    """Whether space or a quota ran out, which ends a command whatever it was doing."""
+    """Whether the disk or a quota is full, which ends a command whatever it was doing."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, the computer's or a GPU's.
+    """Whether the computer or a GPU ran out of memory.
 
-    PyTorch raises an ``OutOfMemoryError`` of its own for a GPU, and a ``RuntimeError`` with one of
-    these texts for the computer's memory and from some GPU libraries.
+    PyTorch raises its own ``OutOfMemoryError`` for a GPU. For the computer's memory, and from some
+    GPU libraries, it is a ``RuntimeError`` with one of these texts.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
@@ -31,7 +31,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def memory_errors(advice: str) -> Iterator[None]:
-    """Turn memory that runs out within the block into a UserError with what to do about it."""
+    """If the block runs out of memory, raise a ``UserError`` that says what to do about it."""
     try:
         yield
     except Exception as error:
@@ -41,10 +41,10 @@ def memory_errors(advice: str) -> Iterator[None]:
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Run a command; turn what a user can correct into one line on stderr.
+    """Run a command; print an error that the user can correct as one line on stderr.
 
-    Returns 0 on success, 1 after a ``UserError``, a full disk or memory that ran out, 130 after
-    Ctrl-C. Anything else is a bug of ours and keeps its traceback.
+    Returns 0 on success, 1 after a ``UserError``, a full disk or running out of memory, and 130
+    after Ctrl-C. Any other exception is a bug and keeps its traceback.
     """
     try:
         with memory_errors("close other programs, or use a smaller model or smaller photographs"):
@@ -54,7 +54,7 @@ def exit_code(command: Callable[[], object]) -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "interrupted: what was finished is kept; run the same command again to go on",
+            "interrupted: finished work is kept; run the same command again to continue",
             file=sys.stderr,
         )
         return 130

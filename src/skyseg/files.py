@@ -1,4 +1,4 @@
-"""Writing so that an interrupted command never leaves half a result."""
+"""Atomic writes, so that an interrupted command never leaves a half-written result."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path``; rename it to ``path`` when the block succeeds.
+    """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
-    The caller creates the sibling, a file or a folder. If the block raises, the sibling is removed
-    and whatever was at ``path`` before is untouched.
+    The caller creates a file or a folder there. If the block raises, that is removed, and whatever
+    was at ``path`` before is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield aside
-        if aside.is_dir() and path.exists():
+        yield temporary
+        if temporary.is_dir() and path.exists():
             shutil.rmtree(path)  # rename(2) replaces files and empty folders only
-        aside.replace(path)
+        temporary.replace(path)
     finally:
-        if aside.is_dir():
-            shutil.rmtree(aside)
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
         else:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text file, aside and renamed."""
-    with atomic_write(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    """Write a text file atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write indented JSON, floats rounded to six digits so that diffs show changes, not noise."""
+    """Write indented JSON, floats rounded to six decimals so that diffs show changes, not noise."""
 
     def rounded(node: Any) -> Any:
         if isinstance(node, dict):
@@ -55,14 +55,14 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table without its index, floats to six digits."""
+    """Write a table without its index, floats with six significant digits."""
     write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
 def write_png(path: Path, picture: Image.Image) -> None:
-    """Write a picture, losslessly."""
-    with atomic_write(path) as aside:
-        picture.save(aside, format="PNG", optimize=True)
+    """Write a picture as PNG."""
+    with atomic_write(path) as temporary:
+        picture.save(temporary, format="PNG", optimize=True)
 
 
 def sha256(path: Path) -> str:

@@ -1,6 +1,6 @@
-"""A typed, frozen view of params.yaml: one class a section, each setting documented beneath it.
+"""A typed, frozen view of params.yaml: one class per section, each setting documented below it.
 
-Names are the names DVC and MLflow show: ``train.lr`` here is ``train.lr`` there.
+Settings have the same names in DVC and MLflow: ``train.lr`` here is ``train.lr`` there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from skyseg.errors import UserError
 
-# The code of mask pixels that count nowhere; background is 0, foreground 1.
+# The code of mask pixels that no loss or score counts; background is 0, foreground 1.
 IGNORE = 255
 
 Format = Literal["pairs", "camvid", "duts", "voc", "ade20k"]
@@ -26,7 +26,7 @@ Split = Literal["train", "val", "test"]
 
 
 class Section(BaseModel):
-    """What all sections share: unknown keys are errors, and nothing changes after loading."""
+    """Base of all sections: unknown keys are errors, and values cannot change after loading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -35,28 +35,30 @@ class DataParams(Section):
     format: Format = "pairs"
     """How the folder `data/` is laid out; one row of `skyseg.data.formats.FORMATS`."""
     foreground: list[int] | None = None
-    """Class indices that are foreground; null: masks are binary or soft, worked out by prepare."""
+    """Class indices that are foreground. null: binary or soft masks; prepare detects which."""
     ignore: list[int] = []
-    """Mask values that count nowhere: no loss, no score."""
+    """Mask values to ignore, in the loss and in every score."""
     invert: bool = False
     """True where the masks mark the background."""
 
     @field_validator("foreground", "ignore")
     @classmethod
-    def _indices(cls, values: list[int] | None) -> list[int] | None:
+    def _check_range(cls, values: list[int] | None) -> list[int] | None:
         if values is not None and any(not 0 <= value <= 65535 for value in values):
-            raise ValueError("mask values lie between 0 and 65535")
+            raise ValueError("mask values must be between 0 and 65535")
         return values
 
     @model_validator(mode="after")
-    def _apart(self) -> DataParams:
+    def _check_disjoint(self) -> DataParams:
         if self.foreground == []:
             raise ValueError(
-                "foreground: an empty list leaves no foreground; name class indices, or null"
+                "foreground: an empty list leaves no foreground; list class indices or use null"
             )
         both = set(self.foreground or []) & set(self.ignore)
         if both:
-            raise ValueError(f"foreground and ignore share the value {min(both)}")
+            raise ValueError(
+                f"foreground and ignore share the value {min(both)}; remove it from one of them"
+            )
         return self
 
 
@@ -68,16 +70,17 @@ class SplitParams(Section):
     test: float = Field(0.15, ge=0, lt=1)
     """Share of the samples for testing, where the data set has no test split; 0: no test split."""
     seed: int = Field(0, ge=0)
-    """Seed of the division."""
+    """Seed of the random split."""
     group_pattern: str | None = None
-    """Regular expression searched in a sample's id; equal first groups stay together."""
+    """Regular expression to search for in each sample's id; samples with an equal first group stay
+    in the same split."""
     group_column: str | None = None
-    """Column of a CSV file at the top of `data/` (with an `id` column); equal values stay
-    together."""
+    """Column of a CSV file at the top of `data/` (with an `id` column); samples with an
+    equal value stay in the same split."""
 
     @field_validator("group_pattern")
     @classmethod
-    def _pattern(cls, value: str | None) -> str | None:
+    def _check_pattern(cls, value: str | None) -> str | None:
         if value is not None:
             try:
                 groups = re.compile(value).groups
@@ -88,11 +91,11 @@ class SplitParams(Section):
         return value
 
     @model_validator(mode="after")
-    def _room(self) -> SplitParams:
+    def _check_consistent(self) -> SplitParams:
         if self.val + self.test >= 1:
             raise ValueError("val and test together leave nothing to train on")
         if self.group_pattern and self.group_column:
-            raise ValueError("group_pattern and group_column exclude each other")
+            raise ValueError("set group_pattern or group_column, not both")
         return self
 
 
@@ -100,19 +103,19 @@ class ModelParams(Section):
     variant: Variant = "u2netp"
     """Network: u2net (44.0 M parameters), u2net_half (11.0 M) or u2netp (1.1 M)."""
     size: int = Field(320, ge=32, le=2048)
-    """Side, in pixels, of the square the photograph is resized to before the network."""
+    """Side of the network's square input, in pixels; photographs are resized to it."""
     refine: Refine = "none"
-    """How the network's map becomes one of the photograph's size; a row of
+    """How the network's map is enlarged to the photograph's size; a row of
     `skyseg.inference.refine.REFINEMENTS`. none: bilinear. colour: edges follow the photograph's
     colours."""
     init: str | None = None
-    """Weights to start from: a .safetensors or published .pth file, or models:/NAME/VERSION or
-    @ALIAS. DVC watches models/start.safetensors alone: after another file or alias changed,
-    'dvc repro --force train'."""
+    """Pretrained weights: a .safetensors or published .pth file, models:/NAME/VERSION or
+    models:/NAME@ALIAS. DVC tracks only models/start.safetensors: if another file or an alias has
+    changed, run 'dvc repro --force train'."""
 
 
 class LossParams(Section):
-    """Weights of the terms of each output's loss (U-2-Net eq. 1 uses cross-entropy alone)."""
+    """Weights of the terms of each output's loss (U-2-Net eq. 1 uses only cross-entropy)."""
 
     bce: float = Field(1.0, ge=0)
     """Weight of binary cross-entropy."""
@@ -122,14 +125,14 @@ class LossParams(Section):
     """Weight of the structural similarity loss (BASNet eq. 6)."""
 
     @model_validator(mode="after")
-    def _some(self) -> LossParams:
+    def _check_positive(self) -> LossParams:
         if self.bce + self.iou + self.ssim == 0:
-            raise ValueError("bce, iou and ssim are all 0: nothing to minimise")
+            raise ValueError("bce, iou and ssim are all 0: nothing to minimise; set one above 0")
         return self
 
 
 class AugmentParams(Section):
-    """Random changes to a training sample. Never a vertical flip: skies are up."""
+    """Random changes to a training sample. No vertical flip, as the sky is always at the top."""
 
     scale: float = Field(0.3, gt=0, le=1)
     """Smallest share of the picture's area a random crop keeps; 1: no crop."""
@@ -149,11 +152,11 @@ class TrainParams(Section):
     epochs: int = Field(ge=1)
     """Passes over the training split."""
     batch_size: int = Field(8, ge=1)
-    """Samples a step."""
+    """Samples per step."""
     optimizer: Literal["adam", "adamw"] = "adamw"
-    """Adam, as U-2-Net trains, or AdamW."""
+    """Adam, as in the U-2-Net paper, or AdamW."""
     lr: float = Field(1e-3, gt=0, le=1)
-    """Peak learning rate: linear warm-up to it, then a cosine to zero."""
+    """Peak learning rate: linear warm-up to it, then cosine decay to zero."""
     weight_decay: float = Field(0.01, ge=0, lt=1)
     """Weight decay (decoupled with adamw, L2 with adam)."""
     warmup: float = Field(0.1, ge=0, lt=1)
@@ -161,29 +164,29 @@ class TrainParams(Section):
     clip_norm: float = Field(1.0, ge=0)
     """Largest gradient norm; larger gradients are scaled down to it. 0: no clipping."""
     ema: float = Field(0.99, ge=0, lt=1)
-    """Decay a step of the exponential moving average of the weights, which is what is validated
-    and kept. 0: no average."""
+    """Decay per step of the exponential moving average of the weights. The averaged weights are
+    validated and saved. 0: no average."""
     patience: int = Field(0, ge=0)
     """Epochs without a better validation IoU before training stops early. 0: never."""
     seed: int = Field(0, ge=0)
-    """Seed of initial weights, order and augmentation."""
+    """Seed of the initial weights, the order of samples and the augmentation."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    """auto: CUDA if there is one, else the CPU, said loudly. cuda: an error without one."""
+    """auto: CUDA if there is a GPU, else the CPU, with a warning. cuda: an error without a GPU."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bfloat16 autocast where the hardware multiplies it natively, else float32."""
     compile: Literal["auto", "off"] = "auto"
-    """auto: torch.compile on CUDA. It does not pay on the CPU."""
+    """auto: torch.compile on CUDA; on the CPU it is not worth its compile time."""
     loss: LossParams = LossParams()
     augment: AugmentParams = AugmentParams()
 
 
 class EvaluateParams(Section):
     split: Literal["val", "test"] = "test"
-    """Split that is scored; val for data sets that publish no test masks."""
+    """Split to score; val for data sets that publish no test masks."""
     batch_size: int = Field(8, ge=1)
-    """Photographs a forward pass."""
+    """Photographs per forward pass."""
     gallery: int = Field(24, ge=1)
-    """Pictures in the gallery of overlays, the worst first."""
+    """Number of overlays in the gallery, the worst first."""
 
 
 class RegistryParams(Section):
@@ -194,20 +197,20 @@ class RegistryParams(Section):
 
     @field_validator("model")
     @classmethod
-    def _name(cls, value: str) -> str:
+    def _check_name(cls, value: str) -> str:
         if not re.fullmatch(r"[^/:@.\s][^/:@\s]*", value) or {"'", '"'} <= set(value):
             raise ValueError(
-                "a model's name has no spaces and none of / : @, does not begin with a dot, and "
-                "holds one kind of quotes at most"
+                "a model's name must not contain spaces, / : @ or both kinds of quotes, and must "
+                "not begin with a dot"
             )
         return value
 
 
 class PromoteParams(Section):
     metric: Literal["iou", "iou_image", "f_max", "f_mean", "f_adaptive"] = "iou"
-    """Metric a challenger is compared to the champion by; higher is better."""
+    """Metric by which the challenger is compared with the champion; higher is better."""
     min_gain: float = Field(0.0, ge=-1, le=1)
-    """How much better the challenger has to be; 0: not worse."""
+    """How much better the challenger must be; 0: it must not be worse."""
 
 
 class Params(Section):
@@ -266,10 +269,10 @@ def _explain(problem: dict[str, Any]) -> str:
         known = flatten(Params(train=TrainParams(epochs=1)))
         siblings = _fields(where[:-1])
         near = difflib.get_close_matches(where[-1], siblings, n=1)
-        # A key that exists, but in another section, is the other common slip.
+        # The other common mistake: a key that belongs to another section.
         elsewhere = [name for name in known if name.split(".")[-1] == where[-1]]
         suggestion = ".".join([*where[:-1], near[0]]) if near else next(iter(elsewhere), None)
-        fix = f"did you mean {suggestion}?" if suggestion else f"known here: {', '.join(siblings)}"
+        fix = f"did you mean {suggestion}?" if suggestion else f"valid keys: {', '.join(siblings)}"
         return f"{key}: unknown key; {fix}"
     if problem["type"] == "missing":
         return f"{key}: missing; add it"

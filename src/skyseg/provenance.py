@@ -11,21 +11,21 @@ from typing import Any
 
 PACKAGE = Path(__file__).parent
 
-# The module that decides the results of each stage. What is around it in ``pipeline`` prints, logs
-# and draws; evaluate is its recipe, as its results are what people look at.
+# The module that decides the results of each stage. The rest of a stage, in ``pipeline``, prints,
+# logs and draws. For evaluate it is the whole stage, because its plots and pages are its results.
 DECIDES = {
     "prepare": "skyseg.data.preparation",
     "train": "skyseg.training.fit",
     "evaluate": "skyseg.pipeline.evaluate",
-    "scoring": "skyseg.inference.scoring",  # the part of evaluate that gives the scores
+    "scoring": "skyseg.inference.scoring",  # the part of evaluate that computes the scores
 }
-# Code that changes no result: how settings are read (their values are compared themselves), how
-# files are written, what errors say, what is logged.
+# Code that changes no result: reading settings (their values are compared instead), writing files,
+# error messages, logging.
 NEUTRAL = ("__init__", "errors", "files", "params", "provenance", "tracking")
 
 
 def git_commit(root: Path) -> str | None:
-    """Commit checked out in ``root``, with -dirty if tracked files differ; None outside git."""
+    """Commit checked out in ``root``, with -dirty if tracked files changed; None outside git."""
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -45,9 +45,9 @@ def git_commit(root: Path) -> str | None:
 def deciding_files(stage: str) -> list[Path]:
     """The files of this package that can change a stage's results.
 
-    They are the module in ``DECIDES`` and what it imports of this package, directly or through
-    others, without ``NEUTRAL``; with a page goes the template beside it. DVC's ``deps`` are these
-    files (``tests/test_dvc.py``), and a training goes on only where they are unchanged.
+    They are the module in ``DECIDES`` and all modules of this package that it imports, directly or
+    indirectly, except ``NEUTRAL``, with the templates that they use. DVC's ``deps`` are these files
+    (``tests/test_dvc.py`` checks this), and training resumes only if they are unchanged.
     """
     found: set[Path] = set()
     waiting = [DECIDES[stage]]
@@ -70,7 +70,7 @@ def code_digest(stage: str) -> str:
 def fingerprint_of(stage: str, settings: dict[str, Any], inputs: list[str | None]) -> str:
     """SHA-256 over settings, the inputs' fingerprints and the code that decides a stage's results.
 
-    Two runs with equal fingerprints compute the same thing, so one can go on from the other.
+    Two runs with equal fingerprints compute the same thing, so one can resume from the other.
     """
     content = json.dumps([settings, inputs, code_digest(stage)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
@@ -80,8 +80,8 @@ _NEUTRAL = {name for entry in NEUTRAL for name in (entry, f"{entry}.py")}
 
 
 def _files(module: str) -> set[Path]:
-    """The file of a module and the templates beside it that its code names, and the ``__init__`` of
-    each package around it."""
+    """The file of a module, the templates next to it that its code names, and the ``__init__`` of
+    each package that contains it."""
     parts = module.split(".")[1:]
     own = PACKAGE.joinpath(*parts).with_suffix(".py") if parts else PACKAGE / "__init__.py"
     inits = [PACKAGE.joinpath(*parts[:k], "__init__.py") for k in range(1, len(parts) + 1)]
@@ -102,7 +102,7 @@ def _does_something(path: Path) -> bool:
 
 
 def _imports(path: Path) -> list[str]:
-    """Names of what a module imports from this package, wherever in it."""
+    """Names that a module imports from this package, anywhere in its code."""
     if path.suffix != ".py":
         return []
     found: list[str] = []

@@ -25,7 +25,7 @@ def photo(tmp_path):
 
 
 def strokes(size, **boxes):
-    """A layer's PNG: boxes (left, top, right, bottom) of each brush's colour on nothing."""
+    """A transparent PNG with a box (left, top, right, bottom) in the colour of each brush."""
     layer = Image.new("RGBA", size)
     colours = {"sky": actions.SKY_BRUSH, "ground": actions.NO_SKY_BRUSH}
     for brush, box in boxes.items():
@@ -35,7 +35,7 @@ def strokes(size, **boxes):
     return buffer.getvalue()
 
 
-def test_a_result_is_what_the_predictor_finds(registered, photo):
+def test_a_result_is_the_predictors_output(registered, photo):
     found = actions.segment(photo, CHAMPION, registered, "en")
 
     weights = download_weights(CHAMPION)
@@ -48,7 +48,7 @@ def test_a_result_is_what_the_predictor_finds(registered, photo):
     )
 
 
-def test_models_are_loaded_once_and_few_are_kept(registered, photo, monkeypatch):
+def test_a_model_is_loaded_once_and_at_most_three_are_cached(registered, photo, monkeypatch):
     opened = []
     from skyseg.inference import loading
 
@@ -65,7 +65,7 @@ def test_models_are_loaded_once_and_few_are_kept(registered, photo, monkeypatch)
     assert actions._opened.cache_info().maxsize == 3
 
 
-def test_an_alias_that_moves_is_followed(registered, photo):
+def test_a_moved_alias_gives_the_new_version(registered, photo):
     MlflowClient().set_registered_model_alias("skyseg", "best", "1")
     assert actions.segment(photo, "models:/skyseg@best", registered, "en").version == "1"
     MlflowClient().set_registered_model_alias("skyseg", "best", "2")
@@ -86,7 +86,7 @@ def test_an_alias_that_moves_is_followed(registered, photo):
         (None, "write models:/NAME@ALIAS"),
     ],
 )
-def test_a_model_that_is_none(registered, photo, uri, message):
+def test_an_unknown_model_is_a_user_error(registered, photo, uri, message):
     with pytest.raises(UserError, match=message):
         actions.segment(photo, uri, registered, "en")
 
@@ -100,7 +100,9 @@ def test_a_model_that_is_none(registered, photo, uri, message):
     ],
 )
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_what_is_no_photograph(tmp_path, data, message, language):
+def test_a_file_that_is_not_an_image_is_a_user_error_in_the_users_language(
+    tmp_path, data, message, language
+):
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(UserError, match=message) as caught:
         actions.read(Photo(tmp_path / "x", "mine.jpg"), language)
@@ -110,7 +112,7 @@ def test_what_is_no_photograph(tmp_path, data, message, language):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2000, 10), (10, 2000)])
-def test_odd_sizes_have_every_output(registered, tmp_path, size):
+def test_unusual_sizes_give_all_outputs(registered, tmp_path, size):
     photo = Photo(save(tmp_path / "a.png", photograph(2, *size)), "a.png")
     found = actions.segment(photo, CHAMPION, registered, "en")
     (mask, nothing), (again, cutout) = actions.outputs_of(found, tmp_path, "r")
@@ -128,7 +130,7 @@ def test_odd_sizes_have_every_output(registered, tmp_path, size):
     assert Image.open(paths[3]).mode == "RGBA"
 
 
-def test_an_animation_is_told_and_its_first_picture_taken(registered, tmp_path):
+def test_the_first_frame_of_an_animation_is_used_and_reported(registered, tmp_path):
     frames = [Image.fromarray(photograph(seed)) for seed in (1, 2)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     photo = Photo(tmp_path / "a.gif", "a.gif")
@@ -139,7 +141,7 @@ def test_an_animation_is_told_and_its_first_picture_taken(registered, tmp_path):
     assert differences[0] < differences[1] / 2  # 256 colours, dithered
 
 
-def test_two_models_with_their_scores(registered, photo, tmp_path):
+def test_two_models_are_compared_with_their_scores(registered, photo, tmp_path):
     first, second, words = actions.compare(photo, (CHAMPION, SECOND), registered, tmp_path, "en")
     assert first != second
     words = squeezed(words)
@@ -152,7 +154,7 @@ def test_two_models_with_their_scores(registered, photo, tmp_path):
         actions.compare(photo, (CHAMPION, "models:/skyseg/1"), registered, tmp_path, "en")
 
 
-def test_strokes_change_what_they_cover_at_the_photographs_own_size():
+def test_strokes_change_the_pixels_they_cover_at_the_photographs_own_size():
     mask = np.zeros((60, 90), np.uint8)
     mask[:30] = 255
     layer = strokes((45, 30), sky=(0, 20, 45, 25), ground=(10, 0, 20, 10))
@@ -169,12 +171,12 @@ def test_strokes_change_what_they_cover_at_the_photographs_own_size():
 
 
 @pytest.mark.parametrize("layer", [b"", b"words", strokes((3000, 3000)), strokes((9, 9))[:40]])
-def test_strokes_that_are_none(layer):
+def test_an_invalid_layer_of_strokes_is_a_user_error(layer):
     with pytest.raises(UserError, match=r"^the strokes: .*; paint them again$"):
         actions.corrected(np.zeros((2, 2), np.uint8), [layer])
 
 
-def test_a_saved_correction(registered, photo):
+def test_a_saved_correction_is_an_entry_of_the_inbox(registered, photo):
     layer = strokes((90, 60), sky=(0, 0, 90, 30), ground=(0, 30, 90, 60))
     name, mask = actions.save(photo, CHAMPION, [layer], registered, "en")
 

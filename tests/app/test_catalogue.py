@@ -1,4 +1,4 @@
-"""The registry as the page shows it, with a real one."""
+"""The registry as the page shows it, tested on a real registry."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tiny import squeezed
 CHAMPION, SECOND = "models:/skyseg@champion", "models:/skyseg/2"
 
 
-def test_choices_name_the_champion_first(registered):
+def test_the_champion_is_the_first_choice(registered):
     assert [tuple(choice) for choice in catalogue.choices(registered, "skyseg")] == [
         ("champion (version 1)", CHAMPION),
         ("challenger (version 2)", "models:/skyseg@challenger"),
@@ -21,7 +21,7 @@ def test_choices_name_the_champion_first(registered):
     ]
 
 
-def test_nothing_registered_is_said(store):
+def test_an_empty_registry_gives_instructions(store):
     assert catalogue.choices(store, "skyseg") == []
     assert "dvc repro" in catalogue.registry_table(store, "skyseg", "en")
     assert "dvc repro" in catalogue.registry_table(store, "skyseg", "zh")
@@ -36,7 +36,7 @@ def test_the_registry_as_a_table(registered):
     assert oldest.startswith("| 1 | `champion` | 0.900 |")
 
 
-def test_a_registry_that_is_gone_is_one_line(registered, monkeypatch):
+def test_an_unreachable_registry_is_a_user_error(registered, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="does not answer"):
         catalogue.choices(Path(), "skyseg")

@@ -1,4 +1,4 @@
-"""What clients send, undecoded."""
+"""Reading what clients send, without decoding it."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from skyseg.app import components
 from skyseg.app.components import Newest, layers, uploaded
 
 
-def test_a_photograph_is_handed_over_unopened(tmp_path):
+def test_an_uploaded_file_is_not_opened(tmp_path):
     path = str(tmp_path / "no image")
     given = uploaded({"path": path, "orig_name": "beach.jpg"})
     assert (str(given.path), given.name) == (path, "beach.jpg")
@@ -19,7 +19,7 @@ def test_a_photograph_is_handed_over_unopened(tmp_path):
     assert uploaded({"path": None, "url": "data:image/png;base64,AAAA"}) is None
 
 
-def test_strokes_are_the_layers_bytes(tmp_path):
+def test_layers_are_returned_as_bytes(tmp_path):
     (tmp_path / "layer").write_bytes(b"png")
     files = {"id": None, "layers": [{"path": str(tmp_path / "layer")}]}
     assert layers(files, {}) == [b"png"]
@@ -28,10 +28,10 @@ def test_strokes_are_the_layers_bytes(tmp_path):
         "a": EditorDataBlobs(background=b"b", layers=[b"one", None, b"two"], composite=b"c")
     }
     assert layers({"id": "a", "layers": []}, drawings) == [b"one", b"two"]
-    assert layers({"id": "a", "layers": []}, drawings) == []  # taken out
+    assert layers({"id": "a", "layers": []}, drawings) == []  # has been removed
 
 
-def test_drawings_that_are_never_fetched_are_forgotten():
+def test_the_oldest_unused_drawings_are_dropped():
     drawings = Newest()
     for number in range(100):
         drawings[str(number)] = EditorDataBlobs(background=None, layers=[], composite=None)

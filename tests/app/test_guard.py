@@ -1,4 +1,4 @@
-"""What is refused before Gradio sees it."""
+"""Requests that are refused before they reach Gradio."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ async def echo(request: Request) -> PlainTextResponse:
 
 @pytest.fixture
 def uploads(tmp_path: Path) -> Path:
-    """Gradio's folder, with one uploaded file a.jpg, beside a private one."""
+    """Gradio's folder with one uploaded file, a.jpg, next to a private file."""
     (tmp_path / "uploads").mkdir()
     (tmp_path / "uploads" / "a.jpg").write_bytes(b"uploaded")
     (tmp_path / "private.png").write_bytes(b"private")
@@ -38,7 +38,7 @@ def client(uploads: Path) -> TestClient:
     return TestClient(Guard(echoing, uploads))
 
 
-def test_what_the_page_sends_passes_unchanged(client, uploads):
+def test_requests_of_the_page_pass_unchanged(client, uploads):
     body = json.dumps(
         {
             "data": [
@@ -75,7 +75,7 @@ NO_UPLOADS = {
 
 @pytest.mark.parametrize("path", NO_UPLOADS.values(), ids=NO_UPLOADS)
 @pytest.mark.parametrize("place", ["photo", "composite", "layers", "event data"])
-def test_a_path_that_is_no_upload(client, uploads, path, place):
+def test_a_path_that_is_not_an_upload_is_refused(client, uploads, path, place):
     (uploads / "link.png").symlink_to(uploads.parent / "private.png")
     (uploads / "loop").symlink_to(uploads / "loop")
     os.mkfifo(uploads / "pipe")
@@ -98,11 +98,11 @@ def test_a_path_that_is_no_upload(client, uploads, path, place):
 
 
 @pytest.mark.parametrize("path", [["/etc/passwd"], {"path": "/etc/passwd"}, 3, True])
-def test_a_path_that_is_no_text(client, path):
+def test_a_path_that_is_not_a_string_is_refused(client, path):
     assert client.post("/gradio_api/queue/join", json={"path": path}).status_code == 403
 
 
-def test_a_body_called_a_form_is_looked_at_all_the_same(client):
+def test_a_body_that_claims_to_be_a_form_is_checked_too(client):
     answer = client.post(
         "/gradio_api/queue/join",
         content='{"path": "/etc/passwd"}',
@@ -123,11 +123,11 @@ def test_a_body_called_a_form_is_looked_at_all_the_same(client):
         "/gradio_api/vibe-edit",
     ],
 )
-def test_what_gradio_offers_and_the_page_does_without(client, path):
+def test_parts_of_gradio_that_the_page_does_not_use_are_closed(client, path):
     assert client.get(path).status_code == 403
 
 
-def test_bodies_have_a_length_and_a_limit(client, monkeypatch):
+def test_bodies_need_a_content_length_within_the_limit(client, monkeypatch):
     assert client.post("/x", content=iter([b"{}"])).status_code == 411
     chunked = {"Content-Length": "2", "Transfer-Encoding": "chunked"}
     assert client.post("/x", content=b"{}", headers=chunked).status_code == 411
@@ -139,12 +139,12 @@ def test_bodies_have_a_length_and_a_limit(client, monkeypatch):
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://testserver.evil"])
-def test_other_pages_are_not_answered(client, origin):
+def test_requests_from_other_web_pages_are_refused(client, origin):
     assert client.get("/", headers={"Origin": origin}).status_code == 403
     assert client.get("/", headers={"Origin": "http://testserver"}).status_code == 200
 
 
-def test_who_hangs_up_is_no_error():
+def test_a_client_that_disconnects_is_not_an_error():
     async def gone(scope, receive, send):
         raise ClientDisconnect
 

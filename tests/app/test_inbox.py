@@ -1,4 +1,4 @@
-"""Corrected masks on their way into the data set."""
+"""Corrected masks: saved to the inbox, accepted into the data set."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def put(root, seed=1, title="My beach.jpg", mask=MASK):
     return inbox.save(root, jpeg(seed), mask, title, {"model": "skyseg", "version": "3"})
 
 
-def test_an_entry_holds_the_upload_its_mask_and_where_they_come_from(workspace):
+def test_an_entry_contains_the_upload_its_mask_and_their_provenance(workspace):
     name = put(workspace)
 
     [entry] = inbox.entries(workspace)
@@ -45,7 +45,7 @@ def test_an_entry_holds_the_upload_its_mask_and_where_they_come_from(workspace):
     assert entry.provenance["version"] == "3"
 
 
-def test_names_do_not_collide(workspace):
+def test_entries_get_different_names(workspace):
     names = {put(workspace) for _ in range(4)}
     assert len(names) == len(inbox.entries(workspace)) == 4
 
@@ -59,14 +59,14 @@ def test_names_do_not_collide(workspace):
         (".jpg", "jpg-"),
     ],
 )
-def test_a_title_is_no_path(workspace, title, stem):
+def test_a_title_cannot_be_used_as_a_path(workspace, title, stem):
     assert put(workspace, title=title).startswith(stem)
     assert [path.name for path in workspace.iterdir()] == ["inbox"]
 
 
-def test_a_turned_photograph_keeps_its_bytes_and_has_an_upright_mask(workspace):
+def test_a_photograph_with_exif_rotation_keeps_its_bytes_and_has_an_upright_mask(workspace):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
+    exif[0x0112] = 6  # rotate by 90 degrees
     turned = jpeg(exif=exif)
     with pytest.raises(UserError, match="40x48 pixels, but the mask has 48x40"):
         inbox.save(workspace, turned, MASK, "a.jpg", {})
@@ -76,7 +76,7 @@ def test_a_turned_photograph_keeps_its_bytes_and_has_an_upright_mask(workspace):
     inbox.accept(workspace, [entry.name], DataParams())
 
 
-def test_an_upload_keeps_its_format_under_that_formats_suffix(workspace):
+def test_an_upload_gets_the_suffix_of_its_real_format(workspace):
     buffer = io.BytesIO()
     Image.fromarray(photograph(1)).save(buffer, "TGA")
     inbox.save(workspace, buffer.getvalue(), MASK, "a.jpg", {})
@@ -87,7 +87,7 @@ def test_an_upload_keeps_its_format_under_that_formats_suffix(workspace):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_inbox_is_one_line(workspace):
+def test_a_read_only_inbox_is_a_user_error(workspace):
     (workspace / "inbox").mkdir(mode=0o500)
     with pytest.raises(UserError, match="cannot be written"):
         put(workspace)
@@ -121,7 +121,7 @@ def test_accepted_entries_are_samples_of_the_data_set(pairs, workspace):
         ((0, 300), {"foreground": [300]}),
     ],
 )
-def test_accepted_masks_mean_the_same_among_those_there(workspace, values, settings):
+def test_accepted_masks_are_written_in_the_encoding_of_the_data_set(workspace, values, settings):
     for number, share in enumerate((0.2, 0.4, 0.9)):
         save(workspace / f"data/images/{number}.png", photograph(100 + number))
         save(
@@ -142,7 +142,7 @@ def test_accepted_masks_mean_the_same_among_those_there(workspace, values, setti
     np.testing.assert_array_equal(read_mask(mask, encoding), MASK // 255)
 
 
-def test_alpha_masks_get_one_with_alpha(workspace):
+def test_accepted_masks_have_alpha_if_those_of_the_data_set_have(workspace):
     for number, share in enumerate((0.2, 0.4)):
         save(workspace / f"data/images/{number}.png", photograph(100 + number))
         rgba = np.dstack([photograph(number), sky(share) * np.uint8(255)])
@@ -159,19 +159,19 @@ def test_alpha_masks_get_one_with_alpha(workspace):
     np.testing.assert_array_equal(read_mask(mask, encoding), MASK // 255)
 
 
-def test_accepting_into_nothing_begins_a_data_set(workspace):
+def test_accepting_without_a_data_set_creates_one(workspace):
     inbox.accept(workspace, [put(workspace)], DataParams())
     assert len(find_samples(workspace / "data", "pairs")) == 1
 
 
-def test_another_format_is_refused(workspace):
+def test_a_data_set_of_another_format_is_refused(workspace):
     name = put(workspace)
     with pytest.raises(UserError, match=r"data\.format is camvid"):
         inbox.accept(workspace, [name], DataParams(format="camvid", foreground=[0]))
     assert len(inbox.entries(workspace)) == 1
 
 
-def test_one_bad_entry_leaves_all_where_they_are(pairs, workspace):
+def test_one_bad_entry_prevents_all_from_being_moved(pairs, workspace):
     pairs(4)
     good, bad = put(workspace, 1), put(workspace, 2)
     save(workspace / "inbox" / bad / "mask.png", MASK[:-1])
@@ -182,7 +182,7 @@ def test_one_bad_entry_leaves_all_where_they_are(pairs, workspace):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (lambda folder: (folder / "mask.png").unlink(), "one photograph"),
         (lambda folder: (folder / "provenance.json").write_text("{"), "not JSON"),
@@ -190,22 +190,22 @@ def test_one_bad_entry_leaves_all_where_they_are(pairs, workspace):
         (lambda folder: save(folder / "mask.png", MASK // 2), "0 and 255"),
     ],
 )
-def test_a_spoilt_entry_is_named(workspace, spoil, message):
+def test_a_damaged_entry_is_named_in_the_error(workspace, damage, message):
     name = put(workspace)
-    spoil(workspace / "inbox" / name)
+    damage(workspace / "inbox" / name)
     with pytest.raises(UserError, match=message) as caught:
         inbox.accept(workspace, [name], DataParams())
     assert name in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["nobody", "../data", "..", "."])
-def test_a_name_that_is_none(workspace, name):
+def test_an_unknown_name_is_a_user_error(workspace, name):
     put(workspace)
-    with pytest.raises(UserError, match="not in inbox/, which holds my-beach"):
+    with pytest.raises(UserError, match="not in inbox/, which contains my-beach"):
         inbox.accept(Path(), [name], DataParams())
 
 
-def test_a_photograph_is_not_taken_twice(pairs, workspace):
+def test_a_photograph_is_not_accepted_twice(pairs, workspace):
     pairs(4)
     first, second = put(workspace), put(workspace)
     with pytest.raises(UserError, match="the same photograph already"):
@@ -237,7 +237,7 @@ def test_the_command_line(workspace):
     head, row = run("list").splitlines()
     assert head.split() == ["name", "model", "version", "corrected", "created"]
     assert row.split()[:5] == [name, "skyseg", "3", "5.0", "%"]
-    with pytest.raises(UserError, match="or --all"):
+    with pytest.raises(UserError, match="or use --all"):
         run("accept")
     assert run("accept", "--all").splitlines() == [
         f"data/images/{name}.jpg",

@@ -1,4 +1,4 @@
-"""The page: it builds, is served safely and at once, and works in a browser."""
+"""The page: it builds, is served safely, and works in a browser."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def address(registered: Path) -> Iterator[str]:
 def serve(root: Path) -> Iterator[str]:
     port = free_port()
     with (root / "app.log").open("w") as log:
-        # As a shell starts it in the background: Ctrl-C ignored, until it asks for it again.
+        # Like a background job of a shell: Ctrl-C is ignored until the program handles it again.
         process = subprocess.Popen(
             [
                 "sh",
@@ -84,7 +84,7 @@ def test_the_page_builds_with_private_events_only(tmp_path: Path):
     assert demo.analytics_enabled is False
 
 
-def test_the_page_is_for_this_machine_and_asks_no_other(address: str):
+def test_the_page_answers_only_this_machine_and_contacts_no_other(address: str):
     html = requests.get(address, timeout=10).text
     assert "fonts.googleapis" not in html
     assert requests.get(address, headers={"Host": "evil.example"}, timeout=10).status_code == 400
@@ -99,7 +99,7 @@ def test_the_page_is_for_this_machine_and_asks_no_other(address: str):
 
 
 def ask(address: str, fn_index: int, data: list[Any]) -> requests.Response:
-    """A raw request for an event, as any program on this machine may send it."""
+    """Send a raw request for an event, as any program on this machine can."""
     return requests.post(
         f"{address}/gradio_api/queue/join",
         timeout=10,
@@ -108,14 +108,14 @@ def ask(address: str, fn_index: int, data: list[Any]) -> requests.Response:
 
 
 def answered(address: str) -> str:
-    """Everything that the page answers to the events asked for before, until it closes."""
+    """All answers of the page to the events requested before, until it closes the stream."""
     return requests.get(f"{address}/gradio_api/queue/data?session_hash=x", timeout=60).text
 
 
 def test_no_event_reads_a_file_that_was_not_uploaded(address: str, tmp_path: Path):
     private = save(tmp_path / "private.png", photograph(1))
     os.mkfifo(tmp_path / "pipe.png")
-    # Of those with a handler in Python.
+    # Only events with a handler in Python.
     events = [
         event
         for event in requests.get(f"{address}/config", timeout=10).json()["dependencies"]
@@ -132,7 +132,7 @@ def test_no_event_reads_a_file_that_was_not_uploaded(address: str, tmp_path: Pat
                 assert refused.text == "only uploaded files can be used: upload it again"
 
 
-def test_the_same_raw_request_is_answered_for_an_upload(address: str, tmp_path: Path):
+def test_the_same_raw_request_works_for_an_upload(address: str, tmp_path: Path):
     photo = save(tmp_path / "beach.png", photograph(1))
     with photo.open("rb") as file:
         [path] = requests.post(
@@ -147,7 +147,7 @@ def test_the_same_raw_request_is_answered_for_an_upload(address: str, tmp_path: 
     assert "-overlay.jpg" in answered(address)
 
 
-def test_a_port_in_use_is_one_line(address: str, registered: Path):
+def test_a_port_in_use_gives_a_one_line_error(address: str, registered: Path):
     port = address.rsplit(":", 1)[1]
     done = subprocess.run(
         [sys.executable, "-m", "skyseg", "app", "--port", port],
@@ -169,7 +169,7 @@ def browser() -> Iterator[Any]:
         pytest.skip("no Chromium on this machine")
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
-        # Without --disable-gpu: the canvas needs WebGL, which Chromium then does in software.
+        # No --disable-gpu: the canvas needs WebGL, which Chromium then renders in software.
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=[
@@ -217,7 +217,7 @@ def test_upload_compare_correct_and_save(
     assert tab.locator(".compared img").count() == 2
 
     tabs.nth(2).click()
-    tab.wait_for_timeout(3000)  # the canvas draws itself
+    tab.wait_for_timeout(3000)  # until the canvas is drawn
     box = tab.locator("#canvas canvas").first.bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     tab.mouse.move(middle[0] - 40, middle[1])
@@ -243,7 +243,9 @@ def test_upload_compare_correct_and_save(
 
 
 @pytest.mark.slow
-def test_what_is_no_photograph_is_said_on_the_page(browser: Any, address: str, tmp_path: Path):
+def test_a_file_that_is_not_an_image_gives_an_error_on_the_page(
+    browser: Any, address: str, tmp_path: Path
+):
     (tmp_path / "notes.jpg").write_bytes(b"not a picture")
     tab = opened(browser, address)
     tab.set_input_files("#photo input[type=file]", tmp_path / "notes.jpg")
@@ -285,7 +287,7 @@ def test_the_page_fits_its_window(browser: Any, address: str, width: int):
 
 
 @pytest.mark.slow
-def test_nothing_registered_is_said_on_the_page(browser: Any, store: Path):
+def test_an_empty_registry_gives_instructions_on_the_page(browser: Any, store: Path):
     shutil.copy(ROOT / "params.yaml", store)
     for address in serve(store):
         tab = opened(browser, address)

@@ -40,7 +40,7 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-def test_figures_are_paired_with_the_first_models(model, data, tmp_path):
+def test_scores_are_paired_with_those_of_the_first_model(model, data, tmp_path):
     other, twin = make_model(tmp_path / "other.safetensors", 1), str(tmp_path / "twin.safetensors")
     for suffix in (".safetensors", ".json"):
         shutil.copy(tmp_path / f"m{suffix}", tmp_path / f"twin{suffix}")
@@ -51,7 +51,9 @@ def test_figures_are_paired_with_the_first_models(model, data, tmp_path):
         low, high = row["intervals"]["iou_image"]
         assert low <= row["iou_image"] <= high
     assert rows[1]["differences"]["iou"][0] == pytest.approx(rows[1]["iou"] - rows[0]["iou"])
-    assert set(rows[2]["differences"]["mae"]) == {0.0}  # the same weights: not a hair in any draw
+    assert set(rows[2]["differences"]["mae"]) == {
+        0.0
+    }  # the same weights: no difference in any draw
     assert "differences" not in rows[0]
 
     lines = markdown(rows).splitlines()
@@ -103,7 +105,7 @@ def test_photographs_without_masks_get_maps_and_latency(model, data, tmp_path, c
     assert "latency_ms" in markdown(rows)
 
 
-def test_models_of_one_name_keep_their_maps_apart(data, tmp_path):
+def test_models_with_the_same_name_get_separate_folders(data, tmp_path):
     models = []
     for run in ("a", "b"):
         (tmp_path / run).mkdir()
@@ -117,7 +119,7 @@ def test_models_of_one_name_keep_their_maps_apart(data, tmp_path):
         benchmark([models[0], models[0]], data, DataParams())
 
 
-def test_one_network_in_two_formats_keeps_its_maps_apart():
+def test_one_network_in_two_formats_gets_separate_folders():
     assert list(_folder_names(["u2netp.pth", "u2netp.onnx"]).values()) == [
         "u2netp.pth",
         "u2netp.onnx",
@@ -128,7 +130,7 @@ def test_one_network_in_two_formats_keeps_its_maps_apart():
     ]
 
 
-def test_a_score_that_only_some_draws_have_has_no_interval(model, data, tmp_path):
+def test_a_score_that_is_missing_in_some_draws_has_no_interval(model, data, tmp_path):
     other = make_model(tmp_path / "other.safetensors", 1)
     wire = np.zeros((40, 48), np.uint8)
     wire[:, 20] = 255
@@ -136,16 +138,18 @@ def test_a_score_that_only_some_draws_have_has_no_interval(model, data, tmp_path
     rows = benchmark([model, other], data, DataParams())
     assert "thin_recall" in rows[1]
     assert "thin_recall" not in rows[1]["intervals"]
-    assert markdown(rows).splitlines()[-1].count(" - ") == 2  # the pair's name, and the missing one
+    assert (
+        markdown(rows).splitlines()[-1].count(" - ") == 2
+    )  # in the pair's name, and for the missing difference
 
 
-def test_a_checkpoint_without_its_config_is_said_loudly(model, data, tmp_path, capsys):
+def test_a_checkpoint_without_its_config_gives_a_warning(model, data, tmp_path, capsys):
     (tmp_path / "m.json").unlink()
     benchmark([model], data, DataParams())
-    assert "no config (m.json) beside it" in capsys.readouterr().err
+    assert "no model config (m.json) next to it" in capsys.readouterr().err
 
 
-def test_another_layout_is_not_taken_for_photographs_without_masks(model, data, tmp_path):
+def test_another_layout_is_not_mistaken_for_photographs_without_masks(model, data, tmp_path):
     (data / "masks").rename(data / "trainannot")
     (data / "images").rename(data / "train")
     names = sorted(path.name for path in (data / "train").iterdir())
@@ -157,7 +161,9 @@ def test_another_layout_is_not_taken_for_photographs_without_masks(model, data, 
 @pytest.mark.parametrize(
     ("option", "name"), [("--json", "file/x.json"), ("--json", "data"), ("--maps", "file/maps")]
 )
-def test_results_without_a_place_are_said_before_the_work(model, data, tmp_path, option, name):
+def test_an_unusable_path_for_results_is_an_error_before_the_work(
+    model, data, tmp_path, option, name
+):
     (tmp_path / "file").write_text("")
     result = CliRunner().invoke(
         app, ["benchmark", model, "--data", str(data), option, str(tmp_path / name)]
@@ -166,13 +172,13 @@ def test_results_without_a_place_are_said_before_the_work(model, data, tmp_path,
     assert option in str(result.exception)
 
 
-def test_a_split_that_is_not_there(model, data):
+def test_a_split_that_does_not_exist(model, data):
     with pytest.raises(UserError, match="no sample is in the split 'test'"):
         benchmark([model], data, DataParams(), split="test")
 
 
 @pytest.mark.parametrize(("option", "value"), [("--format", "coco"), ("--preprocess", "other")])
-def test_a_misspelt_choice_is_one_line(model, data, option, value):
+def test_an_unknown_choice_is_a_user_error(model, data, option, value):
     result = CliRunner().invoke(app, ["benchmark", model, "--data", str(data), option, value])
     assert isinstance(result.exception, UserError)
     assert option in str(result.exception)

@@ -1,4 +1,4 @@
-"""export: through the command line and a real registry; what cannot be exported is one line."""
+"""export: through the command line and a real registry; what it cannot export is a user error."""
 
 import hashlib
 import shutil
@@ -31,7 +31,7 @@ def export(*arguments: str) -> str:
 
 @pytest.fixture
 def registered(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace with a champion and photographs, and the current folder."""
+    """The current folder: a workspace with a champion and photographs."""
     monkeypatch.chdir(trained)
     weights = trained / "models" / "best.safetensors"
     run = log_evaluation(trained, load_config(weights), METRICS, "skies")
@@ -53,11 +53,11 @@ def checkpoint(workspace: Path) -> str:
 
 
 def test_the_champion_is_exported_and_the_file_attached(registered: Path):
-    said = export("--out", "new/sky.onnx")
+    printed = export("--out", "new/sky.onnx")
 
     out = registered / "new" / "sky.onnx"
-    assert "new/sky.onnx: dynamic, 4." in said
-    assert "mask IoU 1.00000 on 2 photographs" in said
+    assert "new/sky.onnx: dynamic, 4." in printed
+    assert "mask IoU 1.00000 on 2 photographs" in printed
     version = MlflowClient().get_model_version("skyseg", "1")
     assert version.tags["onnx/dynamic"] == "onnx/skyseg-1-dynamic.onnx"
     assert version.tags["onnx/dynamic.sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
@@ -67,10 +67,10 @@ def test_the_champion_is_exported_and_the_file_attached(registered: Path):
         dst_path=str(registered / "fetched"),
     )
     assert Path(fetched).read_bytes() == out.read_bytes()
-    torchs = CheckpointPredictor(registered / "models" / "best.safetensors", "cpu", "fp32")
+    pytorch = CheckpointPredictor(registered / "models" / "best.safetensors", "cpu", "fp32")
     image = photograph(9)
     np.testing.assert_allclose(
-        probability(OnnxPredictor(out), image), probability(torchs, image), atol=1e-4
+        probability(OnnxPredictor(out), image), probability(pytorch, image), atol=1e-4
     )
 
 
@@ -86,7 +86,7 @@ def test_attaching_again_replaces_the_file(registered: Path):
     assert version.tags["onnx/int8.sha256"] == hashlib.sha256(b"two").hexdigest()
 
 
-def test_a_version_whose_run_takes_no_file(registered: Path):
+def test_a_version_whose_run_cannot_store_the_file(registered: Path):
     run = MlflowClient().get_run(MlflowClient().get_model_version("skyseg", "1").run_id)
     (Path(run.info.artifact_uri.removeprefix("file://")) / "onnx").write_text("in the way")
     (registered / "x.onnx").write_bytes(b"one")
@@ -95,11 +95,13 @@ def test_a_version_whose_run_takes_no_file(registered: Path):
     assert "onnx/fixed" not in registry.tags("skyseg", "1")
 
 
-def test_the_fixed_size_is_said(checkpoint: str, workspace: Path, capsys, monkeypatch):
+def test_another_size_than_in_training_is_reported(
+    checkpoint: str, workspace: Path, capsys, monkeypatch
+):
     make_pairs(workspace / "data", 2)
     monkeypatch.setattr(stage, "export", lambda *_: Path("fixed.onnx").write_bytes(b"x"))
     stage.run(checkpoint, "fixed", Path("fixed.onnx"), None, workspace)
-    assert "was trained at 32 px and is made to see 320" in capsys.readouterr().out
+    assert "was trained at 32 px but is exported for 320 px" in capsys.readouterr().out
 
 
 def test_photographs_to_check_and_to_calibrate_on_differ(workspace: Path):
@@ -112,7 +114,7 @@ def test_photographs_to_check_and_to_calibrate_on_differ(workspace: Path):
     assert [list(map(len, stage._photographs(None, workspace)))] == [[1, 1]]
 
 
-def test_the_test_split_is_what_a_file_is_checked_on(workspace: Path):
+def test_a_file_is_checked_on_the_test_split(workspace: Path):
     (workspace / "prepared").mkdir()
     (workspace / "prepared" / "manifest.csv").write_text(
         "id,image,split\na,data/images/a.png,train\nb,data/images/b.png,val\n"
@@ -134,17 +136,20 @@ def test_the_test_split_is_what_a_file_is_checked_on(workspace: Path):
         (["m.safetensors", "--out", "a.pb"], "--out: a.pb: name a file that ends in .onnx"),
         (["m.safetensors", "--out", "m.json/a.onnx"], "--out: m.json is a file"),
         (["gone.safetensors", "--out", "a.onnx"], "gone.safetensors: no such file"),
-        (["a.onnx", "--out", "b.onnx"], "a.onnx: only checkpoints with their config"),
-        (["u2netp.pth", "--out", "b.onnx"], "u2netp.pth: only checkpoints with their config"),
-        (["m.safetensors", "--out", "a.onnx", "--images", "gone"], "--images: gone is no folder"),
-        (["m.safetensors", "--out", "a.onnx", "--images", "empty"], "empty/: holds no image"),
+        (["a.onnx", "--out", "b.onnx"], "a.onnx: cannot be exported; name a checkpoint"),
+        (["u2netp.pth", "--out", "b.onnx"], "u2netp.pth: cannot be exported; name a checkpoint"),
+        (
+            ["m.safetensors", "--out", "a.onnx", "--images", "gone"],
+            "--images: gone is not a folder",
+        ),
+        (["m.safetensors", "--out", "a.onnx", "--images", "empty"], "empty/: contains no images"),
         (
             ["m.safetensors", "--out", "/proc/1/a/a.onnx", "--images", "data"],
             "/proc/1/a/a.onnx: cannot be written",
         ),
     ],
 )
-def test_what_cannot_be_exported_is_one_line(
+def test_what_cannot_be_exported_is_a_user_error(
     checkpoint: str, workspace: Path, arguments: list[str], says: str
 ):
     make_pairs(workspace / "data", 2)
@@ -155,7 +160,7 @@ def test_what_cannot_be_exported_is_one_line(
     assert not list(workspace.glob("**/*.onnx"))
 
 
-def test_an_alias_that_points_nowhere(store: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_alias_that_does_not_exist(store: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(store)
     make_model(store)
     connection.connect(store)

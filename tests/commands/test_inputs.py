@@ -1,4 +1,4 @@
-"""What a command line names."""
+"""Finding the inputs that a command line names."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def names(inputs: list[str], without: set[Path] | None = None) -> list[tuple[str
     return [(source.name, source.place.as_posix()) for source in found]
 
 
-def test_a_folder_is_all_photographs_and_videos_below_it(tree: Path):
+def test_a_folder_gives_all_photographs_and_videos_below_it(tree: Path):
     assert names(["photos"]) == [
         ("photos/a.PNG", "a.PNG"),
         ("photos/b.jpg", "b.jpg"),
@@ -49,12 +49,12 @@ def test_patterns_and_files(tree: Path):
     assert names([str(tree / "photos" / "?.jpg")]) == [(str(tree / "photos" / "b.jpg"), "b.jpg")]
 
 
-def test_a_name_with_brackets_is_first_of_all_a_name(tree: Path):
+def test_a_file_name_with_brackets_is_not_a_pattern(tree: Path):
     Path("a[1].jpg").write_bytes(b"x")
     assert names(["a[1].jpg"]) == [("a[1].jpg", "a[1].jpg")]
 
 
-def test_each_file_once_however_often_it_is_named(tree: Path):
+def test_a_file_that_is_named_several_times_is_found_once(tree: Path):
     assert len(names(["photos", "photos/b.jpg", "photos/*.jpg", str(tree / "photos")])) == 4
 
 
@@ -64,18 +64,18 @@ def test_standard_input(tree: Path):
     assert source.name == "standard input"
 
 
-def test_earlier_results_are_no_input_unless_named(tree: Path):
+def test_earlier_results_are_not_inputs_unless_named(tree: Path):
     made = {Path("photos/b.jpg").resolve()}
     assert "photos/b.jpg" not in dict(names(["photos"], made))
     assert names(["photos/b.jpg"], made) == [("photos/b.jpg", "b.jpg")]
 
 
-def test_what_names_nothing_is_said_and_the_rest_goes_on(tree: Path):
+def test_entries_that_match_nothing_are_reported_and_others_are_used(tree: Path):
     Path("empty").mkdir()
     found, problems = expand(["gone", "empty", "*.bmp", "alone.webp"], set())
     assert [source.name for source in found] == ["alone.webp"]
     assert problems == [
         "gone: no such file or folder",
-        "empty: holds no photograph and no video",
-        "*.bmp: matches no file",
+        "empty: contains no photographs or videos",
+        "*.bmp: matches no files",
     ]

@@ -1,4 +1,4 @@
-"""skyseg predict, through the command line, on files as people have them."""
+"""skyseg predict, through the command line, on realistic files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(workspace: Path, trained: Path) -> Path:
-    """A folder with a model and three photographs, two of them of one name; the current folder."""
+    """The current folder, with a model and three photographs, two of them with the same name."""
     for suffix in (".safetensors", ".json"):
         shutil.copy(trained.with_suffix(suffix), workspace)
     save(workspace / "photos" / "a.jpg", photograph(1, 90, 70))
@@ -58,7 +58,7 @@ def here(workspace: Path, trained: Path) -> Path:
 
 
 def run(*arguments: str, model: str = "m.safetensors") -> str:
-    """What is said on stderr."""
+    """Run predict and return what it prints on stderr."""
     done = CliRunner().invoke(
         app, ["predict", "--model", model, *arguments], catch_exceptions=False
     )
@@ -67,7 +67,7 @@ def run(*arguments: str, model: str = "m.safetensors") -> str:
 
 
 def refused(*arguments: str, model: str = "m.safetensors") -> tuple[str, str]:
-    """The error it ends with, and what is said before."""
+    """Run predict, which must fail; return the error and what it prints on stderr before."""
     done = CliRunner().invoke(app, ["predict", "--model", model, *arguments])
     assert isinstance(done.exception, UserError), done.output
     return str(done.exception), done.stderr
@@ -87,7 +87,7 @@ def results(folder: str = "out") -> list[str]:
 
 
 def test_a_folder_of_photographs_becomes_masks_and_a_table(here: Path):
-    assert "3 done, 0 there already, 0 failed" in run("photos", "--out", "out")
+    assert "3 done, 0 already there, 0 failed" in run("photos", "--out", "out")
     assert results() == ["a-mask.png", "a.png-mask.png", "sub/a-mask.png"]
     assert list(rows()) == ["../photos/a.jpg", "../photos/a.png", "../photos/sub/a.jpg"]
     model = CheckpointPredictor(here / "m.safetensors")
@@ -123,7 +123,7 @@ def test_a_second_run_skips_what_is_done_and_makes_what_is_missing(here: Path):
     run("photos", "--out", "out")
     Path("out/sub/a-mask.png").unlink()
     before = {name: Path("out", name).stat().st_mtime_ns for name in results()}
-    assert "1 done, 2 there already" in run("photos", "--out", "out")
+    assert "1 done, 2 already there" in run("photos", "--out", "out")
     assert {name: Path("out", name).stat().st_mtime_ns for name in before} == before
     assert "3 done" in run("photos", "--out", "out", "--output", "mask", "--output", "overlay")
     assert {name: Path("out", name).stat().st_mtime_ns for name in before} == before
@@ -134,13 +134,13 @@ def test_a_second_run_skips_what_is_done_and_makes_what_is_missing(here: Path):
 
 
 def test_two_runs_into_one_folder_keep_each_others_rows(here: Path, monkeypatch):
-    """The second begins and ends while the first is at work."""
+    """The second run starts and ends while the first one is running."""
     inner = []
     closed = Results.close
 
     def meanwhile(results):
         if not inner and len(results._rows) == 2:
-            inner.append("begun")
+            inner.append("started")
             inner.append(run("photos/sub", "--out", "out"))
         closed(results)
 
@@ -148,7 +148,7 @@ def test_two_runs_into_one_folder_keep_each_others_rows(here: Path, monkeypatch)
     run("photos/a.jpg", "photos/a.png", "--out", "out")
     assert "1 done" in inner[1]
     assert len(rows()) == 3
-    assert "3 there already" in run("photos", "--out", "out")
+    assert "3 already there" in run("photos", "--out", "out")
 
 
 def test_other_folders_with_the_same_names_do_not_collide(here: Path):
@@ -160,16 +160,16 @@ def test_other_folders_with_the_same_names_do_not_collide(here: Path):
     assert len(results()) == 7
     assert len({name.casefold() for name in results()}) == 7
     assert {name: Path("out", name).read_bytes() for name in first} == first
-    assert "7 there already" in run("photos", "more", "--out", "out")
+    assert "7 already there" in run("photos", "more", "--out", "out")
 
 
-def test_another_model_does_not_mix_with_the_first(here: Path):
+def test_results_of_two_models_are_not_mixed(here: Path):
     run("photos/a.jpg", "--out", "out")
     before = Path("out/a-mask.png").read_bytes()
     make_model(here / "other.safetensors", 1)
-    _, said = refused("photos/a.jpg", "--out", "out", model="other.safetensors")
-    assert "a-mask.png was made by m.safetensors" in said
-    _, said = refused(
+    _, printed = refused("photos/a.jpg", "--out", "out", model="other.safetensors")
+    assert "a-mask.png was made by m.safetensors" in printed
+    _, printed = refused(
         "photos/a.jpg",
         "--out",
         "out",
@@ -178,27 +178,27 @@ def test_another_model_does_not_mix_with_the_first(here: Path):
         "--overwrite",
         model="other.safetensors",
     )
-    assert "a-mask.png was made by m.safetensors" in said
+    assert "a-mask.png was made by m.safetensors" in printed
     assert Path("out/a-mask.png").read_bytes() == before
     run("photos/a.jpg", "--out", "out", "--overwrite", model="other.safetensors")
     assert Path("out/a-mask.png").read_bytes() != before
 
 
-def test_another_sky_is_not_taken_for_the_same(here: Path):
+def test_a_result_with_another_sky_is_not_reused(here: Path):
     for name in ("one.png", "two.png"):
         save(here / name, photograph(len(name)))
     options = ("photos/a.jpg", "--out", "out", "--output", "replace", "--sky")
     run(*options, "one.png")
-    assert "1 there already" in run(*options, "one.png")
-    assert "has another sky" in refused(*options, "two.png")[1]
+    assert "1 already there" in run(*options, "one.png")
+    assert "was made with another sky" in refused(*options, "two.png")[1]
 
 
 def test_a_file_that_is_not_ours_is_not_overwritten(here: Path):
     Path("out").mkdir()
     Path("out/a-mask.png").write_text("mine")
-    error, said = refused("photos/a.jpg", "photos/sub/a.jpg", "--out", "out")
+    error, printed = refused("photos/a.jpg", "photos/sub/a.jpg", "--out", "out")
     assert "1 of 2 inputs failed" in error
-    assert "a-mask.png exists already, from elsewhere" in said
+    assert "a-mask.png already exists and is not in predictions.csv" in printed
     assert Path("out/a-mask.png").read_text() == "mine"
     run("photos/a.jpg", "--out", "out", "--overwrite")
     assert Image.open("out/a-mask.png").size == (90, 70)
@@ -207,8 +207,8 @@ def test_a_file_that_is_not_ours_is_not_overwritten(here: Path):
 def test_the_output_folder_may_be_the_input_folder(here: Path):
     before = {path: path.read_bytes() for path in Path("photos").rglob("*.*")}
     run("photos", "--out", "photos")
-    assert "0 done, 3 there already" in run("photos", "--out", "photos")
-    assert "0 done, 3 there already" in run("photos/**/*.*g", "--out", "photos")
+    assert "0 done, 3 already there" in run("photos", "--out", "photos")
+    assert "0 done, 3 already there" in run("photos/**/*.*g", "--out", "photos")
     assert {path: path.read_bytes() for path in before} == before
     assert len(results("photos")) == 6
 
@@ -222,19 +222,19 @@ def test_videos_among_photographs(here: Path):
             file.mux(stream.encode(av.VideoFrame.from_ndarray(photograph(seed), "rgb24")))
         file.mux(stream.encode())
     Path("photos/broken.mov").write_bytes(b"no video")
-    error, said = refused("photos", "--out", "out", "--smooth", "0.5")
+    error, printed = refused("photos", "--out", "out", "--smooth", "0.5")
     assert error == "1 of 5 inputs failed, see above"
-    assert "broken.mov: truncated, damaged or no video" in said
+    assert "broken.mov: truncated, damaged or not a video" in printed
     with av.open("out/clip-mask.mp4") as file:
         assert len(list(file.decode(video=0))) == 3
     assert rows()["../photos/clip.mp4"]["mask"] == "clip-mask.mp4"
     assert not list(Path("out").glob("*broken*"))
     again = refused("photos", "--out", "out", "--smooth", "0.5")[1]
-    assert "4 there already, 1 failed" in again
+    assert "4 already there, 1 failed" in again
     assert "was made by m.safetensors" in refused("photos/clip.mp4", "--out", "out")[1]
 
 
-def test_bad_files_are_named_and_the_rest_goes_on(here: Path):
+def test_bad_files_are_reported_and_the_others_are_segmented(here: Path):
     whole = Path("photos/a.jpg").read_bytes()
     for name, data in {
         "cut.jpg": whole[: len(whole) // 2],
@@ -243,9 +243,9 @@ def test_bad_files_are_named_and_the_rest_goes_on(here: Path):
         "bomb.png": bomb(),
     }.items():
         Path("photos", name).write_bytes(data)
-    error, said = refused("photos", "gone", "--out", "out")
+    error, printed = refused("photos", "gone", "--out", "out")
     assert error == "5 of 8 inputs failed, see above"
-    assert "3 done, 0 there already, 5 failed" in said
+    assert "3 done, 0 already there, 5 failed" in printed
     for line in (
         "cut.jpg: truncated or damaged",
         "empty.png: the file is empty",
@@ -253,18 +253,18 @@ def test_bad_files_are_named_and_the_rest_goes_on(here: Path):
         "bomb.png: more pixels than is safe",
         "gone: no such file or folder",
     ):
-        assert sum(line in written for written in said.splitlines()) == 1
+        assert sum(line in written for written in printed.splitlines()) == 1
     assert len(results()) == 3
     assert not list(Path("out").rglob("*.part"))
 
 
-def test_odd_shapes_and_an_animation(here: Path):
+def test_unusual_shapes_and_an_animation(here: Path):
     save(here / "in" / "one.png", photograph(0, 1, 1))
     save(here / "in" / "wide.png", photograph(0, 20_000, 10))
     frames = [Image.fromarray(photograph(seed)) for seed in range(3)]
     frames[0].save("in/anim.gif", save_all=True, append_images=frames[1:])
-    said = run("in", "--out", "out", "--output", "mask", "--output", "overlay")
-    assert "note: in/anim.gif: animation, only the first of 3 frames is used" in said
+    printed = run("in", "--out", "out", "--output", "mask", "--output", "overlay")
+    assert "note: in/anim.gif: animation, only the first of 3 frames is used" in printed
     assert {Image.open(Path("out", row["mask"])).size for row in rows().values()} == {
         (1, 1),
         (20_000, 10),
@@ -280,7 +280,7 @@ def test_an_output_folder_that_cannot_be_written_to(here: Path):
 
 
 class Small:
-    """A network whose GPU holds so many photographs at a time."""
+    """A network whose GPU has memory for only ``room`` photographs at a time."""
 
     def __init__(self, room: int) -> None:
         self.room, self.asked = room, []
@@ -292,7 +292,7 @@ class Small:
         return torch.tensor(inputs, dtype=torch.float32)
 
 
-def test_a_batch_that_is_too_large_is_halved_and_stays_so():
+def test_a_batch_that_is_too_large_is_halved_and_stays_halved():
     small = Small(3)
     forward = Forward(small, 16)
     assert [int(one) for one in forward(range(10))] == list(range(10))
@@ -300,7 +300,7 @@ def test_a_batch_that_is_too_large_is_halved_and_stays_so():
     assert small.asked == [10, 5, 2, 2, 2, 2, 2, 2, 2, 1]
 
 
-def test_an_input_that_is_too_large_alone_is_passed_over():
+def test_an_input_that_is_too_large_alone_gives_none():
     assert Forward(Small(0), 4)(range(3)) == [None, None, None]
 
 
@@ -310,7 +310,7 @@ def test_an_input_that_is_too_large_alone_is_passed_over():
     [MemoryError(), torch.OutOfMemoryError("x"), RuntimeError("CUDA error: out of memory")],
     ids=["computer", "PyTorch", "CUDA"],
 )
-def test_memory_that_runs_out_costs_one_photograph(here: Path, monkeypatch, step: str, error):
+def test_running_out_of_memory_fails_only_one_photograph(here: Path, monkeypatch, step: str, error):
     real = getattr(CheckpointPredictor, step)
     calls = []
 
@@ -321,15 +321,15 @@ def test_memory_that_runs_out_costs_one_photograph(here: Path, monkeypatch, step
         return real(self, *given)
 
     monkeypatch.setattr(CheckpointPredictor, step, failing)
-    said, before = refused("photos", "--out", "out")
-    assert said == "1 of 3 inputs failed, see above"
-    assert "2 done, 0 there already, 1 failed" in before
+    final, before = refused("photos", "--out", "out")
+    assert final == "1 of 3 inputs failed, see above"
+    assert "2 done, 0 already there, 1 failed" in before
     [line] = [line for line in before.splitlines() if line.startswith("error")]
-    assert line.endswith("not enough memory for it; shrink it, or close what else uses the memory")
+    assert line.endswith("not enough memory for it; scale it down, or close other programs")
     assert len(results()) == 2
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing_half(here: Path, monkeypatch):
+def test_a_full_disk_ends_the_command_and_leaves_no_partial_file(here: Path, monkeypatch):
     def full(file, *_):
         Path(file).write_bytes(b"half")
         raise OSError(28, "No space left on device", str(file))
@@ -346,13 +346,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half(here: Path, monkeypatch
     ("options", "message"),
     [
         (["--output", "picture"], "--output: unknown 'picture'; choose from mask, alpha"),
-        (["--output", "replace"], "needs the new sky, --sky FILE"),
-        (["--sky", "photos/a.jpg"], "--sky is for --output replace"),
+        (["--output", "replace"], "needs a new sky; add --sky FILE"),
+        (["--sky", "photos/a.jpg"], "--sky needs --output replace"),
         (["--output", "replace", "--sky", "gone.jpg"], "gone.jpg: cannot be read"),
-        (["--out", "-"], "--out -: one photograph from standard input"),
+        (["--out", "-"], "--out -: takes only one photograph, from standard input"),
     ],
 )
-def test_wishes_that_make_no_sense(here: Path, options: list[str], message: str):
+def test_options_that_are_not_valid(here: Path, options: list[str], message: str):
     assert message in refused("photos", "--out", "out", *options)[0]
     assert not Path("out").exists() or not results()
 
@@ -360,15 +360,15 @@ def test_wishes_that_make_no_sense(here: Path, options: list[str], message: str)
 def test_a_table_that_is_not_ours_is_left_alone(here: Path):
     Path("out").mkdir()
     Path("out/predictions.csv").write_text("a,b\n1,2\n")
-    assert "not a table that skyseg predict wrote" in refused("photos", "--out", "out")[0]
+    assert "predictions.csv: not written by skyseg predict" in refused("photos", "--out", "out")[0]
     assert Path("out/predictions.csv").read_text() == "a,b\n1,2\n"
 
 
-def test_the_last_line_of_a_killed_run_is_no_obstacle(here: Path):
+def test_a_partial_last_line_of_a_killed_run_is_dropped(here: Path):
     run("photos", "--out", "out")
     table = Path("out/predictions.csv")
     table.write_text(table.read_text()[:-25])
-    # Its mask is there, but nothing says whose it is.
+    # Its mask exists but is no longer in the table.
     assert "1 of 3 inputs failed" in refused("photos", "--out", "out")[0]
     run("photos", "--out", "out", "--overwrite")
     assert len(rows()) == 3
@@ -400,7 +400,7 @@ def test_standard_input_to_a_folder_and_to_standard_output(here: Path):
     assert bad.stdout == b""
 
 
-def test_without_a_registry_the_shipped_model_is_used_and_said(here: Path):
+def test_pretrained_weights_are_used_with_a_warning_without_a_registry(here: Path):
     (here / ".dvc").mkdir()
     for suffix in (".safetensors", ".json"):
         Path("models").mkdir(exist_ok=True)

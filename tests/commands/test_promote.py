@@ -39,23 +39,23 @@ def test_the_first_model_is_registered_and_promoted(
     assert registry.aliases("sky") == {"champion": "1"}
     assert "no champion yet" in tags("1")["promotion.reason"]
     assert tags("1")["promoted_at"].endswith("+00:00")
-    said = capsys.readouterr().out
-    assert "registered sky version 1" in said
-    assert "sky version 1 is the champion now" in said
+    printed = capsys.readouterr().out
+    assert "registered sky version 1" in printed
+    assert "sky version 1 is now the champion" in printed
 
 
 def test_an_evaluated_version_is_found_by_its_weights(trained: Path):
     config = make_model(trained)
     run = log_evaluation(trained, config, METRICS, "skies")
     registry.register(trained / "models" / "best.safetensors", config, METRICS, SCORING, run, "sky")
-    shutil.rmtree(trained / "reports")  # not needed then
+    shutil.rmtree(trained / "reports")  # not needed if the version is found
 
     assert promote(PARAMS, trained) == "1"
     assert len(registry.versions("sky")) == 1
     assert registry.aliases("sky") == {"champion": "1"}
 
 
-def test_a_better_model_replaces_the_champion_and_back(
+def test_a_better_model_replaces_the_champion_and_is_rolled_back(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ):
     promote(PARAMS, trained)
@@ -73,7 +73,7 @@ def test_a_better_model_replaces_the_champion_and_back(
     assert rollback(PARAMS, trained) == "2"
 
 
-def test_a_worse_model_is_refused_and_nothing_moves(trained: Path):
+def test_a_worse_model_is_refused_and_no_alias_moves(trained: Path):
     promote(PARAMS, trained)
     new_model(trained, seed=1, iou=0.85)
 
@@ -86,7 +86,7 @@ def test_a_worse_model_is_refused_and_nothing_moves(trained: Path):
     assert "promoted_at" not in tags("2")
 
 
-def test_force_promotes_and_the_reason_is_kept(trained: Path, capsys: pytest.CaptureFixture[str]):
+def test_force_promotes_and_records_the_reason(trained: Path, capsys: pytest.CaptureFixture[str]):
     promote(PARAMS, trained)
     new_model(trained, seed=1, iou=0.85)
 
@@ -163,7 +163,7 @@ def write_dataset(root: Path, test_fingerprint: str) -> None:
 
 
 @pytest.mark.parametrize(("measured", "champion"), [(0.8, "2"), (0.97, "1")])
-def test_a_champion_measured_on_other_data_is_measured_anew(
+def test_a_champion_scored_on_other_data_is_scored_again(
     trained: Path, monkeypatch: pytest.MonkeyPatch, measured: float, champion: str
 ):
     first = (trained / "models" / "best.safetensors").read_bytes()
@@ -189,7 +189,7 @@ def test_a_champion_measured_on_other_data_is_measured_anew(
     assert registry.aliases("sky")["champion"] == champion
 
 
-def test_a_champion_scored_by_other_code_is_scored_anew(
+def test_a_champion_scored_with_other_code_is_scored_again(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     promote(PARAMS, trained)
@@ -203,18 +203,18 @@ def test_a_champion_scored_by_other_code_is_scored_anew(
     with pytest.raises(UserError, match=r"0\.9500 against the champion's 0\.9600"):
         promote(PARAMS, trained)
 
-    assert "version 1, was scored by other code: scoring it anew" in capsys.readouterr().out
+    assert "version 1, was scored with other code: scoring it again" in capsys.readouterr().out
     assert registry.aliases("sky")["champion"] == "1"
 
 
-def test_scores_of_other_code_than_this_are_compared_with_no_champion(trained: Path):
+def test_scores_from_other_code_are_not_compared_with_the_champion(trained: Path):
     promote(PARAMS, trained)
     new_model(trained, seed=1, iou=0.95)
     path = trained / "reports" / "metrics.json"
     path.write_text(path.read_text().replace(SCORING, "0" * 64))  # code changed since 'dvc repro'
     write_dataset(trained, "t" * 64)
 
-    with pytest.raises(UserError, match="was scored by other code, and to score it anew"):
+    with pytest.raises(UserError, match="was scored with other code, and scoring it again"):
         promote(PARAMS, trained)
     assert registry.aliases("sky")["champion"] == "1"
 
@@ -248,7 +248,7 @@ def test_no_model_is_a_user_error(store: Path):
 
 
 @pytest.mark.parametrize("content", [None, "{"])
-def test_a_model_without_figures_is_not_registered(trained: Path, content: str | None):
+def test_a_model_without_scores_is_not_registered(trained: Path, content: str | None):
     path = trained / "reports" / "metrics.json"
     path.unlink() if content is None else path.write_text(content)
 
@@ -257,7 +257,7 @@ def test_a_model_without_figures_is_not_registered(trained: Path, content: str |
     assert registry.versions("sky") == []
 
 
-def test_another_store_gets_the_model_and_this_one_is_left_alone(
+def test_another_store_gets_the_model_and_this_one_is_not_changed(
     trained: Path, tmp_path: Path, empty_template: Path
 ):
     (tmp_path / "shared").mkdir()
@@ -286,11 +286,11 @@ def test_a_tracking_server_gets_the_model(trained: Path, tmp_path: Path):
     assert list((tmp_path / "server" / "files").rglob("best.safetensors"))
 
 
-def test_figures_of_earlier_weights_are_not_taken_for_these(trained: Path):
+def test_scores_of_earlier_weights_are_not_used_for_these(trained: Path):
     promote(PARAMS, trained)
     reports = {path: path.read_text() for path in (trained / "reports").glob("*.*")}
     new_model(trained, seed=1, iou=0.95)
-    for path, text in reports.items():  # trained anew, and stopped before it was evaluated
+    for path, text in reports.items():  # trained again, but stopped before evaluation
         path.write_text(text)
 
     with pytest.raises(UserError, match="scores of other weights"):

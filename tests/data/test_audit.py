@@ -13,7 +13,7 @@ from tiny import photograph, save
 REAL = Path(os.environ.get("SKYSEG_REAL_DATA", "../shared/data"))
 
 
-def again(image: np.ndarray, quality: int, scale: float) -> np.ndarray:
+def resaved(image: np.ndarray, quality: int, scale: float) -> np.ndarray:
     """The picture shrunk or enlarged and saved as JPEG."""
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     file = io.BytesIO()
@@ -21,9 +21,9 @@ def again(image: np.ndarray, quality: int, scale: float) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
-def test_copies_are_found_and_strangers_are_not() -> None:
+def test_copies_are_found_and_unrelated_photographs_are_not() -> None:
     images = [photograph(seed, 192, 160) for seed in range(30)]
-    images += [again(images[3], 60, 0.5), again(images[7], 80, 1.5), images[9]]
+    images += [resaved(images[3], 60, 0.5), resaved(images[7], 80, 1.5), images[9]]
     digests = [str(number) for number in range(32)] + ["9"]
     labels = clusters(digests, np.stack([thumbnail(image) for image in images]))
     assert labels[3] == labels[30]
@@ -44,14 +44,14 @@ def test_plain_skies_are_not_copies_of_one_another_but_equal_files_are() -> None
     )
 
 
-def test_a_set_of_equal_frames_is_one_cluster_across_blocks() -> None:
+def test_equal_images_are_one_cluster_across_blocks() -> None:
     thumbnails = np.repeat(thumbnail(photograph(0))[None], 1200, axis=0)
     labels = clusters([str(n) for n in range(1200)], thumbnails)
     assert set(labels.tolist()) == {0}
 
 
 def test_merge_follows_links_of_both_kinds() -> None:
-    # a-b share a group, b-c a cluster, d stands alone.
+    # a and b share a group, b and c a cluster; d is linked to none.
     labels = merge(["x", "x", "y", "z"], np.array([0, 1, 1, 2]))
     assert labels[0] == labels[1] == labels[2] != labels[3]
 
@@ -75,7 +75,7 @@ def test_camvid_splits_share_no_photograph() -> None:
     assert not set(labels[train].tolist()) & set(labels[~train].tolist())
 
 
-def test_a_thumbnail_of_a_reduced_photograph_is_the_same_within_a_level(tmp_path: Path) -> None:
+def test_thumbnails_at_reduced_scale_are_the_same_within_a_grey_level(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", photograph(1, 1000, 800))
     whole, reduced = (thumbnail(read(path, least=least).pixels) for least in (None, LEAST))
     assert np.abs(whole.astype(int) - reduced).max() <= 2

@@ -22,7 +22,7 @@ def found(root: Path, format: str) -> list[tuple[str, str, str, str | None]]:
     ]
 
 
-def refusal(root: Path, format: str = "pairs") -> str:
+def error_message(root: Path, format: str = "pairs") -> str:
     with pytest.raises(UserError) as caught:
         find_samples(root, format)
     assert "\n" not in str(caught.value)
@@ -62,7 +62,7 @@ def test_pairs_under_splits(tmp_path: Path, layout: str) -> None:
     ]
 
 
-def test_camvid_lists_count_by_their_last_two_parts(tmp_path: Path) -> None:
+def test_camvid_lists_use_the_last_two_parts_of_a_path(tmp_path: Path) -> None:
     dots(
         tmp_path,
         "train/x.png",
@@ -85,13 +85,15 @@ def test_camvid_bad_lists(tmp_path: Path) -> None:
     dots(tmp_path, "train/x.png", "trainannot/x.png")
     listing = tmp_path / "train.txt"
     listing.write_text("train/x.png\n")
-    assert "train.txt: line 1 should name an image and its mask" in refusal(tmp_path, "camvid")
+    assert "train.txt: line 1 should name an image and its mask" in error_message(
+        tmp_path, "camvid"
+    )
     listing.write_text("train/x.png trainannot/x.png\ntrain/y.png trainannot/y.png\n")
-    message = refusal(tmp_path, "camvid")
-    assert "train/y.png (and 1 more): listed in train.txt but not there" in message
+    message = error_message(tmp_path, "camvid")
+    assert "train/y.png (and 1 more): listed in train.txt but missing" in message
     listing.write_text("train/x.png trainannot/x.png\n")
     (tmp_path / "val.txt").write_text("train/x.png trainannot/x.png\n")
-    assert "listed for train and for val" in refusal(tmp_path, "camvid")
+    assert "listed for train and for val" in error_message(tmp_path, "camvid")
 
 
 def test_duts(tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_duts(tmp_path: Path) -> None:
     ]
 
 
-def test_voc_takes_only_what_is_listed(tmp_path: Path) -> None:
+def test_voc_uses_only_listed_images(tmp_path: Path) -> None:
     dots(
         tmp_path,
         "JPEGImages/a.jpg",
@@ -130,7 +132,7 @@ def test_voc_takes_only_what_is_listed(tmp_path: Path) -> None:
         ("b", "val"),
     ]
     (lists / "val.txt").write_text("b\nplain\n")
-    assert "SegmentationClass/plain.png: listed in" in refusal(tmp_path, "voc")
+    assert "SegmentationClass/plain.png: listed in" in error_message(tmp_path, "voc")
 
 
 def test_ade20k(tmp_path: Path) -> None:
@@ -150,43 +152,43 @@ def test_ade20k(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_missing_and_empty_folders_say_what_is_expected(tmp_path: Path, format: str) -> None:
-    assert "no such folder" in refusal(tmp_path / "nothing", format)
-    for message in (refusal(tmp_path / "nothing", format), refusal(tmp_path, format)):
+    assert "no such folder" in error_message(tmp_path / "nothing", format)
+    for message in (error_message(tmp_path / "nothing", format), error_message(tmp_path, format)):
         assert FORMATS[format].layout in message
 
 
 def test_empty_images_folder(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
-    assert "holds no image" in refusal(tmp_path)
+    assert "contains no images" in error_message(tmp_path)
 
 
-def test_whatever_stands_alone_is_refused(tmp_path: Path) -> None:
+def test_images_and_masks_without_a_partner_are_refused(tmp_path: Path) -> None:
     make_pairs(tmp_path, 5)
     for name in ("03", "01"):
         (tmp_path / "masks" / f"{name}.png").unlink()
-    assert "images/01.png (and 1 more): an image without a mask" in refusal(tmp_path)
+    assert "images/01.png (and 1 more): an image without a mask" in error_message(tmp_path)
     for name in ("03", "01", "00"):
         (tmp_path / "images" / f"{name}.png").unlink()
-    assert "masks/00.png: a mask without an image" in refusal(tmp_path)
+    assert "masks/00.png: a mask without an image" in error_message(tmp_path)
     (tmp_path / "masks").rename(tmp_path / "labels")
-    assert "masks/: no such folder" in refusal(tmp_path)
+    assert "masks/: no such folder" in error_message(tmp_path)
 
 
-def test_two_images_with_one_stem(tmp_path: Path) -> None:
+def test_two_images_with_the_same_stem(tmp_path: Path) -> None:
     make_pairs(tmp_path, 2)
     dots(tmp_path, "images/01.jpg")
-    assert "01.png: two files with the same stem" in refusal(tmp_path)
+    assert "01.png: two files with the same stem" in error_message(tmp_path)
 
 
 def test_photographs_without_masks(tmp_path: Path):
     save(tmp_path / "images" / "a" / "one.jpg", photograph(0))
     save(tmp_path / "images" / "two.png", photograph(1))
-    (tmp_path / "images" / "notes.txt").write_text("no photograph")
+    (tmp_path / "images" / "notes.txt").write_text("not a photograph")
     assert not has_masks(tmp_path)
     assert list(find_photographs(tmp_path)) == ["a/one", "two"]
     assert find_photographs(tmp_path / "images") == find_photographs(tmp_path)
     (tmp_path / "train" / "masks").mkdir(parents=True)
     assert has_masks(tmp_path)
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match="contains no images"):
         find_photographs(tmp_path / "train")

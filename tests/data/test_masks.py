@@ -25,7 +25,7 @@ def judge(files: list[Path], **data: Any) -> tuple[Encoding, str]:
     return infer_encoding([count_values(path, params) for path in files], params)
 
 
-def refusal(files: list[Path], **data: Any) -> str:
+def error_message(files: list[Path], **data: Any) -> str:
     with pytest.raises(UserError) as caught:
         judge(files, **data)
     assert "\n" not in str(caught.value)
@@ -52,7 +52,7 @@ VOC = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
-# Kinds that are understood: each gives the same mask.
+# Supported kinds of masks: each gives the same result.
 
 KINDS: dict[str, tuple[np.ndarray, str, str]] = {
     "0/1": (HALF_SKY.astype(U8), "0/1", "0/1 (they look black)"),
@@ -88,9 +88,9 @@ def test_kinds(tmp_path: Path, name: str) -> None:
     assert "0 of 1,920 pixels changed" in sentence
     np.testing.assert_array_equal(read_mask(path, encoding), HALF_SKY)
     assert shares(count_values(path, DataParams()), encoding) == (0.5, 0)
-    # What was decided travels as JSON.
+    # The encoding survives a round trip through JSON.
     assert Encoding.model_validate_json(encoding.model_dump_json()) == encoding
-    # An all-black file of the same kind fits, and inverting inverts.
+    # An all-black file of the same kind is accepted, and ``invert`` inverts.
     black = save(tmp_path / "b.png", np.zeros_like(pixels))
     assert judge([path, black])[0] == encoding
     inverted, sentence = judge([path], invert=True)
@@ -114,25 +114,27 @@ def test_palette_whose_colours_are_black_and_white(tmp_path: Path) -> None:
 
 def test_palette_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     palette(HALF_SKY, [WHITE, BLACK]).save(tmp_path / "a.png")
-    assert "index 0 white and 1 black" in refusal([tmp_path / "a.png"])
+    assert "index 0 white and index 1 black" in error_message([tmp_path / "a.png"])
     palette(np.zeros((9, 9)), [WHITE]).save(tmp_path / "b.png")
-    assert "index 0 white" in refusal([tmp_path / "b.png"])
-    # Naming the index settles it.
+    assert "index 0 white" in error_message([tmp_path / "b.png"])
+    # Setting the foreground index resolves it.
     encoding, _ = judge([tmp_path / "a.png"], foreground=[1])
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png", encoding), HALF_SKY)
 
 
-def test_palette_of_classes_wants_foreground(tmp_path: Path) -> None:
+def test_palette_of_classes_needs_foreground(tmp_path: Path) -> None:
     classes = HALF_SKY + 2 * sky(0.25)
     palette(classes, VOC).save(tmp_path / "a.png")
-    assert "palette with indices 0, 1, 3: set data.foreground" in refusal([tmp_path / "a.png"])
+    assert "palette with indices 0, 1, 3: set data.foreground" in error_message(
+        [tmp_path / "a.png"]
+    )
     encoding, sentence = judge([tmp_path / "a.png"], foreground=[3], ignore=[1])
     assert "class index (0, 1, 3 seen), foreground 3, ignored 1" in sentence
     expected = np.where(classes == 1, 255, classes == 3)
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png", encoding), expected)
 
 
-def test_files_of_one_and_eight_bits_go_together(tmp_path: Path) -> None:
+def test_files_of_1_8_and_16_bits_can_be_mixed(tmp_path: Path) -> None:
     files = [
         save(tmp_path / "a.png", HALF_SKY),
         save(tmp_path / "b.png", HALF_SKY * U8(255)),
@@ -159,12 +161,12 @@ def test_class_indices(tmp_path: Path, dtype: type) -> None:
     )
     assert foreground == pytest.approx((expected == 1).sum() / (expected != 255).sum())
     assert ignored == pytest.approx((expected == 255).mean())
-    message = refusal([path], foreground=[0, 77])
+    message = error_message([path], foreground=[0, 77])
     assert "data.foreground: 77 occurs in no mask" in message
-    assert "values that do: 0-11" in message
+    assert "values found: 0-11" in message
 
 
-def test_class_indices_say_when_void_counts(tmp_path: Path) -> None:
+def test_class_indices_warn_when_void_counts_as_background(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", np.array([[0, 1, 255]], U8))
     assert "see data.ignore" in judge([path], foreground=[1])[1]
     assert "see data.ignore" not in judge([path], foreground=[1], ignore=[255])[1]
@@ -179,16 +181,16 @@ def test_binary_masks_with_an_ignored_value(
     encoding, sentence = judge([path], ignore=[ignore])
     assert f"ignored {ignore}" in sentence
     np.testing.assert_array_equal(read_mask(path, encoding), np.array([0, 1, 255])[codes])
-    assert "ambiguous: set data.ignore: " + f"[{ignore}]" in refusal([path])
+    assert "ambiguous: set data.ignore: " + f"[{ignore}]" in error_message([path])
 
 
-def test_16_bit_ignored_value_does_not_make_the_others_deep(tmp_path: Path) -> None:
+def test_an_ignored_16_bit_value_does_not_make_the_others_16_bit(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", np.array([[0, 1, 65535]], np.uint16))
     encoding, _ = judge([path], ignore=[65535])
     assert read_mask(path, encoding).tolist() == [[0, 1, 255]]
 
 
-def test_soft_edges_are_cut_at_half(tmp_path: Path) -> None:
+def test_soft_edges_are_thresholded_at_half(tmp_path: Path) -> None:
     soft = disc()
     path = save(tmp_path / "a.png", soft)
     encoding, sentence = judge([path])
@@ -202,7 +204,7 @@ def test_soft_edges_are_cut_at_half(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(deep, wide), soft >= 128)
 
 
-def test_deep_soft_masks_share_matches_pixels(tmp_path: Path) -> None:
+def test_foreground_share_of_16_bit_soft_masks_matches_their_pixels(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 60_000).astype(np.uint16).reshape(200, 300)
     path = save(tmp_path / "a.png", ramp)
     encoding, _ = judge([path])
@@ -233,28 +235,28 @@ def test_exif_turns_masks_too(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_mask(path, encoding), np.rot90(HALF_SKY, -1))
 
 
-# What is refused, and with which fix.
+# Refused masks, and the fix that the error names.
 
 CLASSES = np.repeat(np.arange(21, dtype=U8), 30).reshape(21, 30).repeat(10, axis=0)
 
 
 def test_ambiguous_values_name_the_key(tmp_path: Path) -> None:
     two = save(tmp_path / "two.png", HALF_SKY * U8(38))
-    assert "mask values 0, 38 are ambiguous: set data.foreground: [38]" in refusal([two])
+    assert "mask values 0, 38 are ambiguous: set data.foreground: [38]" in error_message([two])
     classes = save(tmp_path / "classes.png", CLASSES)
-    message = refusal([classes])
+    message = error_message([classes])
     assert "classes.png: mask values 0-20" in message
     assert "set data.foreground" in message
     lossy = save(tmp_path / "lossy.jpg", CLASSES)
-    assert "save the masks as PNG" in refusal([lossy])
-    assert "save the masks as PNG" in refusal([lossy], foreground=[2])
+    assert "save the masks as PNG" in error_message([lossy])
+    assert "save the masks as PNG" in error_message([lossy], foreground=[2])
     void = save(tmp_path / "void.jpg", np.where(CLASSES > 18, 255, CLASSES * U8(6)))
-    assert "save the masks as PNG" in refusal([void])
+    assert "save the masks as PNG" in error_message([void])
 
 
 def test_trimaps_are_refused(tmp_path: Path) -> None:
     trimap = np.select([sky(0.3), sky(0.7)], [255, 128]).astype(U8)
-    assert "set data.ignore: [128]" in refusal([save(tmp_path / "a.png", trimap)])
+    assert "set data.ignore: [128]" in error_message([save(tmp_path / "a.png", trimap)])
 
 
 @settings(max_examples=40, deadline=None)
@@ -269,7 +271,7 @@ def test_no_class_map_passes_for_a_soft_mask(
     cells = rng.choice(values, (12, 12)).astype(U8).repeat(8, axis=0).repeat(8, axis=1)
     cells[:8, : 8 * 2] = np.repeat(values[:2], 8)
     path = save(tmp_path_factory.mktemp("classes") / "a.png", cells)
-    refusal([path])
+    error_message([path])
 
 
 @settings(max_examples=30, deadline=None)
@@ -294,26 +296,26 @@ def test_mixed_scales_name_one_file_of_each(tmp_path: Path) -> None:
         save(tmp_path / "a.png", HALF_SKY * U8(255)),
         save(tmp_path / "b.png", HALF_SKY.astype(U8)),
     ]
-    message = refusal(files)
+    message = error_message(files)
     assert "b.png holds 0 and 1 while " in message
     assert "a.png reaches 255" in message
     files[0] = save(tmp_path / "a.png", disc())
-    assert "b.png holds 0 and 1" in refusal(files)
+    assert "b.png holds 0 and 1" in error_message(files)
 
 
 def test_soft_masks_have_to_reach_white(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", np.tile(np.arange(200, dtype=U8), (9, 1)))
-    assert "no mask reaches white (largest value 199)" in refusal([path])
+    assert "no mask reaches white (largest value 199)" in error_message([path])
 
 
 def test_constant_sets(tmp_path: Path) -> None:
     for level, word in ((0, "background"), (255, "foreground")):
         files = [save(tmp_path / f"{n}.png", np.full((9, 9), level, U8)) for n in range(2)]
-        message = refusal(files)
+        message = error_message(files)
         assert f"is {word} in all 2 masks" in message
         assert "data.invert" in message
     path = save(tmp_path / "c.png", np.full((9, 9), 3, U8))
-    assert "check data.foreground" in refusal([path], foreground=[3])
+    assert "check data.foreground" in error_message([path], foreground=[3])
 
 
 def test_colours_are_refused(tmp_path: Path) -> None:
@@ -321,22 +323,22 @@ def test_colours_are_refused(tmp_path: Path) -> None:
     red[:5, :, 0] = 255
     path = save(tmp_path / "a.png", red)
     for data in ({}, {"foreground": [1]}):
-        assert "a.png: a mask in colours; save class indices" in refusal([path], **data)
+        assert "a.png: the mask is in colour; save class indices" in error_message([path], **data)
 
 
 def test_alpha_that_cannot_be_trusted(tmp_path: Path) -> None:
     grey = HALF_SKY * U8(255)
     differ = np.dstack([grey, grey, grey, ~sky(0.2) * U8(255)])
     path = save(tmp_path / "a.png", differ)
-    assert "its alpha channel differ" in refusal([path])
+    assert "its alpha channel differ" in error_message([path])
     painted = np.zeros((40, 48, 4), U8)
     painted[:15] = (255, 0, 0, 255)
     painted[15:30] = (0, 0, 255, 255)
-    assert "painted in 2 colours" in refusal([save(tmp_path / "b.png", painted)])
-    assert "has an alpha channel" in refusal([path], foreground=[255])
+    assert "painted in 2 colours" in error_message([save(tmp_path / "b.png", painted)])
+    assert "has an alpha channel" in error_message([path], foreground=[255])
     cutout = np.dstack([np.zeros((40, 48, 3), U8), grey])
     files = [save(tmp_path / "c.png", cutout), save(tmp_path / "d.png", grey)]
-    message = refusal(files)
+    message = error_message(files)
     assert "c.png has an alpha channel and" in message
     assert "d.png has none" in message
 
@@ -349,13 +351,13 @@ def test_cut_out_photographs_are_masks_by_alpha(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(path, encoding), HALF_SKY)
 
 
-def test_numbers_that_are_no_mask(tmp_path: Path) -> None:
+def test_numbers_that_are_not_masks(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tiff", np.full((4, 4), 0.5, np.float32))
-    assert "floating-point" in refusal([path])
+    assert "floating-point" in error_message([path])
     path = save(tmp_path / "b.tiff", np.full((4, 4), 70_000, np.int32))
-    assert "values beyond 65535" in refusal([path])
+    assert "values outside 0-65535" in error_message([path])
     path = save(tmp_path / "c.png", np.arange(4096, dtype=np.uint16).reshape(64, 64))
-    assert "are no class indices" in refusal([path], foreground=[7])
+    assert "cannot be class indices" in error_message([path], foreground=[7])
 
 
 # Resizing.

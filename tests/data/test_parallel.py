@@ -1,4 +1,4 @@
-"""Overlapped work: in order, bounded, and over at the first error."""
+"""Overlapped work: results in order, bounded memory, and a stop at the first error."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ def run(
     )
 
 
-def test_results_are_in_order_whatever_takes_how_long():
+def test_results_are_in_order_however_long_items_take():
     def slowly(item):
         time.sleep(0.02 if item % 3 == 0 else 0)
         return item + 1
@@ -35,7 +35,7 @@ def test_results_are_in_order_whatever_takes_how_long():
     assert run([]) == []
 
 
-def test_work_is_done_by_the_calling_thread_and_the_rest_is_not():
+def test_only_work_runs_in_the_calling_thread():
     threads = {"load": set(), "work": set(), "finish": set()}
 
     def note(name):
@@ -51,40 +51,40 @@ def test_work_is_done_by_the_calling_thread_and_the_rest_is_not():
     assert here not in threads["load"] | threads["finish"]
 
 
-def test_what_is_under_way_stays_within_the_budget():
-    lock, under_way, most = threading.Lock(), 0, 0
+def test_items_in_progress_stay_within_the_budget():
+    lock, in_progress, most = threading.Lock(), 0, 0
     weights = {item: 3 + item % 4 for item in range(30)}
 
     def load(item):
-        nonlocal under_way, most
+        nonlocal in_progress, most
         with lock:
-            under_way += weights[item]
-            most = max(most, under_way)
+            in_progress += weights[item]
+            most = max(most, in_progress)
         return item
 
     def finish(item):
-        nonlocal under_way
+        nonlocal in_progress
         time.sleep(0.005)
         with lock:
-            under_way -= weights[item]
+            in_progress -= weights[item]
         return item
 
     assert run(range(30), weights, 14, load, finish=finish) == list(range(30))
     assert 6 < most <= 14
 
 
-def test_what_is_heavier_than_the_budget_is_done_alone():
-    under_way: list[int] = []
+def test_an_item_heavier_than_the_budget_is_processed_alone():
+    in_progress: list[int] = []
     seen = {}
 
     def load(item):
-        under_way.append(item)
+        in_progress.append(item)
         return item
 
     def finish(item):
-        time.sleep(0.01)  # for others to be begun
-        seen[item] = list(under_way)
-        under_way.remove(item)
+        time.sleep(0.01)  # gives other items time to start
+        seen[item] = list(in_progress)
+        in_progress.remove(item)
         return item
 
     assert run(range(6), {3: 100}, 10, load, finish=finish) == list(range(6))
@@ -93,7 +93,7 @@ def test_what_is_heavier_than_the_budget_is_done_alone():
 
 
 @pytest.mark.parametrize("step", ["load", "work", "finish"])
-def test_an_error_is_raised_at_its_turn(step):
+def test_an_error_is_raised_in_place_of_its_result(step):
     done = []
 
     def fail(item):
@@ -116,12 +116,12 @@ def test_an_error_is_raised_at_its_turn(step):
     assert done == [0, 1, 2]
 
 
-def test_a_batch_is_what_is_loaded_and_no_more_than_asked_for():
+def test_a_batch_has_loaded_items_up_to_its_limit():
     sizes = []
 
     def work(items):
         sizes.append(len(items))
-        time.sleep(0.01)  # the others are loaded meanwhile
+        time.sleep(0.01)  # other items load in the meantime
         return [2 * item for item in items]
 
     found = list(
@@ -132,13 +132,13 @@ def test_a_batch_is_what_is_loaded_and_no_more_than_asked_for():
     assert sum(sizes) == 50
 
 
-def test_what_is_loaded_before_an_error_in_its_batch_is_not_lost():
+def test_items_loaded_before_an_error_in_their_batch_are_not_lost():
     gate = threading.Event()
     done = []
 
     def load(item):
         if item == 0:
-            gate.wait(5)  # so that they are loaded together, where there are two cores
+            gate.wait(5)  # so that all are loaded together, if there are two cores
         if item == 2:
             gate.set()
             raise ValueError("two")
@@ -151,11 +151,11 @@ def test_what_is_loaded_before_an_error_in_its_batch_is_not_lost():
     assert done == [0, 1]
 
 
-def test_in_order_raises_at_the_items_turn_and_begins_no_more() -> None:
-    begun = []
+def test_in_order_raises_in_place_of_the_result_and_starts_no_more_items() -> None:
+    started = []
 
     def work(item: int) -> int:
-        begun.append(item)
+        started.append(item)
         if item == 3:
             raise UserError("item 3")
         return -item
@@ -164,4 +164,4 @@ def test_in_order_raises_at_the_items_turn_and_begins_no_more() -> None:
     assert [next(results) for _ in range(3)] == [0, -1, -2]
     with pytest.raises(UserError, match="item 3"):
         next(results)
-    assert len(begun) < 5_000
+    assert len(started) < 5_000

@@ -55,7 +55,7 @@ def test_modes_become_rgb(tmp_path: Path, mode: str, flag: str | None) -> None:
     assert flags == ((flag,) if flag else ())
 
 
-def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
+def test_transparency_becomes_white(tmp_path: Path) -> None:
     rgba = np.zeros((4, 4, 4), np.uint8)
     rgba[:, 2:, 3] = 255
     pixels = read(save(tmp_path / "a.png", rgba)).pixels
@@ -71,7 +71,7 @@ def test_16_bit_greys_are_scaled_not_clipped(tmp_path: Path) -> None:
 
 
 def test_cmyk_jpeg_has_its_colours(tmp_path: Path) -> None:
-    # Pillow writes CMYK JPEGs as Adobe does, inverted, and has to read them back so.
+    # Pillow writes CMYK JPEGs inverted, as Adobe does, and must read them back the same way.
     red = Image.new("RGB", (16, 16), (200, 30, 30))
     red.convert("CMYK").save(tmp_path / "a.jpg", quality=95)
     pixels, flags, *_ = decode((tmp_path / "a.jpg").read_bytes(), "a")
@@ -101,7 +101,7 @@ def test_damaged_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_float_images_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tiff", np.ones((4, 4), np.float32))
-    with pytest.raises(UserError, match="pixels of 32 bits"):
+    with pytest.raises(UserError, match="32-bit pixels"):
         read(path)
 
 
@@ -116,13 +116,13 @@ def test_resize_averages_when_shrinking() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_reduced_scale_is_near_and_keeps_twice_the_side(tmp_path: Path, mode: str) -> None:
+def test_reduced_scale_is_close_and_keeps_twice_the_side(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(photograph(3, 700, 500)).convert(mode).save(path, quality=90)
     whole, reduced = read(path).pixels, read(path, least=60).pixels
     assert reduced.shape[0] in range(120, 240)
-    apart = np.abs(resize(whole, 60).astype(int) - resize(reduced, 60))
-    assert apart.mean() < 1  # of 255
+    difference = np.abs(resize(whole, 60).astype(int) - resize(reduced, 60))
+    assert difference.mean() < 1  # of 255
 
 
 def test_reduced_scale_still_finds_a_truncated_file(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_upright_size(tmp_path: Path, orientation: int, size: tuple[int, int]) -
     assert upright_size(path.read_bytes()) == size == read(path).pixels.shape[1::-1]
 
 
-# What a server is sent.
+# Uploads to a server.
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -156,11 +156,11 @@ def test_an_upload_within_the_limits_is_decoded() -> None:
 
 
 def test_too_many_bytes() -> None:
-    with pytest.raises(UserError, match=r"^a: 2 MiB; at most 1 MiB$"):
+    with pytest.raises(UserError, match=r"^a: 2 MiB; shrink it to at most 1 MiB$"):
         decode(bytes(2 * 2**20), "a", limits=Limits(2**20, 10**9))
 
 
-def test_too_many_pixels_are_refused_undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_pixels_are_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", None)  # not reached
     with pytest.raises(UserError, match=r"^a\.png: 48x40 pixels"):
         decode(png(photograph(1)), "a.png", limits=Limits(2**30, 48 * 40 - 1))
@@ -170,35 +170,35 @@ def test_too_many_pixels_are_refused_undecoded(monkeypatch: pytest.MonkeyPatch) 
     ("data", "message"),
     [(b"", "empty"), (b"no image", "not an image"), (png(photograph(1))[:200], "truncated")],
 )
-def test_an_upload_that_is_no_photograph(data: bytes, message: str) -> None:
+def test_an_upload_that_is_not_a_photograph(data: bytes, message: str) -> None:
     with pytest.raises(UserError, match=message):
         decode(data, "a.png", limits=UPLOAD)
 
 
-# Which files there are.
+# Listing files.
 
 
-def test_every_suffix_that_is_listed_is_decoded_and_no_other(tmp_path: Path) -> None:
+def test_every_listed_suffix_is_decoded_and_no_other_is_listed(tmp_path: Path) -> None:
     pytest.importorskip("pillow_heif").register_heif_opener()
     for format, suffixes in FILE_FORMATS.items():
         for suffix in suffixes:
             for name in (f"a{suffix}", f"B{suffix.upper()}"):
                 Image.fromarray(photograph(0, 48, 48)).save(tmp_path / name, format)
                 assert read(tmp_path / name).pixels.shape == (48, 48, 3), name
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("not a picture")
     Image.fromarray(photograph(0)).save(tmp_path / "program.eps")
     listed = list(list_pictures(tmp_path))
     assert {path.suffix for path in listed} == SUFFIXES | {s.upper() for s in SUFFIXES}
 
 
-def test_folders_are_searched_and_hidden_files_left_out(tmp_path: Path) -> None:
+def test_subfolders_are_searched_and_hidden_files_skipped(tmp_path: Path) -> None:
     for name in ("b.png", "a.PNG", "sub/c.png", ".hidden.png", ".cache/d.png", "sub/.e.png"):
         save(tmp_path / name, photograph(0))
     names = [path.relative_to(tmp_path).as_posix() for path in list_pictures(tmp_path)]
     assert names == ["a.PNG", "b.png", "sub/c.png"]
 
 
-def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+def test_links_are_followed_without_endless_loops(tmp_path: Path) -> None:
     save(tmp_path / "other" / "a.png", photograph(0))
     (tmp_path / "photos" / "sub").mkdir(parents=True)
     (tmp_path / "photos" / "linked").symlink_to(tmp_path / "other")
@@ -213,7 +213,7 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     assert names == ["b.png", "linked/a.png"]
 
 
-def test_exif_that_cannot_be_read_does_not_lose_the_photograph(tmp_path: Path) -> None:
+def test_unreadable_exif_does_not_lose_the_photograph(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     exif[0x010F] = "Maker"

@@ -26,7 +26,7 @@ def divide(count: int, groups: list[str] | None = None, **options: object) -> np
     return np.array(assign(ids, [None] * count, shares(count), groups or ids, params))
 
 
-def test_shares_are_exact_and_strata_alike() -> None:
+def test_shares_are_exact_and_strata_balanced() -> None:
     splits, foreground = divide(1000), shares(1000)
     assert {name: (splits == name).sum() for name in ("train", "val", "test")} == {
         "train": 700,
@@ -53,7 +53,7 @@ def test_same_seed_same_split_in_any_order() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(30, 150), st.integers(6, 25), st.integers(0, 5))
-def test_groups_never_straddle_and_sizes_come_near(count: int, scenes: int, seed: int) -> None:
+def test_groups_stay_in_one_split_and_sizes_are_close(count: int, scenes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     groups = [str(g) for g in rng.integers(0, scenes, count)]
     splits = divide(count, groups, val=0.2, test=0.2, seed=seed)
@@ -71,7 +71,7 @@ def test_any_small_set_is_divided_or_refused(count: int, share: float, seed: int
     ids = names(count)
     held = round(share * count)
     if held < 1 or 2 * held >= count:
-        with pytest.raises(UserError, match=r"holds 0|leaving 0"):
+        with pytest.raises(UserError, match=r"is 0|leaving 0"):
             assign(ids, [None] * count, shares(count, seed), ids, params)
         return
     splits = assign(ids, [None] * count, shares(count, seed), ids, params)
@@ -90,7 +90,7 @@ def test_a_single_pair_among_many_images_changes_no_size(many: int) -> None:
     assert splits[0] == splits[1]
 
 
-def test_many_uneven_groups_come_near() -> None:
+def test_many_uneven_groups_give_close_sizes() -> None:
     groups = [f"{number}" for number in range(1500)] + ["large"] * 700 + ["small"] * 40
     splits = divide(len(groups), groups, val=0.1, test=0.1)
     for name in ("val", "test"):
@@ -101,7 +101,7 @@ def test_many_uneven_groups_come_near() -> None:
         )
 
 
-def test_predefined_splits_are_kept_and_lacking_ones_carved_from_train() -> None:
+def test_predefined_splits_are_kept_and_missing_ones_taken_from_train() -> None:
     ids = names(100)
     given_splits = ["val" if n < 30 else "train" for n in range(100)]
     splits = assign(ids, given_splits, shares(100), ids, SplitParams(val=0.5, test=0.2))
@@ -115,13 +115,13 @@ def test_predefined_splits_are_kept_and_lacking_ones_carved_from_train() -> None
 @pytest.mark.parametrize(
     ("count", "options", "key"),
     [
-        (3, {"val": 0.1, "test": 0}, "split.val: 0.1 of 3 images holds 0"),
-        (3, {"val": 0.4, "test": 0.1}, "split.test: 0.1 of 3 images holds 0"),
+        (3, {"val": 0.1, "test": 0}, "split.val: 0.1 of 3 images is 0"),
+        (3, {"val": 0.4, "test": 0.1}, "split.test: 0.1 of 3 images is 0"),
         (20, {"val": 0}, "split.val: 0, and the data set has no validation split"),
-        (2, {"val": 0.45, "test": 0.45}, "split.val: 0.45 of 2 images holds 1, leaving 0"),
+        (2, {"val": 0.45, "test": 0.45}, "split.val: 0.45 of 2 images is 1, leaving 0"),
     ],
 )
-def test_too_small_names_the_key(count: int, options: dict[str, float], key: str) -> None:
+def test_too_few_images_names_the_key(count: int, options: dict[str, float], key: str) -> None:
     with pytest.raises(UserError, match=key.replace(".", r"\.")):
         divide(count, **options)
 

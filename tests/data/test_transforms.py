@@ -1,4 +1,4 @@
-"""Augmentation moves image and mask together; normalisation never looks at the image."""
+"""Augmentation moves image and mask together; normalisation does not depend on the image."""
 
 import pytest
 import torch
@@ -41,10 +41,10 @@ def test_image_and_mask_move_together():
     got, moved = augment(images, masks, geometry)
     assert not torch.equal(moved, masks)
     agreement = ((got[:, 0] > 127) == (moved == 1)).float().mean()
-    assert agreement > 0.93  # edges are resampled, smoothly in one and to the nearest in the other
+    assert agreement > 0.93  # at edges, the image is interpolated and the mask is not
 
 
-def test_samples_of_a_batch_change_on_their_own():
+def test_samples_of_a_batch_change_independently():
     torch.manual_seed(0)
     image = torch.randint(0, 255, (1, 3, 16, 16), dtype=torch.uint8).expand(8, -1, -1, -1)
     got, _ = augment(image, torch.zeros(8, 16, 16, dtype=torch.uint8), AugmentParams())
@@ -69,7 +69,7 @@ def test_mask_values_stay_codes():
     assert set(moved.unique().tolist()) <= {0, 1, 255}
 
 
-def test_nothing_random_changes_nothing():
+def test_without_randomness_nothing_changes():
     images, masks = aligned()
     still = AugmentParams(scale=1, hflip=0, brightness=0, contrast=0, saturation=0, hue=0)
     got, moved = augment(images, masks, still)
@@ -106,8 +106,8 @@ def test_sampling_grid_is_affine_grid():
         ("saturation", v2.functional.adjust_saturation),
     ],
 )
-def test_colours_are_those_of_torchvision(setting, reference):
-    """Where nothing is clipped; contrast differs (about the middle grey), hue is a rotation."""
+def test_colours_match_torchvision(setting, reference):
+    """Without clipping. Contrast (about the middle grey) and hue (a rotation) differ by design."""
     torch.manual_seed(0)
     image = 90 + 40 * torch.rand(3, 8, 8)
     params = AugmentParams(

@@ -1,4 +1,4 @@
-"""ONNX files: PyTorch's maps in every format, checked before they are kept, the config inside."""
+"""ONNX files match PyTorch in every format, are checked first, and contain their model config."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ SIZES = ((70, 33), (48, 48), (31, 90))
 
 
 def trained_like(seed: int) -> dict[str, torch.Tensor]:
-    """A network whose batch norms have seen photographs, so that folding them is no no-op."""
+    """Weights of a network whose batch norms have statistics, so that folding changes something."""
     torch.manual_seed(seed)
     network = build_model("u2netp").train()
     with torch.no_grad():
@@ -61,7 +61,7 @@ def exported(
 ) -> tuple[str, Path, Parity]:
     out = tmp_path_factory.mktemp("out") / f"{request.param}.onnx"
     with pytest.MonkeyPatch.context() as patch:
-        # An untrained network's map is nearly flat: much of it is a hair from the threshold.
+        # An untrained network's map is nearly flat: many pixels are very close to the threshold.
         patch.setitem(
             ONNX_FORMATS, request.param, ONNX_FORMATS[request.param]._replace(mask_iou=0.8)
         )
@@ -72,14 +72,14 @@ def exported(
         )
 
 
-def test_the_map_is_pytorchs(exported: tuple[str, Path, Parity], weights: Path):
+def test_the_map_matches_pytorch(exported: tuple[str, Path, Parity], weights: Path):
     format, out, parity = exported
-    torchs, onnxs = CheckpointPredictor(weights, "cpu", "fp32"), OnnxPredictor(out)
-    torchs.config = torchs.config.model_copy(update={"size": onnxs.config.size})
+    pytorch, onnx_predictor = CheckpointPredictor(weights, "cpu", "fp32"), OnnxPredictor(out)
+    pytorch.config = pytorch.config.model_copy(update={"size": onnx_predictor.config.size})
     images = [photograph(seed, *size) for seed, size in enumerate(SIZES, 10)]
     allowed = {"dynamic": 1e-3, "fixed": 1e-3, "float16": 0.02, "int8": 0.2}[format]
-    for image, found in zip(images, probabilities(onnxs, images), strict=True):
-        expected = probability(torchs, image)
+    for image, found in zip(images, probabilities(onnx_predictor, images), strict=True):
+        expected = probability(pytorch, image)
         assert (found.shape, found.dtype) == (image.shape[:2], np.float32)
         assert np.abs(found - expected).max() < allowed
         assert np.ptp(expected) > 0.01
@@ -104,7 +104,7 @@ def test_the_config_and_the_parity_are_in_the_file(
 
 @pytest.mark.parametrize("shape", [(1, 97, 131), (3, 33, 47), (2, 1, 1), (1, 250, 64)])
 def test_dynamic_takes_any_batch_and_size(weights: Path, tmp_path: Path, shape: tuple[int, ...]):
-    with export._quietly():
+    with export._without_warnings():
         export._trace(weights, tmp_path / "m.onnx", None)
     _, network = load_checkpoint(weights)
     x = torch.randn(shape[0], 3, *shape[1:])
@@ -117,7 +117,9 @@ def test_dynamic_takes_any_batch_and_size(weights: Path, tmp_path: Path, shape: 
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(-expected)), atol=1e-5)
 
 
-def test_fixed_is_what_rembg_takes(weights: Path, photographs: list[Path], tmp_path: Path):
+def test_fixed_has_the_shapes_that_rembg_needs(
+    weights: Path, photographs: list[Path], tmp_path: Path
+):
     export.export(weights, "fixed", tmp_path / "m.onnx", photographs[:1], [])
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     assert [entry.shape for entry in session.get_inputs()] == [[1, 3, 320, 320]]
@@ -134,7 +136,7 @@ def test_fixed_is_what_rembg_takes(weights: Path, photographs: list[Path], tmp_p
     "far",
     [Parity(1, 0.006, 0.1, 1.0), Parity(1, 0.0, 0.1, 0.98), Parity(1, float("nan"), 0.0, 1.0)],
 )
-def test_what_is_far_from_pytorch_is_refused_with_figures(
+def test_a_file_that_differs_from_pytorch_is_refused_with_numbers(
     weights: Path,
     photographs: list[Path],
     tmp_path: Path,
@@ -146,7 +148,7 @@ def test_what_is_far_from_pytorch_is_refused_with_figures(
     out.write_bytes(b"an earlier file")
     with pytest.raises(
         UserError,
-        match=r"m\.onnx: not written, as int8 .* mean difference .*"
+        match=r"m\.onnx: not written, because int8 .* mean difference .*"
         r"mask IoU \d.* on 1 photographs; allowed",
     ):
         export.export(weights, "int8", out, photographs[:1], photographs)
@@ -154,7 +156,7 @@ def test_what_is_far_from_pytorch_is_refused_with_figures(
     assert out.read_bytes() == b"an earlier file"
 
 
-def test_parity_is_counted_by_hand(photographs: list[Path], weights: Path):
+def test_parity_matches_a_calculation_by_hand(photographs: list[Path], weights: Path):
     one, two = (
         CheckpointPredictor(weights, "cpu", "fp32"),
         CheckpointPredictor(weights, "cpu", "fp32"),
@@ -174,7 +176,9 @@ def test_parity_is_counted_by_hand(photographs: list[Path], weights: Path):
     assert parity.mask_iou == pytest.approx(6 / 10)
 
 
-def test_without_the_packages(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_packages_are_a_user_error(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"pip install 'skyseg\[onnx\]'"):
         export.export(weights, "dynamic", tmp_path / "m.onnx", [], [])

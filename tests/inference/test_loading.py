@@ -1,4 +1,4 @@
-"""load_model: one name, one model, whatever kind of file it is."""
+"""load_model opens any kind of model by its name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_checkpoint(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def test_a_checkpoint_is_its_predictor(tmp_path: Path):
+def test_a_checkpoint_gives_the_maps_of_its_predictor(tmp_path: Path):
     path = make_checkpoint(tmp_path / "m.safetensors")
     opened = load_model(str(path))
     assert opened.name == str(path)
@@ -49,7 +49,7 @@ def test_a_checkpoint_is_its_predictor(tmp_path: Path):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_the_steps_one_by_one_are_the_whole(tmp_path: Path, suffix: str):
+def test_the_single_steps_give_the_same_map(tmp_path: Path, suffix: str):
     path = make_checkpoint(tmp_path / "m.safetensors")
     if suffix == ".pth":
         path = tmp_path / "m.pth"
@@ -77,7 +77,7 @@ def test_registered_by_alias_and_version(trained: Path):
         load_model("models:/skyseg@nobody", root=trained)
 
 
-def test_registered_but_not_promoted_is_not_replaced_by_the_shipped_model(trained: Path):
+def test_pretrained_weights_do_not_replace_a_registered_unpromoted_model(trained: Path):
     promote.promote(load_params(ROOT / "params.yaml"), trained, None, None)
     MlflowClient().delete_registered_model_alias("skyseg", registry.CHAMPION)
     make_checkpoint(trained / "models" / "start.safetensors", 1)
@@ -85,19 +85,19 @@ def test_registered_but_not_promoted_is_not_replaced_by_the_shipped_model(traine
         load_model(CHAMPION, root=trained)
 
 
-def test_nothing_registered_is_said_and_the_shipped_model_used(store: Path, capsys):
+def test_pretrained_weights_are_used_with_a_warning_if_nothing_is_registered(store: Path, capsys):
     path = make_checkpoint(store / "models" / "start.safetensors")
     opened = load_model(CHAMPION, root=store)
-    said = capsys.readouterr().err
-    assert "WARNING: nothing is registered in this workspace" in said
-    assert "start.safetensors" in said
+    printed = capsys.readouterr().err
+    assert "WARNING: nothing is registered in this workspace" in printed
+    assert "start.safetensors" in printed
     assert opened.label.startswith("start.safetensors (u2netp")
     np.testing.assert_array_equal(
         opened.probability(IMAGE), probability(CheckpointPredictor(path), IMAGE)
     )
 
 
-def test_asking_for_the_champion_makes_no_store(tmp_path: Path, environment: object):
+def test_opening_the_champion_creates_no_store(tmp_path: Path, environment: object):
     (tmp_path / ".dvc").mkdir()
     make_checkpoint(tmp_path / "models" / "start.safetensors")
     load_model(CHAMPION, root=tmp_path)
@@ -105,7 +105,7 @@ def test_asking_for_the_champion_makes_no_store(tmp_path: Path, environment: obj
 
 
 @pytest.mark.parametrize("missing", ["start.safetensors", "start.json"])
-def test_neither_registered_nor_shipped(tmp_path: Path, environment: object, missing: str):
+def test_neither_registered_nor_pretrained(tmp_path: Path, environment: object, missing: str):
     make_checkpoint(tmp_path / "models" / "start.safetensors")
     (tmp_path / "models" / missing).unlink()
     with pytest.raises(UserError, match=f"no model yet: .*{missing} is missing"):
@@ -122,18 +122,18 @@ def test_neither_registered_nor_shipped(tmp_path: Path, environment: object, mis
         ("models:skyseg", "write models:/NAME@ALIAS"),
     ],
 )
-def test_names_of_nothing(store: Path, monkeypatch, name: str, message: str):
+def test_names_that_match_no_model(store: Path, monkeypatch, name: str, message: str):
     monkeypatch.chdir(store)
     (store / "photo.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match=message):
         load_model(name)
 
 
-def test_weights_without_a_config_are_said_loudly(tmp_path: Path, capsys):
+def test_weights_without_a_config_give_a_warning(tmp_path: Path, capsys):
     path = make_checkpoint(tmp_path / "m.safetensors")
     shutil.copy(path, tmp_path / "bare.safetensors")
     assert load_model(str(tmp_path / "bare.safetensors")).threshold == 0.5
-    assert "bare.safetensors: no config (bare.json) beside it" in capsys.readouterr().err
+    assert "bare.safetensors: no model config (bare.json) next to it" in capsys.readouterr().err
 
 
 def test_the_default_is_the_champion_of_the_workspaces_own_model(tmp_path: Path):
@@ -143,7 +143,7 @@ def test_the_default_is_the_champion_of_the_workspaces_own_model(tmp_path: Path)
     assert default_name(tmp_path) == "models:/hair@champion"
 
 
-def test_equal_names_of_other_weights_are_told_apart(tmp_path: Path):
+def test_different_weights_of_one_name_have_different_labels(tmp_path: Path):
     labels = set()
     for seed in (0, 1):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Exported ONNX files are read by their config; others are not taken for them."""
+"""Exported ONNX files run with their model config; other files are not mistaken for them."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ GOOD = ModelConfig(variant="u2netp", size=8, threshold=0.4).model_dump_json()
 def write(
     path: Path, config: str | None, outputs: tuple[str, ...] = ("probability", "logits")
 ) -> Path:
-    """A network whose logit is the red channel, exported as if by us."""
+    """Write a network whose logit is the red channel, like an exported file."""
     weight = helper.make_tensor("w", TensorProto.FLOAT, [1, 3, 1, 1], [1.0, 0.0, 0.0])
     graph = helper.make_graph(
         [
@@ -41,7 +41,7 @@ def write(
     return path
 
 
-def test_card_threshold_and_map(tmp_path: Path):
+def test_config_threshold_and_map(tmp_path: Path):
     predictor = OnnxPredictor(write(tmp_path / "m.onnx", GOOD))
     found = probability(predictor, photograph(0))
     assert predictor.threshold == predictor.config.threshold == 0.4
@@ -50,7 +50,7 @@ def test_card_threshold_and_map(tmp_path: Path):
     assert 0.1 < found.min() < found.max() < 0.95
 
 
-def test_only_our_files_have_a_config(tmp_path: Path):
+def test_only_exported_files_have_a_config(tmp_path: Path):
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     assert has_config(write(tmp_path / "m.onnx", GOOD))
     assert not has_config(write(tmp_path / "theirs.onnx", None))
@@ -61,8 +61,8 @@ def test_only_our_files_have_a_config(tmp_path: Path):
 @pytest.mark.parametrize(
     ("config", "outputs", "says"),
     [
-        (None, ("probability", "logits"), "no config"),
-        ("{", ("probability", "logits"), "its config is not valid"),
+        (None, ("probability", "logits"), "no model config"),
+        ("{", ("probability", "logits"), "its model config is not valid"),
         (
             json.dumps({"variant": "u2netp", "size": 8, "magic": 1}),
             ("probability", "logits"),
@@ -76,7 +76,7 @@ def test_only_our_files_have_a_config(tmp_path: Path):
         (GOOD, ("d0", "d1"), "no output named logits"),
     ],
 )
-def test_what_is_not_ours_is_one_line(
+def test_a_file_that_was_not_exported_is_a_user_error(
     tmp_path: Path, config: str | None, outputs: tuple[str, ...], says: str
 ):
     with pytest.raises(UserError, match=r"m\.onnx: ") as caught:
@@ -88,7 +88,7 @@ def test_what_is_not_ours_is_one_line(
     ("content", "says"),
     [(None, "no such file"), (b"", "not a readable"), (b"no model", "not a readable")],
 )
-def test_what_is_no_onnx_file(tmp_path: Path, content: bytes | None, says: str):
+def test_a_file_that_is_not_onnx_is_a_user_error(tmp_path: Path, content: bytes | None, says: str):
     if content is not None:
         (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(UserError, match=says):

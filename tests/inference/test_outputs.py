@@ -1,4 +1,4 @@
-"""Pictures made from a photograph and its map, on composites whose truth is known."""
+"""Outputs made from a photograph and its map, on composites with known truth."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ SKY, GROUND = np.array((90, 140, 230)), np.array((70, 60, 40))
 
 
 def soft_horizon(width=200, height=160):
-    """A composite, soft over some ten rows and with branches, and the probability, float32 [H, W],
-    whose matte is the true one."""
+    """A composite with branches and a horizon that is soft over some ten rows, and the probability,
+    float32 [H, W], that gives the true matte."""
     hard = sky(0.5, width, height)
     hard[40:, ::20] = False
     blurred = Image.fromarray((hard * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(3))
@@ -35,7 +35,7 @@ def test_alpha_is_the_probability():
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
-def test_matte_is_half_at_the_threshold_and_decided_away_from_it(threshold):
+def test_matte_is_half_at_the_threshold_and_nearly_binary_away_from_it(threshold):
     levels = np.repeat([0, threshold / 10, threshold, 1], 20).astype(np.float32)
     found = outputs.matte(np.tile(levels, (9, 1)), threshold)
     nothing, doubt, half, whole = found[4, 10::20].tolist()
@@ -44,14 +44,14 @@ def test_matte_is_half_at_the_threshold_and_decided_away_from_it(threshold):
     assert doubt <= 5
 
 
-def test_a_sharp_edge_is_softened_by_a_pixel_and_no_more():
+def test_a_sharp_edge_is_softened_by_only_a_pixel():
     found = outputs.matte(sky(0.5).astype(np.float32))[:, 0].astype(int)
     assert found[:17].min() == 255
     assert found[23:].max() == 0
     assert 100 < found[19] - found[20] < 200
 
 
-def test_what_reaches_the_threshold_nowhere_is_no_foreground():
+def test_a_map_below_the_threshold_has_no_foreground():
     image, _ = soft_horizon()
     below = np.full(image.shape[:2], 0.39, np.float32)
     assert not outputs.alpha(below, 0.4).any()
@@ -72,7 +72,7 @@ def test_cutout_has_the_foregrounds_own_colours_at_soft_edges():
     assert not found[found[..., 3] == 0].any()
 
 
-def test_cutout_leaves_what_is_opaque_alone_and_its_input_too():
+def test_cutout_changes_neither_opaque_pixels_nor_its_input():
     image, probability = soft_horizon()
     before = image.copy()
     found = outputs.cutout(image, probability)
@@ -81,7 +81,7 @@ def test_cutout_leaves_what_is_opaque_alone_and_its_input_too():
     np.testing.assert_array_equal(image, before)
 
 
-def test_cutout_of_more_than_a_tile_has_no_seams(monkeypatch):
+def test_cutout_of_several_tiles_has_no_seams(monkeypatch):
     image, probability = soft_horizon(400, 300)
     whole = outputs.cutout(image, probability).astype(int)
     monkeypatch.setattr("skyseg.inference.unmixing.TILE", 96)
@@ -91,7 +91,7 @@ def test_cutout_of_more_than_a_tile_has_no_seams(monkeypatch):
     assert np.abs(whole - tiled)[clear].mean() < 1
 
 
-def test_replace_puts_the_new_sky_in_and_its_cast_on_the_ground():
+def test_replace_inserts_the_new_sky_and_tints_the_ground():
     image, probability = soft_horizon()
     dusk = np.full((30, 90, 3), (240, 120, 60), np.uint8)
     found = outputs.replace(image, probability, dusk)
@@ -100,12 +100,12 @@ def test_replace_puts_the_new_sky_in_and_its_cast_on_the_ground():
     red, _, blue = found[-20:].reshape(-1, 3).mean(0)
     assert red > GROUND[0] + 5
     assert blue < GROUND[2] - 3
-    assert blue > GROUND[2] / 2  # gently
+    assert blue > GROUND[2] / 2  # only slightly
     soft = (probability > 0.3) & (probability < 0.7)
-    assert found[soft][:, 2].max() < 80  # nothing of the old sky's blue shines through
+    assert found[soft][:, 2].max() < 80  # the old sky's blue does not show
 
 
-def test_replace_by_the_same_sky_changes_little():
+def test_replace_with_the_same_sky_changes_little():
     image, probability = soft_horizon()
     same = np.full((10, 10, 3), SKY, np.uint8)
     difference = np.abs(outputs.replace(image, probability, same).astype(int) - image)
@@ -121,7 +121,7 @@ def test_overlay_tints_the_foreground_only():
 
 @pytest.mark.parametrize("kind", OUTPUTS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 1)])
-def test_every_output_of_the_smallest_photographs(kind, size):
+def test_every_output_works_on_the_smallest_photographs(kind, size):
     image = photograph(0, *size)
     for level in (0.0, 0.3, 1.0):
         job = Job(image, np.full(image.shape[:2], level, np.float32), 0.5, photograph(1))

@@ -1,4 +1,4 @@
-"""One model, one answer: PyTorch, ONNX, the command, the served model and the page agree."""
+"""PyTorch, ONNX, the command, the served model and the web page give the same masks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tiny import photograph, save
 
 @pytest.fixture(scope="module")
 def weights(registered: Path) -> Path:
-    """A third version, whose masks have foreground and background, their edges refined."""
+    """A third version, with refined edges, whose masks have both foreground and background."""
     path = registered / "models" / "best.safetensors"
     config = make_model(registered, 2).model_copy(update={"refine": "colour"})
     config = save_checkpoint(path, read_weights(path), config)
@@ -58,20 +58,20 @@ def test_the_same_masks_everywhere(registered: Path, weights: Path, tmp_path: Pa
     served.load_context(Namespace(artifacts={"weights": weights}))
     answers = served.predict(None, pd.DataFrame({"image": [path.read_bytes() for path in paths]}))
     export(weights, "dynamic", tmp_path / "m.onnx", paths[:1], [])
-    onnxs = OnnxPredictor(tmp_path / "m.onnx")
-    torchs, exact = CheckpointPredictor(weights), CheckpointPredictor(weights, "cpu", "fp32")
+    exported = OnnxPredictor(tmp_path / "m.onnx")
+    pytorch, exact = CheckpointPredictor(weights), CheckpointPredictor(weights, "cpu", "fp32")
 
     shares = []
     for path, png in zip(paths, answers["mask"], strict=True):
         image = read(path).pixels
-        expected = probability(torchs, image) >= torchs.threshold
+        expected = probability(pytorch, image) >= pytorch.threshold
         shares.append(expected.mean())
         file = Image.open(tmp_path / "masks" / f"{path.stem}-mask.png")
         page = actions.segment(actions.Photo(path, path.name), name, registered, "en")
         for mask in (np.asarray(Image.open(io.BytesIO(png))), np.asarray(file), page.mask):
             assert np.array_equal(mask > 0, expected)
 
-        one, two = probability(onnxs, image), probability(exact, image)
+        one, two = probability(exported, image), probability(exact, image)
         assert np.abs(one - two).max() < 1e-4
-        assert ((one >= onnxs.threshold) != (two >= exact.threshold)).mean() < 0.01
+        assert ((one >= exported.threshold) != (two >= exact.threshold)).mean() < 0.01
     assert 0 < np.mean(shares) < 1

@@ -1,4 +1,4 @@
-"""One preprocessing for all: own size out, no stretching, batches equal single photographs."""
+"""Maps have the photograph's size and are not stretched; batches equal single photographs."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def predictor(request, tmp_path_factory):
     torch.manual_seed(0)
     weights = tmp_path_factory.mktemp("model") / "best.safetensors"
     model = build_model("u2netp")
-    torch.nn.init.constant_(model.outconv.bias, -6.0)  # sure that there is nothing
+    torch.nn.init.constant_(model.outconv.bias, -6.0)  # sure that there is no foreground
     config = ModelConfig(variant="u2netp", size=48, refine=request.param)
     save_checkpoint(weights, model.state_dict(), config)
     return CheckpointPredictor(weights, "cpu", "fp32")
@@ -34,11 +34,11 @@ def test_the_map_has_the_photographs_size(predictor, size):
     assert found.max() <= 1
 
 
-def test_a_photograph_without_foreground_stays_without(predictor):
-    assert probability(predictor, photograph(60, 40)).max() < 0.5  # min-max would give 1
+def test_a_photograph_without_foreground_gets_none(predictor):
+    assert probability(predictor, photograph(60, 40)).max() < 0.5  # stretching would give 1
 
 
-def test_a_black_photograph_is_finite(predictor):
+def test_a_black_photograph_gives_a_finite_map(predictor):
     assert np.isfinite(probability(predictor, np.zeros((50, 60, 3), np.uint8))).all()
 
 
@@ -49,7 +49,7 @@ def test_batches_equal_single_photographs(predictor):
         np.testing.assert_allclose(one, batched, atol=1e-5)
 
 
-def test_the_configs_refinement_is_the_one_used(predictor, monkeypatch):
+def test_the_configs_refinement_is_used(predictor, monkeypatch):
     monkeypatch.setitem(
         REFINEMENTS,
         predictor.config.refine,
@@ -72,7 +72,7 @@ def test_a_photograph_found_to_have_no_foreground_is_all_below_the_threshold(tmp
     assert np.array_equal(maps[0][maps[0] < 0.49], maps[1][maps[0] < 0.49])
 
 
-def test_a_config_that_names_an_unknown_refinement(tmp_path):
+def test_an_unknown_refinement_is_a_user_error(tmp_path):
     save_checkpoint(
         tmp_path / "m.safetensors",
         build_model("u2netp").state_dict(),

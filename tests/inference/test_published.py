@@ -1,4 +1,4 @@
-"""Published weights and ONNX files: found by shape, run by either recipe, refused in one line."""
+"""Published weights and ONNX files: detected by shape, run with either recipe, or refused."""
 
 import os
 from pathlib import Path
@@ -12,9 +12,8 @@ from PIL import Image
 
 from skyseg.data.pictures import read
 from skyseg.errors import UserError
-from skyseg.inference import published as foreign
 from skyseg.inference.predictor import probability
-from skyseg.inference.published import PublishedPredictor
+from skyseg.inference.published import RECIPES, PublishedPredictor
 from skyseg.model.u2net import build_model
 from tiny import photograph
 
@@ -46,7 +45,7 @@ def red_is_foreground(tmp_path):
     return tmp_path / "red.onnx"
 
 
-@pytest.mark.parametrize("recipe", foreign.RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_published_weights_give_maps_of_the_photographs_size(published, recipe):
     predictor = PublishedPredictor(published, recipe)
     found = probability(predictor, photograph(1, 70, 33))
@@ -75,12 +74,12 @@ def test_an_onnx_file_is_run(red_is_foreground):
     assert found[:, 40:] == pytest.approx(high, abs=1e-4)
     assert predictor.parameters == 3
     both = predictor.forward([predictor.preprocess(side) for side in (image, image[:, ::-1])])
-    assert both.shape == (2, 320, 320)  # of a file that takes one at a time
+    assert both.shape == (2, 320, 320)  # although the file takes one at a time
     np.testing.assert_allclose(predictor.postprocess(both[0], image), found, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "rank"), [(128, 4), (320, 3)])
-def test_an_onnx_file_of_another_shape(tmp_path, size, rank):
+def test_an_onnx_file_with_another_shape(tmp_path, size, rank):
     shape = [1, 3, size, size][4 - rank :]
     graph = helper.make_graph(
         [helper.make_node("Sigmoid", ["x"], ["d0"])],
@@ -96,7 +95,7 @@ def test_an_onnx_file_of_another_shape(tmp_path, size, rank):
         PublishedPredictor(tmp_path / "other.onnx", "skyseg")
 
 
-def test_a_black_photograph_is_no_division_by_zero(red_is_foreground):
+def test_a_black_photograph_causes_no_division_by_zero(red_is_foreground):
     found = probability(
         PublishedPredictor(red_is_foreground, "published"), np.zeros((20, 20, 3), np.uint8)
     )
@@ -113,7 +112,7 @@ def test_a_black_photograph_is_no_division_by_zero(red_is_foreground):
         ("a.zip", b"x", "unknown kind"),
     ],
 )
-def test_what_is_no_model_is_one_line(tmp_path, name, content, says):
+def test_a_file_that_is_not_a_model_is_a_user_error(tmp_path, name, content, says):
     if content:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=says):

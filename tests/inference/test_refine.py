@@ -1,4 +1,4 @@
-"""Edges follow the photograph; what the network is sure of stays; nothing is invented."""
+"""Edges follow the photograph; sure decisions of the network stay; nothing is invented."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SKY, GROUND = (150, 190, 235), (70, 60, 50)
 
 
 def photograph(sky: np.ndarray, seed: int = 0) -> np.ndarray:
-    """uint8 [H, W, 3]: noisy sky where a bool map says so, noisy ground elsewhere."""
+    """uint8 [H, W, 3]: noisy sky where a bool map is True, noisy ground elsewhere."""
     noise = np.random.default_rng(seed).normal(0, 6, (*sky.shape, 1))
     colours = np.where(sky[..., None], SKY, GROUND)
     return (colours + noise).clip(0, 255).astype(np.uint8)
 
 
 def coarse(sky: np.ndarray, size: int = 32, sure: float = 5.0) -> torch.Tensor:
-    """What a network might say: logits of cells, from -sure to sure."""
+    """A plausible map of a network: logits of cells, from -sure to sure."""
     rows, columns = (np.linspace(0, side, size + 1).astype(int) for side in sky.shape)
     sums = np.add.reduceat(np.add.reduceat(sky * 1.0, rows[:-1], 0), columns[:-1], 1)
     share = sums / np.outer(np.diff(rows), np.diff(columns))
@@ -55,7 +55,7 @@ def test_any_size_any_map_any_colour_gives_finite_logits_of_the_photographs_size
         assert torch.isfinite(refined).all()
 
 
-def test_an_edge_goes_where_the_photograph_has_it():
+def test_an_edge_moves_to_that_of_the_photograph():
     sky = hill()
     image, logits = photograph(sky), coarse(np.roll(sky, 4, 0))  # half a cell too low
     assert wrong(resize(logits, image), sky) > 0.01
@@ -72,15 +72,15 @@ def test_a_wire_too_thin_for_the_network_is_found():
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_of_what_the_network_does_not_see_at_all_nothing_is_invented(sign):
+def test_a_class_that_the_network_finds_nowhere_is_not_invented(sign):
     image = photograph(hill())
     logits = sign * torch.rand(32, 32, generator=torch.manual_seed(0)) * 4
     change = sign * (by_colour(logits, image) - resize(logits, image))
     assert change.min() >= 0
-    assert change.max() > 0.1  # it may well grow surer
+    assert change.max() > 0.1  # it may become surer
 
 
-def test_what_the_network_is_sure_of_stays():
+def test_sure_decisions_of_the_network_stay():
     sky = hill()
     logits = coarse(~sky, sure=5 * LIMIT)  # the colours say the opposite everywhere
     image = photograph(sky)
@@ -97,7 +97,7 @@ def test_a_photograph_of_one_colour_keeps_the_networks_edge():
     np.testing.assert_allclose(by_colour(logits, grey), resize(logits, grey), atol=0.05)
 
 
-def test_left_and_right_are_alike():
+def test_a_mirrored_photograph_gives_the_mirrored_map():
     image, logits = photograph(hill()), coarse(hill())
     mirrored = by_colour(logits.flip(1), image[:, ::-1])
     np.testing.assert_allclose(mirrored.flip(1), by_colour(logits, image), atol=0.02)

@@ -1,4 +1,4 @@
-"""The registered model: registered once, self-contained, and polite to what is no photograph."""
+"""The registered model: registered once, self-contained, with clear errors for bad input."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def model(tmp_path: Path) -> served_model.SegmentationModel:
     return model
 
 
-def test_a_version_carries_its_evidence(store: Path):
+def test_a_version_records_its_evidence(store: Path):
     version = register(store)
 
     found = MlflowClient().get_model_version("sky", version)
@@ -94,7 +94,7 @@ def test_a_version_carries_its_evidence(store: Path):
     assert f"models:/{logged.model_id}" == found.source
 
 
-def test_the_same_weights_are_one_version(store: Path):
+def test_the_same_weights_are_registered_once(store: Path):
     first = register(store)
     again = register(store)
     other = register(store, seed=1)
@@ -116,7 +116,7 @@ def test_the_champion_is_not_its_own_challenger(store: Path):
     assert registry.aliases("sky") == {"champion": "1"}
 
 
-def test_weights_are_fetched_by_alias_and_by_version(store: Path):
+def test_weights_are_downloaded_by_alias_and_by_version(store: Path):
     register(store)
 
     for uri in ("models:/sky@challenger", "models:/sky/1"):
@@ -135,7 +135,7 @@ def test_weights_are_fetched_by_alias_and_by_version(store: Path):
         ("models:/sky/latest", "models:/NAME@ALIAS"),
     ],
 )
-def test_what_is_not_registered_is_a_user_error(store: Path, uri: str, says: str):
+def test_an_unregistered_name_is_a_user_error(store: Path, uri: str, says: str):
     register(store)
 
     with pytest.raises(UserError, match=uri) as caught:
@@ -143,7 +143,7 @@ def test_what_is_not_registered_is_a_user_error(store: Path, uri: str, says: str
     assert says in str(caught.value)
 
 
-def test_lost_files_are_a_user_error(store: Path):
+def test_missing_files_are_a_user_error(store: Path):
     register(store)
     (store / "mlartifacts").rename(store / "moved")
 
@@ -195,7 +195,7 @@ print(skyseg.__path__[0])
 """
 
 
-def test_it_loads_where_this_repository_is_not(store: Path, tmp_path: Path):
+def test_it_loads_without_this_repository(store: Path, tmp_path: Path):
     register(store)
     [folder] = (store / "mlartifacts" / "models").glob("*/artifacts")
     moved = tmp_path / "moved"
@@ -214,7 +214,7 @@ def test_it_loads_where_this_repository_is_not(store: Path, tmp_path: Path):
     assert Path(done.stdout.splitlines()[-1]) == moved / "code" / "skyseg"
 
 
-def test_the_requirements_are_all_that_serving_imports():
+def test_the_requirements_match_what_serving_imports():
     script = (
         "import sys, skyseg.inference.served_model as served\n"
         "import ast, pathlib\n"
@@ -228,14 +228,14 @@ def test_the_requirements_are_all_that_serving_imports():
         [sys.executable, "-c", script], text=True, capture_output=True, check=True
     ).stdout
     modules = {name.split(".")[0] for name in output.split()}
-    # pillow_heif reads HEIC where it is installed, and is asked for where it is not.
+    # pillow_heif is optional: it reads HEIC files, and an error names it if it is missing.
     third_party = modules - sys.stdlib_module_names - {"skyseg", "pillow_heif"}
     distributions = {packages_distributions()[name][0] for name in third_party - {"mlflow"}}
 
     assert distributions | {"mlflow"} == set(registry.REQUIREMENTS)
 
 
-def test_memory_that_runs_out_is_said_with_the_row(
+def test_running_out_of_memory_is_an_error_with_the_row(
     model: served_model.SegmentationModel, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*_: Any) -> None:
@@ -247,7 +247,7 @@ def test_memory_that_runs_out_is_said_with_the_row(
     assert caught.value.get_http_status_code() == 429
 
 
-def test_masks_are_the_predictors(model: served_model.SegmentationModel):
+def test_masks_match_the_predictor(model: served_model.SegmentationModel):
     model.predictor.config = model.predictor.config.model_copy(update={"threshold": 0.48})
     answer = model.predict(None, pd.DataFrame({"image": [encoded(), encoded(PHOTOGRAPH[:20])]}))
 
@@ -276,10 +276,10 @@ def test_a_photograph_is_turned_upright(model: served_model.SegmentationModel):
         (encoded()[:60], "row 1"),
         ("text", "row 1: expected bytes (base64 in JSON), not str"),
         (None, "row 1: expected bytes (base64 in JSON), not NoneType"),
-        (b"\0" * (pictures.UPLOAD.bytes + 1), "row 1: 64 MiB; at most 64 MiB"),
+        (b"\0" * (pictures.UPLOAD.bytes + 1), "row 1: 64 MiB; shrink it to at most 64 MiB"),
     ],
 )
-def test_what_is_no_photograph_is_refused(
+def test_a_row_that_is_not_a_photograph_is_refused(
     model: served_model.SegmentationModel, data: Any, says: str
 ):
     with pytest.raises(MlflowException) as caught:
@@ -290,11 +290,11 @@ def test_what_is_no_photograph_is_refused(
     assert caught.value.get_http_status_code() == 400
 
 
-def test_a_huge_picture_is_refused_before_it_is_unpacked(
+def test_a_huge_picture_is_refused_before_it_is_decoded(
     model: served_model.SegmentationModel, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(pictures, "UPLOAD", pictures.Limits(2**26, 37 * 53 - 1))
-    monkeypatch.setattr(pictures, "_as_rgb", lambda *_: pytest.fail("decoded all the same"))
+    monkeypatch.setattr(pictures, "_as_rgb", lambda *_: pytest.fail("decoded anyway"))
     with pytest.raises(MlflowException, match="row 0: 53x37 pixels"):
         model.predict(None, pd.DataFrame({"image": [encoded()]}))
 
@@ -304,7 +304,7 @@ def test_a_missing_column_is_refused(model: served_model.SegmentationModel):
         model.predict(None, pd.DataFrame({"picture": [encoded()]}))
 
 
-NO_USUAL_PHOTOGRAPHS = {
+UNUSUAL_PHOTOGRAPHS = {
     "text": b"not an image",
     "nothing": b"",
     "truncated": encoded()[:900],
@@ -317,8 +317,8 @@ NO_USUAL_PHOTOGRAPHS = {
 }
 
 
-def hang_up(port: int, length: int) -> None:
-    """Be a client that goes away in the middle of its request."""
+def disconnect_early(port: int, length: int) -> None:
+    """Send part of a request and close the connection."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(
             b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n"
@@ -330,7 +330,7 @@ def hang_up(port: int, length: int) -> None:
 def test_it_is_served_over_http(store: Path, environment: Any):
     register(store)
     environment["MLFLOW_TRACKING_URI"] = mlflow.get_tracking_uri()
-    # MLflow starts uvicorn by name, as in an activated environment.
+    # MLflow starts uvicorn by name, so it must be on the PATH, as in an activated environment.
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -362,7 +362,7 @@ def test_it_is_served_over_http(store: Path, environment: Any):
             )
 
         def resident() -> float:
-            """Mebibytes of the server and its worker."""
+            """Memory of the server and its worker, in MiB."""
             parent = psutil.Process(process.pid)
             return (
                 sum(each.memory_info().rss for each in (parent, *parent.children(recursive=True)))
@@ -371,10 +371,10 @@ def test_it_is_served_over_http(store: Path, environment: Any):
 
         good = post(encoded())
         before = resident()
-        answers = {name: post(data) for name, data in NO_USUAL_PHOTOGRAPHS.items()}
+        answers = {name: post(data) for name, data in UNUSUAL_PHOTOGRAPHS.items()}
         for _ in range(3):
             large = post(encoded(np.tile(PHOTOGRAPH, (80, 80, 1)), "JPEG"))  # 12 megapixels
-        hang_up(port, len(encoded()))
+        disconnect_early(port, len(encoded()))
         again = post(encoded())
         after = resident()
 

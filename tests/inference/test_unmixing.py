@@ -1,4 +1,4 @@
-"""pymatting's one method, without the minute that compiling all of them takes."""
+"""Loading one method of pymatting, without compiling all of them, which takes a minute."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from skyseg.errors import UserError
 from skyseg.inference import unmixing
 
 
-def test_only_the_method_needed_is_loaded_and_pymatting_still_imports():
+def test_only_the_needed_method_is_loaded_and_pymatting_can_still_be_imported():
     script = (
         "import sys; from skyseg.inference import unmixing; unmixing.load()\n"
         "names = sorted(n for n in sys.modules if n.startswith('pymatting'))\n"

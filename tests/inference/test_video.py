@@ -1,4 +1,4 @@
-"""Videos: sizes, times, turn and sound stay; maps are smoothed over time, but not over cuts."""
+"""Videos keep size, timing, orientation and sound; maps are smoothed, but not across cuts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tiny import photograph
 av = pytest.importorskip("av")
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
-TIMES = [0, 1, 2, 5, 6, 9, 10, 11]  # of 1/25 s: phones do not film evenly
+TIMES = [0, 1, 2, 5, 6, 9, 10, 11]  # in units of 1/25 s; uneven, like videos from phones
 
 
 class BlueIsForeground:
-    """Stands for a network: sure of blue, at once sure of the contrary elsewhere."""
+    """A fake network that is sure that blue is foreground and the rest is background."""
 
     threshold, parameters = 0.5, 0
 
@@ -43,7 +43,7 @@ MODEL = Model("blue", "blue", BlueIsForeground(), 0.0)
 
 
 def film(path: Path, colours: list[tuple[int, int, int]], size=(64, 48), sound=True) -> Path:
-    """Frames whose left half is of a colour, the right half red; with a tone."""
+    """Write a video with a tone; each frame's left half has the given colour, the right is red."""
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=25, options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
@@ -90,16 +90,16 @@ def sound_times(path: Path) -> list[float]:
 
 def segment(path: Path, *kinds: str, smooth: float = 0.0, sky=None):
     places = {kind: path.with_name(f"{path.stem}{video.SUFFIXES[kind]}") for kind in kinds}
-    figures, notes = video.segment(path, places, MODEL, sky, smooth)
-    return places, figures, notes
+    numbers, notes = video.segment(path, places, MODEL, sky, smooth)
+    return places, numbers, notes
 
 
 def test_every_kind_keeps_size_times_and_sound(tmp_path: Path):
     path = film(tmp_path / "v.mp4", [BLUE] * 8)
-    places, figures, notes = segment(path, *OUTPUTS, sky=photograph(1))
+    places, numbers, notes = segment(path, *OUTPUTS, sky=photograph(1))
     assert notes == []
-    assert figures["foreground"] == pytest.approx(0.5, abs=0.02)
-    assert (figures["width"], figures["height"]) == (64, 48)
+    assert numbers["foreground"] == pytest.approx(0.5, abs=0.02)
+    assert (numbers["width"], numbers["height"]) == (64, 48)
     for kind, place in places.items():
         frames, times = read(place)
         assert frames[0].shape == (48, 64, 3)
@@ -112,7 +112,7 @@ def test_every_kind_keeps_size_times_and_sound(tmp_path: Path):
     assert mask[:, 36:].max() < 15
 
 
-def test_every_result_has_the_sound_at_its_times(tmp_path: Path):
+def test_every_result_has_the_sound_at_the_right_times(tmp_path: Path):
     """Matroska counts in milliseconds, QuickTime and MP4 in samples."""
     path = film(tmp_path / "v.mkv", [BLUE] * 8)
     places, _, notes = segment(path, "cutout", "overlay", "replace", sky=photograph(1))
@@ -121,18 +121,18 @@ def test_every_result_has_the_sound_at_its_times(tmp_path: Path):
         assert sound_times(place) == pytest.approx(sound_times(path), abs=2e-3), place
 
 
-def test_colours_survive(tmp_path: Path):
-    """A frame that nothing is replaced in comes out in its own colours."""
+def test_colours_are_kept(tmp_path: Path):
+    """A frame in which nothing is replaced keeps its colours."""
     path = film(tmp_path / "v.mp4", [RED] * 3, size=(128, 720))
     places, _, _ = segment(path, "replace", sky=photograph(1))
     before, after = read(path)[0][1].astype(int), read(places["replace"])[0][1].astype(int)
-    with av.open(str(path)) as file:  # read as players do: large ones are meant as BT.709
-        meant = [
+    with av.open(str(path)) as file:  # read as players do: large ones count as BT.709
+        expected = [
             frame.reformat(format="rgb24", src_colorspace=1).to_ndarray().astype(int)
             for frame in file.decode(video=0)
         ]
     assert before.shape == after.shape
-    assert np.abs(after - meant[1]).mean() < 4
+    assert np.abs(after - expected[1]).mean() < 4
 
 
 def test_cutouts_are_transparent(tmp_path: Path):
@@ -145,8 +145,8 @@ def test_cutouts_are_transparent(tmp_path: Path):
     assert alpha[:, 36:].max() < 15
 
 
-def test_smoothing_holds_what_flickers(tmp_path: Path):
-    flicker = (70, 30, 60)  # like the frames around it, but for the network's answer
+def test_smoothing_removes_flicker(tmp_path: Path):
+    flicker = (70, 30, 60)  # like the frames around it, except for the network's result
     path = film(tmp_path / "v.mp4", [(60, 30, 70), (60, 30, 70), flicker, (60, 30, 70)])
     left = np.s_[8:40, 4:28]
     for smooth, lit in ((0.0, False), (0.7, True)):
@@ -157,7 +157,7 @@ def test_smoothing_holds_what_flickers(tmp_path: Path):
         assert (frames[2][left].mean() > 128) == lit
 
 
-def test_smoothing_does_not_reach_over_a_cut(tmp_path: Path):
+def test_smoothing_does_not_cross_a_cut(tmp_path: Path):
     path = film(tmp_path / "v.mp4", [BLUE, BLUE, RED, RED])
     places, _, _ = segment(path, "mask", smooth=0.9)
     means = [frame[:, :28].mean() for frame in read(places["mask"])[0]]
@@ -165,7 +165,7 @@ def test_smoothing_does_not_reach_over_a_cut(tmp_path: Path):
     assert means[2] < 15
 
 
-def test_a_phone_held_upright_gives_upright_frames(tmp_path: Path):
+def test_a_video_of_a_phone_held_upright_gives_upright_frames(tmp_path: Path):
     path = film(tmp_path / "v.mp4", [BLUE] * 3)
     data = path.read_bytes()
     one, unit = (1 << 16).to_bytes(4), (1 << 30).to_bytes(4)
@@ -176,15 +176,15 @@ def test_a_phone_held_upright_gives_upright_frames(tmp_path: Path):
     path.write_bytes(data[:place] + turned + data[place + 36 :])
     with av.open(str(path)) as file:
         assert next(file.decode(video=0)).rotation in (90, -90, 270)
-    places, figures, _ = segment(path, "mask")
-    assert (figures["width"], figures["height"]) == (48, 64)
+    places, numbers, _ = segment(path, "mask")
+    assert (numbers["width"], numbers["height"]) == (48, 64)
     mask = read(places["mask"])[0][1]
     # Turned clockwise, what was on the left is at the top.
     assert mask[:28].min() > 240
     assert mask[36:].max() < 15
 
 
-def test_odd_sizes_stay(tmp_path: Path):
+def test_odd_sizes_are_kept(tmp_path: Path):
     path = tmp_path / "v.mkv"
     with av.open(str(path), "w") as file:
         stream = file.add_stream("ffv1", rate=25)
@@ -197,7 +197,7 @@ def test_odd_sizes_stay(tmp_path: Path):
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "sound only"])
-def test_what_is_no_video_is_one_line(tmp_path: Path, damage: str):
+def test_a_file_that_is_not_a_video_is_a_user_error(tmp_path: Path, damage: str):
     path = film(tmp_path / "v.mp4", [BLUE] * 3)
     if damage == "sound only":
         with av.open(str(path), "w") as file:
@@ -209,7 +209,7 @@ def test_what_is_no_video_is_one_line(tmp_path: Path, damage: str):
     else:
         data = path.read_bytes()
         path.write_bytes({"empty": b"", "text": b"hello", "cut": data[: len(data) // 3]}[damage])
-    with pytest.raises(UserError, match=r"v\.mp4: (truncated, damaged or no video|holds no video)"):
+    with pytest.raises(UserError, match=r"v\.mp4: (truncated, damaged or not a|contains no) video"):
         segment(path, "mask")
 
 

@@ -1,4 +1,4 @@
-"""Edges and thin structures by hand, against scipy, and beside ignored pixels."""
+"""Edges and thin structures by hand, against scipy, and next to ignored pixels."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ CASES = [scene(0), scene(2), noise(0, 50, 70, 0.5), (block().astype(np.float32)[
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_boundary_iou_is_that_of_the_pixels_eroded_away(case):
+def test_boundary_iou_is_the_iou_of_the_eroded_pixels(case):
     probability, mask = case
     found = probability >= 0.5
     steps = max(1, round(0.02 * np.hypot(*mask.shape)))
@@ -43,13 +43,13 @@ def test_edges_are_matched_within_three_pixels(case):
 
 
 @pytest.mark.parametrize(("shift", "share"), [(3, 1.0), (4, 0.0)])
-def test_a_shift_of_three_pixels_is_forgiven(shift, share):
+def test_a_shift_of_three_pixels_is_tolerated(shift, share):
     upper = block(rows=np.s_[:30], columns=np.s_[:])
     found = block(rows=np.s_[: 30 + shift], columns=np.s_[:]) == 1
     assert edge_precision_recall(found, upper) == (share, share)
 
 
-def test_the_border_is_an_edge_for_boundary_iou_alone():
+def test_the_border_is_an_edge_only_for_boundary_iou():
     full, nothing = np.ones((50, 50), np.uint8), np.zeros((50, 50), bool)
     assert boundary_iou(full == 1, full) == 1
     assert boundary_iou(nothing, full) == 0
@@ -64,12 +64,12 @@ def test_empty_masks():
     assert edge_precision_recall(nothing, block(50, 50)) == (0, 0)
 
 
-def test_ignored_ground_makes_no_edge():
-    """Foreground left, ignored in the middle, background right: the only edges are the border's."""
+def test_ignored_pixels_create_no_edge():
+    """Foreground left, ignored in the middle, background right: the only edge is the border."""
     mask = np.full((60, 60), 255, np.uint8)
     mask[:, :20], mask[:, 40:] = 1, 0
     assert np.isnan(edge_precision_recall(mask == 1, mask)).all()
-    for reach in (20, 30, 40):  # however far into the ignored pixels a prediction goes
+    for reach in (20, 30, 40):  # however far the prediction goes into the ignored pixels
         found = np.arange(60) < np.full((60, 1), reach)
         assert boundary_iou(found, mask) == 1
     assert boundary_iou(np.arange(60) < np.full((60, 1), 12), mask) < 0.9
@@ -84,24 +84,24 @@ def test_lines_under_five_pixels_are_thin_at_480_x_360(value, width, thin):
     np.testing.assert_array_equal(thin_structures(mask), expected)
 
 
-def test_thin_grows_with_the_photograph():
+def test_the_width_of_thin_structures_grows_with_the_photograph():
     mask = np.zeros((1440, 1920), np.uint8)
     mask[:, 100:116] = mask[:, 200:222] = 1
     columns = np.flatnonzero(thin_structures(mask).all(0))
-    np.testing.assert_array_equal(columns, np.arange(100, 116))  # of 21 px, four times 5 and odd
+    np.testing.assert_array_equal(columns, np.arange(100, 116))  # under 21 px, four times 5 and odd
     assert thin_structures(np.eye(3, dtype=np.uint8)).shape == (3, 3)
 
 
-def test_a_wire_to_the_border_is_thin_and_a_strip_along_it_is_not():
+def test_a_wire_that_ends_at_the_border_is_thin_but_a_strip_along_it_is_not():
     mask = np.zeros((360, 480), np.uint8)
-    mask[:2] = 1  # may go on beyond the border
+    mask[:2] = 1  # may continue beyond the border
     assert not thin_structures(mask).any()
     mask[:, 240:243] = 1
     assert thin_structures(mask)[2:, 240:243].all()
     assert thin_structures(mask).sum() == 358 * 3
 
 
-def test_ignored_ground_makes_nothing_thin():
+def test_ignored_pixels_make_nothing_thin():
     mask = np.full((360, 480), 255, np.uint8)
     mask[:, :200], mask[:, 300:302], mask[:, 303:305] = 1, 1, 0
     assert not thin_structures(mask).any()
@@ -110,7 +110,7 @@ def test_ignored_ground_makes_nothing_thin():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1)])
-def test_lines_and_single_pixels_have_scores(shape):
+def test_masks_of_one_row_or_column_have_scores(shape):
     mask = np.ones(shape, np.uint8)
     assert boundary_iou(mask == 1, mask) == 1
     assert thin_structures(mask).shape == shape

@@ -1,4 +1,4 @@
-"""Reliability against pixels counted one by one."""
+"""Reliability and calibration error against pixels counted one by one."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def histogram(p, mask):
     return metrics.image_stats(p.astype(np.float32), mask.astype(np.uint8)).histogram
 
 
-def test_agrees_with_counting_pixels():
+def test_agrees_with_counted_pixels():
     rng = np.random.default_rng(0)
     p = rng.random((200, 300)) ** 2
     truth = rng.random(p.shape) < p**1.5
@@ -29,7 +29,7 @@ def test_agrees_with_counting_pixels():
     assert expected_calibration_error(table) == pytest.approx(gaps / p.size, abs=1 / 512)
 
 
-def test_a_model_that_means_what_it_says_has_almost_no_error():
+def test_a_calibrated_model_has_almost_no_error():
     rng = np.random.default_rng(1)
     p = rng.random((400, 400))
     truth = rng.random(p.shape) < p
@@ -37,7 +37,7 @@ def test_a_model_that_means_what_it_says_has_almost_no_error():
     assert expected_calibration_error(reliability(histogram(1 - p, truth))) > 0.4
 
 
-def test_ignored_pixels_and_an_empty_set_count_nothing():
+def test_only_ignored_pixels_give_an_empty_table_and_no_error():
     mask = np.full((8, 8), 255, np.uint8)
     table = reliability(metrics.image_stats(np.full((8, 8), 0.9, np.float32), mask).histogram)
     assert table.empty

@@ -1,4 +1,4 @@
-"""The answer "no foreground here": where it is given, and that nothing is lost by it."""
+"""When the answer is "no foreground here", and what happens to the map then."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from skyseg.metrics import counts, presence
 from skyseg.metrics import suite as metrics
 
 
-def test_confidence_is_that_of_the_surest_hundredth():
+def test_confidence_is_the_mean_of_the_surest_hundredth():
     p = np.full((20, 20), 0.1, np.float32)
     p[0, :4] = 0.9
     assert presence.confidence(p) == pytest.approx(0.9)
@@ -16,7 +16,7 @@ def test_confidence_is_that_of_the_surest_hundredth():
     assert presence.confidence(np.full((2, 2), 0.25, np.float32)) == pytest.approx(0.25)
 
 
-def test_halfway_between_those_with_and_those_without():
+def test_the_choice_is_halfway_between_images_with_and_without_foreground():
     found = presence.choose_presence(
         np.array([0.9, 0.4, 0.8, 0.2]),
         np.array([0.9, 0.0, 0.8, 0.0]),
@@ -25,7 +25,7 @@ def test_halfway_between_those_with_and_those_without():
     assert found == pytest.approx(0.6)
 
 
-def test_masks_that_are_well_found_outweigh_a_false_alarm():
+def test_two_good_masks_outweigh_a_false_alarm():
     # Refusing the empty photograph at 0.7 as well would lose both masks at 0.6.
     found = presence.choose_presence(
         np.array([0.9, 0.6, 0.6, 0.7, 0.5]),
@@ -35,7 +35,7 @@ def test_masks_that_are_well_found_outweigh_a_false_alarm():
     assert found == pytest.approx(0.55)
 
 
-def test_nothing_is_refused_where_every_image_has_foreground():
+def test_nothing_is_refused_if_every_image_has_foreground():
     assert (
         presence.choose_presence(np.array([0.1, 0.9]), np.array([0.0, 0.9]), np.array([True] * 2))
         == 0.0
@@ -43,7 +43,7 @@ def test_nothing_is_refused_where_every_image_has_foreground():
 
 
 @pytest.mark.parametrize("threshold", [1 / 256, 0.5, 255 / 256])
-def test_nothing_reaches_the_threshold_any_more(threshold):
+def test_nothing_in_a_capped_map_reaches_the_threshold(threshold):
     p = np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)
     capped = presence.without_foreground(p, threshold)
     assert not (capped >= threshold).any()

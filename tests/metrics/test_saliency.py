@@ -27,7 +27,8 @@ def test_agrees_on_random_shapes(seed):
     rng = np.random.default_rng(seed)
     height, width = rng.integers(2, 40, 2)
     probability, mask = noise(seed, height, width, rng.random())
-    mask[:2, :2] = np.eye(2)  # a centroid inside: PySODMetrics has no S-measure for one at the end
+    # A centroid inside the image: PySODMetrics has no S-measure for one in the last row or column.
+    mask[:2, :2] = np.eye(2)
     mask[-1], mask[:, -1] = 0, 0
     agree([(probability, mask)], NAMES)
 
@@ -37,7 +38,7 @@ def test_agrees_on_real_masks():
     agree(camvid(3), NAMES)
 
 
-def test_nearest_foreground_is_scipys_ties_included():
+def test_nearest_foreground_agrees_with_scipy_including_ties():
     for seed in range(20):
         truth = np.pad(noise(seed, 12, 15, 0.15)[1] == 1, 4)
         distance, (rows, columns) = distance_transform_edt(~truth, return_indices=True)
@@ -49,7 +50,7 @@ def test_nearest_foreground_is_scipys_ties_included():
 
 
 @pytest.mark.parametrize("distance", [1, 5, 60])
-def test_a_false_alarm_weighs_by_its_distance(distance):
+def test_a_false_alarm_is_weighted_by_its_distance(distance):
     mask, found = np.zeros((9, 80), np.uint8), np.zeros((9, 80), np.float32)
     mask[:, :3] = found[:, :3] = 1
     found[4, 2 + distance] = 1
@@ -57,7 +58,7 @@ def test_a_false_alarm_weighs_by_its_distance(distance):
     assert f_weighted(found, mask) == pytest.approx(2 * precision / (1 + precision), abs=1e-6)
 
 
-def test_a_hole_in_the_foreground_is_half_excused_by_its_surroundings():
+def test_correct_surroundings_reduce_the_error_of_a_hole():
     mask = np.ones((21, 21), np.uint8)
     found = mask.astype(np.float32)
     found[10, 10] = 0
@@ -67,7 +68,7 @@ def test_a_hole_in_the_foreground_is_half_excused_by_its_surroundings():
 
 
 def test_perfect_and_missed():
-    mask = np.pad(noise(0, 20, 30, 0.3)[1], 3)  # beyond the border there are no errors
+    mask = np.pad(noise(0, 20, 30, 0.3)[1], 3)  # outside the image there are no errors
     assert f_weighted(mask.astype(np.float32), mask) == pytest.approx(1)
     assert s_measure(mask.astype(np.float32), mask) == pytest.approx(1, abs=1e-6)
     assert f_weighted(np.zeros(mask.shape, np.float32), mask) == pytest.approx(0, abs=1e-6)
@@ -96,10 +97,10 @@ def test_e_measure_by_hand():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1)])
-def test_lines_and_single_pixels_have_scores(shape):
+def test_masks_of_one_row_or_column_have_scores(shape):
     for value in (0, 1):
         mask = np.zeros(shape, np.uint8)
-        mask[-1, -1] = value  # the centroid at the end: three quarters are empty
+        mask[-1, -1] = value  # the centroid is the last pixel: three quarters are empty
         perfect = mask.astype(np.float32)
         assert s_measure(perfect, mask) == pytest.approx(1)
         assert s_measure(1 - perfect, mask) < 0.5
@@ -119,7 +120,7 @@ def test_constant_quarters_score_one_whatever_the_constant():
 
 
 @pytest.mark.parametrize("score", [f_weighted, s_measure])
-def test_ignoring_a_frame_is_cutting_it_off(score):
+def test_ignoring_a_frame_equals_cropping_it(score):
     probability, mask = noise(11, 30, 40, 0.3)
     inside = np.s_[3:25, 6:33]
     framed = np.full_like(mask, 255)
@@ -130,5 +131,5 @@ def test_ignoring_a_frame_is_cutting_it_off(score):
 
 
 @pytest.mark.parametrize("score", [f_weighted, s_measure])
-def test_nothing_but_ignored_pixels_has_no_score(score):
+def test_an_image_of_only_ignored_pixels_has_no_score(score):
     assert np.isnan(score(np.ones((4, 4), np.float32), np.full((4, 4), 255, np.uint8)))

@@ -1,4 +1,4 @@
-"""Kinds of photographs: told apart as documented, and the weakest named."""
+"""Photographs are assigned to slices as documented, and the weakest slice is found."""
 
 import numpy as np
 import pandas as pd
@@ -19,20 +19,20 @@ def test_traits_of_a_photograph_by_hand():
     assert found["megapixels"] == pytest.approx(0.0024)
 
 
-def test_ignored_ground_makes_no_boundary():
+def test_ignored_pixels_make_no_boundary():
     mask = np.ones((10, 10), np.uint8)
     mask[5:] = 255
     assert slices.traits(np.zeros((10, 10, 3), np.uint8), mask)["boundary_length"] == 0
 
 
 def found(**columns):
-    """Images of one kind but for the columns given."""
+    """Images that are equal except in the given columns."""
     size = len(next(iter(columns.values())))
     same = {"foreground": 0.5, "brightness": 0.5, "boundary_length": 1.5, "megapixels": 1.0}
     return pd.DataFrame({name: columns.get(name, [value] * size) for name, value in same.items()})
 
 
-def test_values_fall_into_the_parts_their_labels_say():
+def test_values_fall_into_the_parts_that_the_labels_describe():
     shares = found(foreground=[0.0, 0.05, 0.1, 0.3, 0.99])
     parts = slices.assign(shares, pd.DataFrame(index=range(5)))
     assert parts["foreground share"].tolist() == [
@@ -46,17 +46,17 @@ def test_values_fall_into_the_parts_their_labels_say():
     assert light["brightness"].tolist() == ["night", "dusk", "day"]
 
 
-def test_columns_of_the_manifest_are_slices_where_they_name_kinds():
+def test_columns_of_the_manifest_are_slices_if_they_name_kinds():
     manifest = pd.DataFrame(
         {"id": [f"{k}" for k in range(20)], "weather": ["rain", "dry"] * 10, "split": ["test"] * 20}
     )
     parts = slices.assign(found(brightness=[0.5] * 20), manifest)
-    assert parts.columns.tolist() == ["weather"]  # all else is one kind, or twenty
+    assert parts.columns.tolist() == ["weather"]  # the others have one value, or twenty
     few = slices.assign(found(brightness=[0.5] * 4), manifest.head(4))
-    assert few.columns.tolist() == ["weather"]  # four ids among four images are no kinds either
+    assert few.columns.tolist() == ["weather"]  # four ids for four images are not kinds either
 
 
-def test_the_weakest_part_is_the_lowest_iou_of_enough_images():
+def test_the_weakest_part_has_the_lowest_iou_over_enough_images():
     ious = np.array([0.9, 0.8, 0.2, 0.95, 0.5, 0.6, 0.7])
     parts = slices.assign(
         found(brightness=[0.9, 0.9, 0.05, 0.9, 0.2, 0.2, 0.2]), pd.DataFrame(index=range(7))
@@ -69,6 +69,6 @@ def test_the_weakest_part_is_the_lowest_iou_of_enough_images():
     light = table[table["slice"] == "brightness"]
     assert light["part"].tolist() == ["night", "dusk", "day"]
     assert light["images"].tolist() == [1, 3, 3]
-    weakest = slices.worst(table)  # the one night photograph is too few
+    weakest = slices.worst(table)  # one night photograph is too few
     assert (weakest["slice"], weakest["part"]) == ("brightness", "dusk")
     assert slices.worst(table[table["images"] < 3]) is None

@@ -1,4 +1,4 @@
-"""Scores against scikit-learn and PySODMetrics and by hand, and the decided empty cases."""
+"""Scores against scikit-learn, PySODMetrics and by hand, and the chosen values of empty cases."""
 
 import json
 import math
@@ -60,7 +60,7 @@ def test_image_without_foreground(found, iou):
     stats = metrics.image_stats(np.full((4, 4), found, np.float32), np.zeros((4, 4), np.uint8))
     scores = metrics.summarise([stats], 0.5)
     assert scores["iou_image"] == scores["iou"] == iou
-    assert scores["f_max"] == scores["f_adaptive"] == 0.0  # undefined: no image has foreground
+    assert scores["f_max"] == scores["f_adaptive"] == 0.0  # undefined, as no image has foreground
 
 
 def test_images_without_foreground_do_not_dilute_f():
@@ -113,20 +113,20 @@ def test_adaptive_threshold_is_twice_the_mean():
     assert stats.adaptive == pytest.approx(1.3 * 1 * 0.5 / (0.3 * 1 + 0.5))
 
 
-def test_shapes_must_agree():
+def test_different_shapes_are_an_error():
     with pytest.raises(ValueError, match="shapes differ"):
         metrics.image_stats(np.zeros((2, 2), np.float32), np.zeros((2, 3), np.uint8))
 
 
-def figures(scores, names):
+def select(scores, names):
     return {name: scores[name] for name in names}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_agrees_with_pysodmetrics(name):
     cases = [CASES[name]()]
-    assert figures(our_scores(cases), AGREED) == pytest.approx(
-        figures(peer_scores(cases), AGREED), abs=1e-4
+    assert select(our_scores(cases), AGREED) == pytest.approx(
+        select(peer_scores(cases), AGREED), abs=1e-4
     )
 
 
@@ -134,7 +134,7 @@ def test_a_set_of_scenes_agrees_with_pysodmetrics():
     cases = [scene(index) for index in range(8) if scene(index)[1].any()]
     assert len(cases) > 4
     theirs = peer_scores(cases)
-    assert figures(our_scores(cases), theirs) == pytest.approx(theirs, abs=1e-4)
+    assert select(our_scores(cases), theirs) == pytest.approx(theirs, abs=1e-4)
     assert theirs["f_max"] != pytest.approx(theirs["f_max_image"], abs=1e-4)  # two conventions
 
 
@@ -142,7 +142,7 @@ def test_a_set_of_scenes_agrees_with_pysodmetrics():
 def test_a_set_of_real_masks_agrees_with_pysodmetrics():
     cases = camvid(4)
     theirs = peer_scores(cases)
-    assert figures(our_scores(cases), theirs) == pytest.approx(theirs, abs=1e-4)
+    assert select(our_scores(cases), theirs) == pytest.approx(theirs, abs=1e-4)
 
 
 def test_pysodmetrics_counts_an_image_without_foreground_as_f_zero():
@@ -155,8 +155,8 @@ def test_pysodmetrics_counts_an_image_without_foreground_as_f_zero():
         assert theirs[name] == pytest.approx(ours[name], abs=1e-4)
 
 
-def test_pysodmetrics_by_default_stretches_maps_and_cuts_masks_at_128():
-    """Its own reading of 8-bit files; a faint map is no longer faint."""
+def test_pysodmetrics_by_default_stretches_maps_and_thresholds_masks_at_128():
+    """Its default for 8-bit files: a faint map is no longer faint."""
     probability, mask = scene(0)
     faint = np.round(probability * 100).astype(np.uint8)
     scorer = py_sod_metrics.MAE()
@@ -177,19 +177,19 @@ def test_every_name_is_a_row_of_the_table_and_of_the_document():
         assert f"| `{name}` | {metric.over} | {metric.meaning} |" in text
 
 
-def test_the_cheap_measure_has_the_scores_of_counts():
+def test_cheap_stats_give_the_scores_computed_from_counts():
     cheap = metrics.summarise([metrics.image_stats(*scene(0))], 0.5)
     names = list(metrics.METRICS)
     assert set(cheap) == {*names[: names.index("f_max_image") + 1], "ece", "threshold", "images"}
-    assert figures(our_scores([scene(0)]), cheap) == cheap
+    assert select(our_scores([scene(0)]), cheap) == cheap
 
 
-def test_a_row_of_the_per_image_table_is_a_set_of_one():
+def test_a_row_of_the_per_image_table_has_the_scores_of_a_set_of_one_image():
     stats = metrics.full_image_stats(*scene(0), 0.5)
     row, scores = metrics.image_scores(stats, 0.5), metrics.summarise([stats], 0.5)
     assert set(scores) - set(row) == {"iou_image", "f_max_image", "threshold", "images"}
     assert set(row) - set(scores) == {"foreground", "predicted"}
-    assert figures(scores, row.keys() & scores.keys()) == figures(row, row.keys() & scores.keys())
+    assert select(scores, row.keys() & scores.keys()) == select(row, row.keys() & scores.keys())
     assert row["foreground"] == pytest.approx(scene(0)[1].mean())
 
 
@@ -204,7 +204,7 @@ def test_thin_structures_are_pooled_over_the_images():
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_sets_that_define_nothing_have_figures_that_json_can_hold(value):
+def test_scores_are_valid_json_even_if_undefined(value):
     mask = np.full((20, 30), value, np.uint8)
     stats = metrics.full_image_stats(np.zeros((20, 30), np.float32), mask, 0.5)
     scores = metrics.summarise([stats], 0.5)
@@ -212,7 +212,7 @@ def test_sets_that_define_nothing_have_figures_that_json_can_hold(value):
     undefined = {"f_max", "f_mean", "f_adaptive", "f_weighted", "boundary_f", "thin_recall"}
     undefined |= {"s_measure", "e_mean", "e_max"} if value == 255 else set()
     row = metrics.image_scores(stats, 0.5)
-    assert {name for name, figure in row.items() if math.isnan(figure)} == undefined
+    assert {name for name, score in row.items() if math.isnan(score)} == undefined
     assert "thin_recall" not in scores
     assert not any(scores[name] for name in undefined - {"thin_recall"})
 
@@ -227,7 +227,7 @@ def test_false_alarms_are_the_share_of_empty_images_with_any_foreground():
     assert "false_alarms" not in metrics.summarise([full], 0.5)
 
 
-def test_any_rows_score_as_a_set_of_their_own():
+def test_selected_rows_score_as_a_set_of_their_own():
     stats = [metrics.full_image_stats(*scene(index), 0.5) for index in range(5)]
     score = metrics.scorer(stats, 0.5)
     for rows in ([0], [3, 1], [2, 2, 4, 0, 2]):
@@ -238,7 +238,7 @@ def test_any_rows_score_as_a_set_of_their_own():
 
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=30, deadline=None)
-def test_what_is_predicted_on_ignored_pixels_changes_nothing(seed):
+def test_predictions_on_ignored_pixels_change_nothing(seed):
     p, mask = random_case(seed, ignored=0.3)
     other = np.where(mask == 255, 1 - p, p)
     assert metrics.image_scores(metrics.full_image_stats(p, mask, 0.5), 0.5) == pytest.approx(
@@ -246,7 +246,7 @@ def test_what_is_predicted_on_ignored_pixels_changes_nothing(seed):
     )
 
 
-def test_threshold_table_holds_the_summarys_figures():
+def test_threshold_table_agrees_with_the_summary():
     stats = [metrics.image_stats(*random_case(seed)) for seed in range(3)]
     table = metrics.threshold_table(np.stack([s.histogram for s in stats]))
     scores = metrics.summarise(stats, 0.5)

@@ -1,4 +1,4 @@
-"""Weights and config travel together; nothing is a pickle; what does not fit is said."""
+"""Weights and config belong together, no file is a pickle, and mismatches are reported."""
 
 import json
 import pickletools
@@ -60,7 +60,7 @@ def test_files_are_safetensors_and_json(weights):
         list(pickletools.genops(weights.read_bytes()))
 
 
-def test_swapped_weights_are_noticed(weights, network):
+def test_changed_weights_are_detected(weights, network):
     with weights.open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x55")
@@ -69,10 +69,10 @@ def test_swapped_weights_are_noticed(weights, network):
 
 
 @pytest.mark.parametrize("missing", ["weights", "config"])
-def test_a_missing_half_is_named(weights, missing):
-    gone = weights if missing == "weights" else config_path(weights)
-    gone.unlink()
-    with pytest.raises(UserError, match=gone.name):
+def test_a_missing_file_is_named(weights, missing):
+    removed = weights if missing == "weights" else config_path(weights)
+    removed.unlink()
+    with pytest.raises(UserError, match=removed.name):
         load_checkpoint(weights)
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_config_is_named(weights):
         load_checkpoint(weights)
 
 
-def test_weights_of_another_variant_name_the_fix(network):
+def test_weights_of_another_variant_say_what_to_set(network):
     with torch.device("meta"):
         other = build_model("u2net")
     with pytest.raises(UserError, match=r"weights of u2netp: set model\.variant"):
@@ -146,7 +146,7 @@ def test_a_failed_save_keeps_the_earlier_checkpoint(weights, network):
     assert sorted(p.name for p in weights.parent.iterdir()) == ["best.json", "best.safetensors"]
 
 
-def test_a_full_disk_is_one_line(weights, monkeypatch, capsys):
+def test_a_full_disk_is_a_one_line_error(weights, monkeypatch, capsys):
     def full(*_):  # what safetensors 0.8 raises on a full tmpfs
         raise SafetensorError(
             "Error while serializing: I/O error: No space left on device (os error 28)"

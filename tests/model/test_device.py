@@ -1,4 +1,4 @@
-"""Hardware is chosen by what there is, and a fall-back is said."""
+"""The available hardware is chosen, with a warning when falling back to the CPU."""
 
 import pytest
 import torch
@@ -12,18 +12,18 @@ def without_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
-def test_falling_back_to_the_cpu_is_said_loudly(without_cuda, capsys):
+def test_falling_back_to_the_cpu_prints_a_warning(without_cuda, capsys):
     assert device.pick_hardware("auto").device.type == "cpu"
     assert "WARNING: no CUDA" in capsys.readouterr().err
 
 
-def test_a_wish_for_the_cpu_is_no_fall_back(without_cuda, capsys):
+def test_choosing_the_cpu_prints_no_warning(without_cuda, capsys):
     device.pick_hardware("cpu")
     assert capsys.readouterr().err == ""
 
 
-def test_cuda_where_there_is_none(without_cuda):
-    with pytest.raises(UserError, match=r"device cuda is asked for"):
+def test_requesting_cuda_without_a_gpu_is_an_error(without_cuda):
+    with pytest.raises(UserError, match=r"device cuda was requested"):
         device.pick_hardware("cuda")
 
 
@@ -47,5 +47,5 @@ def test_precision(monkeypatch, precision, native, dtype):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_is_taken_where_there_is_one():
+def test_cuda_is_used_if_available():
     assert device.pick_hardware("auto").device.type == "cuda"

@@ -29,7 +29,7 @@ def test_bce_is_the_mean_over_pixels():
     )
 
 
-def test_every_output_is_named_and_counts(batch):
+def test_every_output_is_named_and_gets_a_gradient(batch):
     logits, mask = batch
     losses = deep_supervision(logits, mask, LossParams())
     assert tuple(losses) == SIDE_OUTPUTS
@@ -57,7 +57,7 @@ def test_ignored_pixels_change_nothing(batch, term):
 
 
 @pytest.mark.parametrize("term", ["bce", "iou", "ssim"])
-def test_an_all_ignored_batch_is_finite(batch, term):
+def test_the_loss_of_an_all_ignored_batch_is_finite(batch, term):
     logits, mask = batch
     weights = LossParams(**({"bce": 0.0} | {term: 1.0}))
     loss = deep_supervision(logits, torch.full_like(mask, 255), weights)["side6"]
@@ -73,7 +73,7 @@ def test_perfect_is_near_zero_and_wrong_is_worse(batch, term):
     assert wrong > 0.9
 
 
-def test_soft_iou_rewards_nothing_found_where_nothing_is():
+def test_soft_iou_rewards_an_empty_prediction_for_an_empty_mask():
     empty = torch.zeros(1, 1, 8, 8)
     valid = torch.ones_like(empty, dtype=torch.bool)
     assert soft_iou(empty - 20, empty, valid).item() == pytest.approx(0, abs=1e-4)

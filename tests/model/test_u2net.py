@@ -60,7 +60,7 @@ def test_seven_logits_at_any_size(variant, height, width):
 
 
 @torch.inference_mode()
-def test_several_output_channels_and_other_inputs():
+def test_other_numbers_of_input_and_output_channels():
     outputs = build_model("u2netp", in_ch=4, out_ch=3).eval()(torch.randn(1, 4, 40, 40))
     assert {tuple(o.shape) for o in outputs} == {(1, 3, 40, 40)}
 
@@ -73,7 +73,7 @@ def test_every_parameter_gets_a_gradient():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.inference_mode()
-def test_for_inference_changes_nothing_but_rounding(variant):
+def test_for_inference_changes_only_rounding(variant):
     torch.manual_seed(0)
     model = build_model(variant).eval()
     for module in model.modules():

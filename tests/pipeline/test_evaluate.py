@@ -23,7 +23,7 @@ from tiny import TRAINED, make_params
 PARAMS = TRAINED
 
 
-def test_everything_evaluate_leaves(trained_workspace):
+def test_everything_that_evaluate_writes(trained_workspace):
     root = trained_workspace
     evaluate(PARAMS, root)
     scores = json.loads((root / "reports" / "metrics.json").read_text())["test"]
@@ -33,7 +33,7 @@ def test_everything_evaluate_leaves(trained_workspace):
         "images",
     }
 
-    # The same by hand, from files alone.
+    # The same scores computed by hand, from the files alone.
     manifest = pd.read_csv(root / "prepared" / "manifest.csv", dtype={"id": str})
     test = manifest[manifest["split"] == "test"]
     predictor = CheckpointPredictor(root / "models" / "best.safetensors", "cpu")
@@ -66,35 +66,35 @@ def test_everything_evaluate_leaves(trained_workspace):
     assert run.data.metrics["test/iou"] == pytest.approx(scores["iou"], abs=1e-5)
 
 
-def test_the_champion_is_compared_in_words_and_not_in_the_files(trained_workspace, capsys):
+def test_the_comparison_with_the_champion_is_printed(trained_workspace, capsys):
     evaluate(PARAMS, trained_workspace)
     assert "there is no champion yet" in capsys.readouterr().out
     promote(PARAMS, trained_workspace)
     evaluate(PARAMS, trained_workspace)
-    assert "it is the champion already, version 1" in capsys.readouterr().out
+    assert "this model is already the champion, version 1" in capsys.readouterr().out
     longer = make_params(
         train={"epochs": 2, "batch_size": 4, "device": "cpu"},
         evaluate={"gallery": 3, "batch_size": 2},
     )
     train(longer, trained_workspace)
     evaluate(longer, trained_workspace)
-    said = capsys.readouterr().out
-    assert "beside the champion, version 1, on the same photographs:" in said
-    [row] = [line.split() for line in said.splitlines() if line.startswith("iou ")]
+    printed = capsys.readouterr().out
+    assert "compared with the champion, version 1, on the same photographs:" in printed
+    [row] = [line.split() for line in printed.splitlines() if line.startswith("iou ")]
     assert float(row[1]) - float(row[2]) == pytest.approx(float(row[3]), abs=2e-4)
 
     MlflowClient().set_model_version_tag("skyseg", "1", "scoring", "an earlier release")
     evaluate(longer, trained_workspace)
-    assert "version 1, was scored on other data or by other code" in capsys.readouterr().out
+    assert "version 1, was scored on other data or with other code" in capsys.readouterr().out
 
 
-def test_twice_gives_one_version(trained_workspace):
+def test_evaluating_twice_registers_one_version(trained_workspace):
     evaluate(PARAMS, trained_workspace)
     evaluate(PARAMS, trained_workspace)
     assert len(MlflowClient().search_model_versions("name = 'skyseg'")) == 1
 
 
-def test_score_of_any_checkpoint_is_what_evaluate_reports(trained_workspace):
+def test_score_agrees_with_what_evaluate_reports(trained_workspace):
     evaluate(PARAMS, trained_workspace)
     written = json.loads((trained_workspace / "reports" / "metrics.json").read_text())
     weights = trained_workspace / "models" / "best.safetensors"
@@ -104,7 +104,7 @@ def test_score_of_any_checkpoint_is_what_evaluate_reports(trained_workspace):
     assert written["scoring"] == code_digest("scoring")
 
 
-def test_a_store_that_is_down_keeps_the_reports(trained_workspace, monkeypatch):
+def test_reports_are_written_even_if_the_store_is_down(trained_workspace, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="does not answer"):
         evaluate(PARAMS, trained_workspace)

@@ -23,7 +23,7 @@ PREPARED = Path("prepared")
 REPORT = Path("reports/prepare")
 
 
-def refusal(**sections: dict[str, object]) -> str:
+def error_message(**sections: dict[str, object]) -> str:
     with pytest.raises(UserError) as caught:
         prepare(make_params(**sections))
     assert "\n" not in str(caught.value)
@@ -34,14 +34,14 @@ def refusal(**sections: dict[str, object]) -> str:
 def test_the_whole_stage(pairs: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     pairs(40)
     prepare(make_params(split={"val": 0.2, "test": 0.1}))
-    said = capsys.readouterr().out
-    assert "masks: 0/255, foreground 255; 0 of 76,800 pixels changed" in said
-    assert "train 28, val 8, test 4" in said
+    printed = capsys.readouterr().out
+    assert "masks: 0/255, foreground 255; 0 of 76,800 pixels changed" in printed
+    assert "train 28, val 8, test 4" in printed
 
     manifest, dataset = read_manifest(PREPARED), read_dataset(PREPARED)
     assert tuple(manifest.columns) == COLUMNS
     assert manifest["id"].is_unique
-    assert dataset.decided in said
+    assert dataset.decided in printed
     assert (dataset.format, dataset.size, dataset.dvc_md5) == ("pairs", 32, None)
     assert {name: part.images for name, part in dataset.splits.items()} == {
         "train": 28,
@@ -91,7 +91,7 @@ def test_running_again_gives_the_same_bytes(pairs: Callable[..., Path]) -> None:
     assert contents[0] == contents[1]
 
 
-def test_fingerprint_follows_content_and_meaning(pairs: Callable[..., Path]) -> None:
+def test_fingerprint_changes_with_the_masks_and_their_meaning(pairs: Callable[..., Path]) -> None:
     data = pairs()
     prints = []
     for change in (None, "mask", "invert"):
@@ -113,7 +113,7 @@ def test_flags_and_unusual_images(pairs: Callable[..., Path]) -> None:
     data = pairs()
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    # A camera held upright: the mask is drawn on the picture as it is seen.
+    # A camera held upright: the mask is drawn on the picture as a viewer shows it.
     save(data / "images" / "00.png", np.rot90(photograph(0)), exif=exif)
     save(data / "images" / "01.png", photograph(1)[..., 0])
     deep = photograph(2)[..., 0].astype(np.uint16) * 257
@@ -147,12 +147,12 @@ def test_groups_and_copies_stay_together(pairs: Callable[..., Path]) -> None:
     assert manifest["split"].value_counts().to_dict() == {"train": 20, "val": 10}
 
 
-def test_copies_across_predefined_splits_are_refused(workspace: Path) -> None:
+def test_copies_across_predefined_splits_are_an_error(workspace: Path) -> None:
     for seed, split in enumerate(("train", "val", "test")):
         make_pairs(Path("data") / split, 6, seed)
     source = Path("data/train/images/03.png")
     Path("data/test/images/05.png").write_bytes(source.read_bytes())
-    message = refusal()
+    message = error_message()
     assert "data/test/images/05.png (test)" in message
     assert "data/train/images/03.png (train) are the same photograph in two splits" in message
 
@@ -203,34 +203,37 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_bad_input_is_named_and_loses_nothing(pairs: Callable[..., Path], fault: str) -> None:
+def test_bad_input_is_named_and_keeps_earlier_results(
+    pairs: Callable[..., Path], fault: str
+) -> None:
     data = pairs()
     prepare(make_params())
     before = {path: path.read_bytes() for path in (*PREPARED.iterdir(), *REPORT.iterdir())}
-    spoil, words = BAD[fault]
-    spoil(data)
-    assert words in refusal()
+    damage, message = BAD[fault]
+    damage(data)
+    assert message in error_message()
     assert before == {path: path.read_bytes() for path in (*PREPARED.iterdir(), *REPORT.iterdir())}
 
 
 def test_settings_that_do_not_fit(pairs: Callable[..., Path]) -> None:
-    assert "data/: no such folder; format pairs expects images/ and masks/" in refusal()
+    assert "data/: no such folder; format pairs expects images/ and masks/" in error_message()
     data = pairs()
-    assert "split.val: 0" in refusal(split={"val": 0})
-    assert "split.test: 0.01 of 20 images holds 0" in refusal(split={"test": 0.01})
-    assert "split.group_pattern" in refusal(split={"group_pattern": "^(x)"})
-    assert "occurs in no mask" in refusal(data={"foreground": [3]})
+    assert "split.val: 0" in error_message(split={"val": 0})
+    assert "split.test: 0.01 of 20 images is 0" in error_message(split={"test": 0.01})
+    assert "split.group_pattern" in error_message(split={"group_pattern": "^(x)"})
+    assert "occurs in no mask" in error_message(data={"foreground": [3]})
     (data / "images").rename(data / "JPEGImages")
-    assert "not laid out as data.format: pairs" in refusal()
+    assert "not laid out as data.format: pairs" in error_message()
 
 
-def test_index_formats_want_foreground(workspace: Path) -> None:
+def test_index_formats_need_foreground(workspace: Path) -> None:
     for kind in ("images", "annotations"):
         save(Path("data") / kind / "training" / "a.png", np.zeros((4, 4), np.uint8))
-    assert refusal(data={"format": "ade20k"}).startswith("data.foreground: not set, but masks of")
+    message = error_message(data={"format": "ade20k"})
+    assert message.startswith("data.foreground: not set, but masks of")
 
 
-def test_interrupted_or_out_of_space_leaves_the_earlier_result(
+def test_an_interrupted_run_keeps_the_earlier_result(
     pairs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs()
@@ -257,6 +260,6 @@ def test_as_a_command(pairs: Callable[..., Path]) -> None:
     loaded = {line.rsplit("|", 1)[-1].strip() for line in lines if line.startswith("import time:")}
     assert "sklearn" in loaded
     assert not loaded & {"torch", "mlflow"}
-    said = [line for line in lines if not line.startswith("import time:")]
-    assert len(said) == 1
-    assert said[0].startswith("error: data/images/07.png: truncated or damaged")
+    errors = [line for line in lines if not line.startswith("import time:")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: data/images/07.png: truncated or damaged")

@@ -1,4 +1,4 @@
-"""train: what it leaves, and that a killed training goes on as if nothing had happened."""
+"""train: what it writes, and that a killed training resumes as if it had not been interrupted."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def history(root):
     return pd.read_csv(root / "reports" / "history.csv")
 
 
-def test_what_training_leaves(prepared):
+def test_everything_that_training_writes(prepared):
     stage.train(settings(), prepared)
     config, _ = load_checkpoint(prepared / "models" / "best.safetensors")
     rows = history(prepared)
@@ -44,8 +44,8 @@ def test_what_training_leaves(prepared):
     assert 0 < config.threshold < 1
     assert config.params["train.lr"] == 0.003
     assert config.data["splits"]["train"]["images"] == 10
-    figures = json.loads((prepared / "reports" / "train.json").read_text())
-    assert figures["val"]["iou"] == pytest.approx(config.val["iou"], abs=1e-5)
+    scores = json.loads((prepared / "reports" / "train.json").read_text())
+    assert scores["val"]["iou"] == pytest.approx(config.val["iou"], abs=1e-5)
 
     run = MlflowClient().get_run(config.run)
     assert run.info.status == "FINISHED"
@@ -56,17 +56,17 @@ def test_what_training_leaves(prepared):
     assert len([p for p in pictures if p.endswith(".png")]) == 3
 
 
-# bfloat16 is trained in another memory layout, which the optimizer's state has to come back in.
+# bfloat16 trains in another memory layout, which the optimizer's state must have after loading.
 @pytest.mark.parametrize(("killed_after", "precision"), [(1, "fp32"), (2, "bf16")])
-def test_a_killed_training_ends_as_an_uninterrupted_one(
+def test_a_resumed_training_gives_the_same_result_as_an_uninterrupted_one(
     prepared, monkeypatch, killed_after, precision
 ):
     params = settings(precision=precision)
     stage.train(params, prepared)
-    whole_card, whole = load_checkpoint(prepared / "models" / "best.safetensors")
+    whole_config, whole = load_checkpoint(prepared / "models" / "best.safetensors")
     whole_history = history(prepared)
 
-    killed(params, prepared, monkeypatch, killed_after)
+    train_and_interrupt(params, prepared, monkeypatch, killed_after)
     interrupted = load_state(prepared / "models" / "resume.safetensors")[1]["run"]
     assert MlflowClient().get_run(interrupted).info.status == "KILLED"
     for name in ("best.safetensors", "best.json"):  # as DVC does before it reruns a stage
@@ -74,8 +74,8 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
     stage.train(params, prepared)
 
     config, model = load_checkpoint(prepared / "models" / "best.safetensors")
-    assert config.run == interrupted != whole_card.run
-    assert config.epoch == whole_card.epoch
+    assert config.run == interrupted != whole_config.run
+    assert config.epoch == whole_config.epoch
     for (name, ours), theirs in zip(
         model.state_dict().items(), whole.state_dict().values(), strict=True
     ):
@@ -86,30 +86,30 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
     assert steps == [1, 2, 3]
 
 
-def killed(params, root, monkeypatch, after: int) -> None:
-    """Train until so many epochs are done, and no further."""
+def train_and_interrupt(params, root, monkeypatch, after: int) -> None:
+    """Train until ``after`` epochs are done, then interrupt the training."""
     run_epoch = fit.run_epoch
 
-    def dying(learner, arrays, train, hardware, epoch, on_step):
+    def interrupting(learner, arrays, train, hardware, epoch, on_step):
         if epoch == after + 1:
             raise KeyboardInterrupt
         return run_epoch(learner, arrays, train, hardware, epoch, on_step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "run_epoch", dying)
+        patch.setattr(fit, "run_epoch", interrupting)
         with pytest.raises(KeyboardInterrupt):
             stage.train(params, root)
 
 
-def test_other_settings_start_afresh(prepared, monkeypatch, capsys):
-    killed(settings(), prepared, monkeypatch, 1)
+def test_other_settings_start_from_scratch(prepared, monkeypatch, capsys):
+    train_and_interrupt(settings(), prepared, monkeypatch, 1)
     stage.train(settings(lr=0.001, epochs=1), prepared)
-    assert "starting afresh" in capsys.readouterr().out
+    assert "starting from scratch" in capsys.readouterr().out
     assert len(history(prepared)) == 1
 
 
-def test_settings_that_change_no_weight_go_on(prepared, monkeypatch, capsys):
-    killed(settings(), prepared, monkeypatch, 2)
+def test_settings_that_do_not_affect_training_resume(prepared, monkeypatch, capsys):
+    train_and_interrupt(settings(), prepared, monkeypatch, 2)
     changed = make_params(
         train={"epochs": 3, "batch_size": 4, "lr": 0.003, "device": "cpu", "patience": 2},
         model={"size": 32, "refine": "colour"},
@@ -118,21 +118,21 @@ def test_settings_that_change_no_weight_go_on(prepared, monkeypatch, capsys):
         registry={"experiment": "other"},
     )
     stage.train(changed, prepared)
-    assert "going on after epoch 2" in capsys.readouterr().out
+    assert "resuming after epoch 2" in capsys.readouterr().out
     config = load_config(prepared / "models" / "best.safetensors")
     assert config.refine == "colour"
     assert config.params["train.patience"] == 2
 
 
-def test_more_epochs_go_on_and_say_what_that_means(prepared, monkeypatch, capsys):
-    killed(settings(epochs=3), prepared, monkeypatch, 2)
+def test_more_epochs_resume_and_print_what_that_changes(prepared, monkeypatch, capsys):
+    train_and_interrupt(settings(epochs=3), prepared, monkeypatch, 2)
     stage.train(settings(epochs=5), prepared)
-    said = capsys.readouterr().out
-    assert "going on after epoch 2" in said
-    assert "train.epochs was 3 and is 5 now" in said
+    printed = capsys.readouterr().out
+    assert "resuming after epoch 2" in printed
+    assert "train.epochs was 3 and is now 5" in printed
     rows = history(prepared)
     assert rows["epoch"].tolist() == [1, 2, 3, 4, 5]
-    # Two of the 14 images are left out of each epoch of two steps, ten in all: the first warms up.
+    # Each epoch has two steps, so there are ten steps, and the first one is the warm-up.
     schedule = [0.5 * (1 + math.cos(math.pi * (step - 1) / 9)) * 0.003 for step in (4, 6, 8)]
     assert rows["lr"].tolist()[2:] == pytest.approx(schedule, rel=1e-4)
     config = load_config(prepared / "models" / "best.safetensors")
@@ -140,35 +140,35 @@ def test_more_epochs_go_on_and_say_what_that_means(prepared, monkeypatch, capsys
     assert tags["train.epochs.changed"] == "from 3 to 5 after epoch 2"
 
 
-def test_fewer_epochs_than_are_done_start_afresh(prepared, monkeypatch, capsys):
-    killed(settings(epochs=3), prepared, monkeypatch, 2)
+def test_fewer_epochs_than_are_done_start_from_scratch(prepared, monkeypatch, capsys):
+    train_and_interrupt(settings(epochs=3), prepared, monkeypatch, 2)
     stage.train(settings(epochs=1), prepared)
-    assert "has trained 2 epochs already" in capsys.readouterr().out
+    assert "already has 2 epochs, more than train.epochs: 1" in capsys.readouterr().out
     assert history(prepared)["epoch"].tolist() == [1]
 
 
-def test_code_that_only_draws_or_logs_goes_on(prepared, monkeypatch, capsys):
+def test_edits_of_code_that_only_draws_or_logs_resume(prepared, monkeypatch, capsys):
     """A resumed training compares the same files as DVC."""
-    killed(settings(), prepared, monkeypatch, 1)
+    train_and_interrupt(settings(), prepared, monkeypatch, 1)
     source, read = Path(provenance.__file__).parent, Path.read_bytes
 
     def edited(path, file):
         return read(path) + (b"# edited" if path == source / file else b"")
 
-    for file, says in (
-        ("reports/sheets.py", "going on after epoch 1"),
-        ("training/engine.py", "starting afresh"),
+    for file, message in (
+        ("reports/sheets.py", "resuming after epoch 1"),
+        ("training/engine.py", "starting from scratch"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(Path, "read_bytes", lambda path, file=file: edited(path, file))
-            killed(settings(), prepared, monkeypatch, 1 if "afresh" in says else 2)
-        assert says in capsys.readouterr().out
+            train_and_interrupt(settings(), prepared, monkeypatch, 1 if "scratch" in message else 2)
+        assert message in capsys.readouterr().out
 
 
-def test_the_commit_is_that_of_the_start(prepared, monkeypatch):
-    commits = iter(["a" * 40, "b" * 40, "c" * 40])  # one a call: somebody commits meanwhile
+def test_the_commit_is_the_one_at_the_start(prepared, monkeypatch):
+    commits = iter(["a" * 40, "b" * 40, "c" * 40])  # each call finds a new commit
     monkeypatch.setattr(stage, "git_commit", lambda root: next(commits))
-    killed(settings(), prepared, monkeypatch, 1)
+    train_and_interrupt(settings(), prepared, monkeypatch, 1)
     stage.train(settings(), prepared)
     config = load_config(prepared / "models" / "best.safetensors")
     run = MlflowClient().get_run(config.run)
@@ -182,7 +182,7 @@ def test_the_commit_is_that_of_the_start(prepared, monkeypatch):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "train.batch_size: 2"),
     ],
 )
-def test_memory_that_runs_out_is_one_line_with_what_to_set(prepared, monkeypatch, error, advice):
+def test_running_out_of_memory_is_one_line_with_what_to_set(prepared, monkeypatch, error, advice):
     def full(*_):
         raise error
 
@@ -193,7 +193,7 @@ def test_memory_that_runs_out_is_one_line_with_what_to_set(prepared, monkeypatch
     assert "\n" not in str(caught.value)
 
 
-def test_a_finished_training_trains_again(prepared):
+def test_after_a_finished_training_a_new_one_starts(prepared):
     stage.train(settings(epochs=1), prepared)
     first = load_checkpoint(prepared / "models" / "best.safetensors")[0]
     stage.train(settings(epochs=1), prepared)
@@ -245,7 +245,7 @@ def test_nothing_prepared(store):
         stage.train(settings(), store)
 
 
-def test_a_store_that_is_down_stops_before_training(prepared, monkeypatch):
+def test_a_store_that_is_down_is_an_error_before_training(prepared, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9 does not answer"):
         stage.train(settings(), prepared)

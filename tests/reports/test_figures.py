@@ -1,4 +1,4 @@
-"""Curves are drawn from what they are given."""
+"""Plots of curves."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from skyseg.metrics import suite
 from skyseg.reports.figures import as_image, curves_figure
 
 
-def test_curves_are_a_picture_with_something_in_it():
+def test_the_plot_of_curves_is_not_empty():
     rng = np.random.default_rng(0)
     masks = (rng.random((3, 20, 20)) > 0.6).astype(np.uint8)
     maps = np.clip(masks * 0.5 + rng.random((3, 20, 20)) * 0.5, 0, 1).astype(np.float32)

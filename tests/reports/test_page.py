@@ -1,4 +1,4 @@
-"""The HTML page: whole, self-contained, and with what it was given in it."""
+"""The HTML page is complete and self-contained; the model card."""
 
 import re
 
@@ -65,7 +65,7 @@ def findings(*captions):
     return [(photograph(1), mask == 1, mask, caption) for caption in captions]
 
 
-def test_the_page_needs_nothing_but_itself(evaluation):
+def test_the_page_is_self_contained(evaluation):
     html = page.render_page(evaluation, findings("w1", "w2"), findings("b1"))
     assert not re.search(r'(src|href)="(?!data:)', html)
     assert "http" not in re.sub(r'"data:[^"]*"', "", html)
@@ -73,7 +73,7 @@ def test_the_page_needs_nothing_but_itself(evaluation):
     assert html.count("data:image/svg+xml") == 3
 
 
-def test_scores_intervals_slices_galleries_and_card_are_there(evaluation):
+def test_the_page_has_scores_intervals_slices_galleries_and_model_card(evaluation):
     html = page.render_page(evaluation, findings("street_7  IoU 0.123"), [])
     for name in metrics.METRICS:
         if name in evaluation.scores:
@@ -96,8 +96,8 @@ def test_the_same_evaluation_gives_the_same_page(evaluation):
     )
 
 
-def test_the_page_says_nothing_of_a_registry(evaluation):
-    """It is restored from DVC's cache, where the champion of its time would be stale."""
+def test_the_page_does_not_mention_the_champion(evaluation):
+    """DVC can restore the page from its cache, when the champion may be another one."""
     assert "champion" not in page.render_page(evaluation, findings("a"), []).lower()
 
 
@@ -106,7 +106,7 @@ def test_names_cannot_become_markup(evaluation):
     assert "<script>" not in html
 
 
-def test_the_model_card_says_where_a_model_comes_from(evaluation):
+def test_the_model_card_has_provenance_data_threshold_and_worst_images(evaluation):
     config = ModelConfig(
         variant="u2netp",
         size=64,
@@ -131,20 +131,20 @@ def test_the_model_card_says_where_a_model_comes_from(evaluation):
         "c" * 40,
         "r" * 32,
         "12 train, 3 test",
-        "masks: 0/1",
+        "Masks: 0/1.",
         "| street\\|7 | 0.100 | 0.200 | 0.900 |",
         "random weights",
         "0.2500",
         "resized back to the",
-        "Every photograph is taken to have some",
+        "Every photograph is assumed to have some",
     ):
         assert expected in text
-    fine = page.render_model_card(
+    refined = page.render_model_card(
         config.model_copy(update={"refine": "colour", "presence": 0.75}),
         evaluation.scores,
         "test",
         "masks: 0/1",
         worst,
     )
-    assert "brought to (refinement `colour`) the" in fine
-    assert "stays below 0.750" in fine
+    assert "upsampled (refinement `colour`) to" in refined
+    assert "have a mean below\n0.750, the answer" in refined

@@ -1,4 +1,4 @@
-"""What a model found, right and wrong, and sheets of such pictures."""
+"""Error overlays and contact sheets."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from skyseg.reports.sheets import FALSE_ALARM, HIT, MISS, error_overlay, fit, sh
 from tiny import photograph, sky
 
 
-def test_errors_have_their_colours() -> None:
+def test_hits_false_alarms_and_misses_have_their_colours() -> None:
     image = np.full((40, 48, 3), 100, np.uint8)
     truth = sky(0.5).astype(np.uint8)
     truth[30:] = 255
@@ -24,7 +24,7 @@ def test_errors_have_their_colours() -> None:
     assert np.ptp(picture[35, 5]) == 0  # ignored, though predicted
 
 
-def test_sheets_hold_any_shape_and_number() -> None:
+def test_a_sheet_takes_pictures_of_any_shape_and_number() -> None:
     pictures = [
         (photograph(0, 300, 50), "a rather long caption that cannot possibly fit in here"),
         (photograph(1, 20, 90), "é · 5 %"),

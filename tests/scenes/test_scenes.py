@@ -45,7 +45,7 @@ def test_a_scene_depends_on_seed_and_index_only() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_renders_and_knows_whether_it_has_sky(kind: str) -> None:
+def test_every_kind_renders_and_declares_whether_it_has_sky(kind: str) -> None:
     masks = [render_kind(kind, seed)[1] for seed in (1, 2)]
     assert any(mask.any() for mask in masks) == KINDS[kind].sky
 
@@ -65,8 +65,8 @@ def test_the_mask_is_the_same_composition_at_twice_the_resolution(index: int) ->
     assert ((fine >= 0.5) == coarse).mean() > 0.97
 
 
-def test_the_mask_is_exactly_what_is_left_of_the_sky() -> None:
-    """Paint the sky green and everything else is as before: the mask is where it is green."""
+def test_the_mask_is_exactly_the_sky_that_is_left() -> None:
+    """The sky is green and everything painted over it is black: the mask is the green channel."""
     canvas = new_canvas(np.random.default_rng(0), 40, 30)
     canvas.rgb[:] = (0, 1, 0)
     pen = Pen(canvas)
@@ -79,7 +79,7 @@ def test_the_mask_is_exactly_what_is_left_of_the_sky() -> None:
     np.testing.assert_array_equal(canvas.rgb[..., 1], canvas.sky)
 
 
-def test_written_scenes_are_the_same_bytes_twice_and_whatever_the_count(tmp_path: Path) -> None:
+def test_written_scenes_are_the_same_bytes_in_every_run_and_for_every_count(tmp_path: Path) -> None:
     write_scenes(tmp_path / "one", 3, seed=4, scale=0.2, progress=False)
     (tmp_path / "two").mkdir()  # an empty folder is fine
     write_scenes(tmp_path / "two", 2, seed=4, scale=0.2, progress=False)
@@ -99,7 +99,7 @@ def test_written_scenes_are_the_same_bytes_twice_and_whatever_the_count(tmp_path
         assert (row["seed"], row["kind"] in KINDS) == ("4", True)
 
 
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_left_unchanged(tmp_path: Path) -> None:
     out = tmp_path / "scenes"
     out.mkdir()
     (out / "mine.txt").write_text("keep")

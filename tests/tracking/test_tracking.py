@@ -1,4 +1,4 @@
-"""Runs: what is logged, once and only once, whatever happens to the process and the store."""
+"""Runs: everything is logged exactly once, whatever happens to the process and the store."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def train(resume: str | None = None, **changes: Any) -> Any:
 
 
 def train_nothing(**changes: Any) -> str:
-    """A run that ends before its first epoch; its id."""
+    """The id of a run that ends before its first epoch."""
     with train(**changes) as run:
         return str(run.id)
 
@@ -62,7 +62,9 @@ def get(run: str) -> Run:
 @pytest.mark.parametrize(
     "inside", [".", "src/deep", ".dvc/tmp/exps/tmp1234", ".dvc/tmp/exps/standalone/tmp1234"]
 )
-def test_every_folder_of_a_repository_has_one_store(tmp_path: Path, environment: Any, inside: str):
+def test_all_folders_of_a_repository_use_the_same_store(
+    tmp_path: Path, environment: Any, inside: str
+):
     (tmp_path / ".dvc").mkdir()
     folder = tmp_path / inside
     (folder / ".dvc" if "exps" in inside else folder).mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ def test_every_folder_of_a_repository_has_one_store(tmp_path: Path, environment:
     assert store_uri(folder) == f"sqlite:///{tmp_path}/mlflow.db"
 
 
-def test_the_environment_wins_over_dotenv_which_wins_over_the_default(
+def test_the_environment_overrides_dotenv_which_overrides_the_default(
     tmp_path: Path, environment: Any
 ):
     (tmp_path / ".dvc").mkdir()
@@ -82,12 +84,14 @@ def test_the_environment_wins_over_dotenv_which_wins_over_the_default(
     assert store_uri(tmp_path) == f"sqlite:///{tmp_path}/elsewhere/a.db"
 
 
-def test_connecting_leaves_the_users_environment_alone(store: Path):
+def test_connecting_does_not_change_the_environment(store: Path):
     assert "MLFLOW_TRACKING_URI" not in os.environ
     assert "MLFLOW_REGISTRY_URI" not in os.environ
 
 
-def test_a_server_that_is_down_is_one_line_and_soon(tmp_path: Path, environment: Any):
+def test_a_server_that_is_down_gives_a_one_line_error_within_seconds(
+    tmp_path: Path, environment: Any
+):
     start = time.monotonic()
     with pytest.raises(UserError) as caught:
         connection.connect(tmp_path, f"http://127.0.0.1:{free_port()}")
@@ -100,12 +104,12 @@ def test_a_server_that_is_down_is_one_line_and_soon(tmp_path: Path, environment:
     assert len(message) < 400
 
 
-def test_a_store_of_an_unknown_kind_is_a_user_error(tmp_path: Path, environment: Any):
+def test_an_unsupported_uri_is_a_user_error(tmp_path: Path, environment: Any):
     with pytest.raises(UserError, match="quux://x"):
         connection.connect(tmp_path, "quux://x")
 
 
-def test_a_run_says_what_it_is(store: Path, tmp_path: Path):
+def test_a_run_has_name_status_params_metrics_tags_and_files(store: Path, tmp_path: Path):
     note = tmp_path / "note.txt"
     note.write_text("a note")
     with train() as run:
@@ -130,14 +134,14 @@ def test_a_run_says_what_it_is(store: Path, tmp_path: Path):
     assert found.info.artifact_uri.startswith(str(store / "mlartifacts"))
 
 
-def test_the_experiment_opens_as_model_training(store: Path):
+def test_a_new_experiment_is_marked_as_model_training(store: Path):
     train_nothing()
 
     tags = MlflowClient().get_experiment_by_name("skies").tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
 
 
-def test_an_experiment_made_by_others_gets_its_kind_too(store: Path):
+def test_an_existing_experiment_is_marked_too(store: Path):
     MlflowClient().create_experiment("skies")
 
     identifier = runs.experiment_id("skies")
@@ -153,7 +157,7 @@ def test_a_deleted_experiment_is_a_user_error(store: Path):
         train_nothing()
 
 
-def test_the_data_are_inputs_under_dvcs_hash(store: Path):
+def test_splits_are_logged_as_inputs_with_dvcs_hash(store: Path):
     run_id = train_nothing()
 
     inputs = {entry.dataset.name: entry for entry in get(run_id).inputs.dataset_inputs}
@@ -165,7 +169,7 @@ def test_the_data_are_inputs_under_dvcs_hash(store: Path):
     ]
 
 
-def test_data_that_dvc_does_not_track_go_by_their_fingerprint(store: Path):
+def test_data_that_dvc_does_not_track_are_logged_with_their_fingerprint(store: Path):
     run_id = train_nothing(dataset=DATASET | {"dvc_md5": None, "splits": {"train": {"images": 9}}})
 
     [only] = get(run_id).inputs.dataset_inputs
@@ -175,7 +179,9 @@ def test_data_that_dvc_does_not_track_go_by_their_fingerprint(store: Path):
 @pytest.mark.parametrize(
     ("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")]
 )
-def test_a_run_that_ends_early_says_how(store: Path, error: type[BaseException], status: str):
+def test_a_run_that_ends_early_has_the_right_status(
+    store: Path, error: type[BaseException], status: str
+):
     with pytest.raises(error), train() as run:
         raise error
 
@@ -198,7 +204,7 @@ def test_a_resumed_run_has_each_epoch_once(store: Path):
     assert get(run.id).info.status == "FINISHED"
 
 
-def test_a_run_unknown_to_this_store_starts_anew(store: Path):
+def test_resuming_a_run_that_the_store_does_not_have_starts_a_new_one(store: Path):
     with train(resume="0" * 32) as run:
         run.replay(HISTORY)
 
@@ -206,7 +212,7 @@ def test_a_run_unknown_to_this_store_starts_anew(store: Path):
     assert steps(run.id, "val/iou") == [1, 2, 3]
 
 
-def test_a_run_deleted_in_the_ui_starts_anew(store: Path):
+def test_resuming_a_deleted_run_starts_a_new_one(store: Path):
     run_id = train_nothing()
     MlflowClient().delete_run(run_id)
 
@@ -214,7 +220,7 @@ def test_a_run_deleted_in_the_ui_starts_anew(store: Path):
         assert again.id != run_id
 
 
-def test_an_epoch_is_one_request(store: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_epoch_is_logged_in_one_request(store: Path, monkeypatch: pytest.MonkeyPatch):
     calls = []
     monkeypatch.setattr(
         MlflowClient, "log_batch", lambda self, run_id, metrics, *rest: calls.append(len(metrics))
@@ -226,7 +232,7 @@ def test_an_epoch_is_one_request(store: Path, monkeypatch: pytest.MonkeyPatch):
     assert calls == [30]
 
 
-def test_the_machine_is_watched(store: Path, environment: Any):
+def test_system_metrics_are_logged(store: Path, environment: Any):
     environment["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "0.1"
     with train() as run:
         deadline = time.monotonic() + 20
@@ -240,7 +246,7 @@ def test_the_machine_is_watched(store: Path, environment: Any):
     assert "system/system_memory_usage_percentage" in names
 
 
-def test_a_store_that_fails_in_mid_training_stops_nothing_and_loses_nothing(
+def test_training_continues_and_loses_no_metrics_if_the_store_fails(
     store: Path, capsys: pytest.CaptureFixture[str]
 ):
     hidden = store / "hidden.db"
@@ -249,14 +255,14 @@ def test_a_store_that_fails_in_mid_training_stops_nothing_and_loses_nothing(
         (store / "mlflow.db").rename(hidden)
         run.record(2, stats(HISTORY[1]))
         run.record(3, stats(HISTORY[2]))
-        said = capsys.readouterr().err
-        (store / "mlflow.db").unlink(missing_ok=True)  # sqlite made an empty one
+        printed = capsys.readouterr().err
+        (store / "mlflow.db").unlink(missing_ok=True)  # sqlite has created an empty one
         hidden.rename(store / "mlflow.db")
         run.record(4, stats(HISTORY[2]))
 
-    assert said.count("WARNING") == 1
-    assert "Training goes on" in said
-    assert "is back" in capsys.readouterr().err
+    assert printed.count("WARNING") == 1
+    assert "Training continues" in printed
+    assert "answers again" in capsys.readouterr().err
     assert steps(run.id, "val/iou") == [1, 2, 3, 4]
     assert get(run.id).info.status == "FINISHED"
 
@@ -272,7 +278,7 @@ def test_an_evaluation_continues_the_run_and_can_be_repeated(store: Path):
     found = get(run.id)
     assert found.data.metrics["test/iou"] == 0.9
     assert len(steps(run.id, "test/iou")) == 1
-    assert steps(run.id, "val/iou") == [1, 2, 3]  # what the store missed came from the history
+    assert steps(run.id, "val/iou") == [1, 2, 3]  # the missing epochs come from the history
     assert found.data.tags["mlflow.note.content"] == (f"# A model card\n{config.fingerprint}\n")
     assert found.data.tags["fingerprint"] == config.fingerprint
     assert {entry.path for entry in MlflowClient().list_artifacts(run.id)} >= {
@@ -287,7 +293,7 @@ def test_an_evaluation_continues_the_run_and_can_be_repeated(store: Path):
     }
 
 
-def test_other_scores_are_logged_beside_the_old(store: Path):
+def test_changed_scores_are_logged_in_addition_to_the_old_ones(store: Path):
     config = make_model(store)
     run = log_evaluation(store, config, METRICS, "skies")
 
@@ -314,7 +320,7 @@ def test_an_empty_store_gets_a_restored_run_once(store: Path):
     assert found.info.status == "FINISHED"
 
 
-def test_an_evaluation_whose_store_fails_is_a_user_error(store: Path):
+def test_an_evaluation_without_a_working_store_is_a_user_error(store: Path):
     config = make_model(store)
     shutil.move(store / "mlflow.db", store / "hidden.db")
 
@@ -336,7 +342,7 @@ def test_a_server_that_dies_and_comes_back(
     run.record(2, stats(HISTORY[1]))
     run.image("validation", 2, Image.new("RGB", (8, 8)))
     assert time.monotonic() - start < 60
-    assert "Training goes on" in capsys.readouterr().err
+    assert "Training continues" in capsys.readouterr().err
 
     with mlflow_server(tmp_path, port):
         run.record(3, stats(HISTORY[2]))

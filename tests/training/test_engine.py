@@ -1,4 +1,4 @@
-"""The loops: one batch overfits, ignored pixels and fixed seeds do what they say."""
+"""The loops: one batch overfits, ignored pixels do not count, and errors name the samples."""
 
 import math
 import weakref
@@ -23,7 +23,7 @@ def once(**changes):
 
 
 def bright_is_foreground(count=4, size=32):
-    """Photographs whose upper part, of varying height, is bright: masks follow from the pixels."""
+    """Photographs with a bright upper part of varying height, which is the foreground."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 60, (count, size, size, 3), dtype=np.uint8)
     masks = np.zeros((count, size, size), np.uint8)
@@ -141,8 +141,8 @@ def test_a_validation_loss_that_is_not_finite_names_its_samples():
         )
 
 
-def test_batches_are_let_go_before_their_losses_are_looked_at(monkeypatch):
-    """On a GPU the losses are fetched every 50 steps; the images of these steps would fill it."""
+def test_batches_are_freed_before_their_losses_are_fetched(monkeypatch):
+    """On a GPU the losses are fetched every 50 steps; the images of 50 steps would fill it."""
     images, masks = bright_is_foreground(4)
     alive = []
 
@@ -155,13 +155,13 @@ def test_batches_are_let_go_before_their_losses_are_looked_at(monkeypatch):
 
     references = []
     monkeypatch.setattr(engine, "window_of", lambda hardware: 50)
-    monkeypatch.setattr(engine, "_step", lambda *_: torch.zeros(8))  # what it keeps is the point
+    monkeypatch.setattr(engine, "_step", lambda *_: torch.zeros(8))  # the loop is under test
     engine.train_one_epoch(build(ONCE, 20), counted(), ONCE, CPU, NAMES, lambda *_: None)
     assert len(references) == 10
     assert max(alive) <= 1
 
 
-def test_validation_counts_no_ignored_pixel():
+def test_validation_does_not_count_ignored_pixels():
     images, masks = bright_is_foreground(2)
     learner = build(ONCE, 1)
     order = np.arange(2)

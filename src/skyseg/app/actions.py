@@ -1,6 +1,6 @@
-"""What the page's buttons do, without the page: files and arrays in, files and words out.
+"""What the page's buttons do, without the page: from files and arrays to files and texts.
 
-Everything heavy is imported where it is used, so that the page is up before PyTorch and MLflow are.
+PyTorch and MLflow are imported inside the functions that need them, so that the page opens sooner.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from skyseg.inference.model import Model
 
 LOADED = 3  # models kept in memory
-SHOWN = 1600  # longest side of a picture that is only looked at; pixels
+SHOWN = 1600  # longest side of a picture that is only displayed; pixels
 EDITED = 1024  # longest side of the picture that is painted on; pixels
-STROKES = pictures.UPLOAD._replace(pixels=4 * EDITED**2)  # what a layer of strokes may be
+STROKES = pictures.UPLOAD._replace(pixels=4 * EDITED**2)  # limits for a layer of strokes
 
 SKY_BRUSH = (220, 38, 127)  # overlays.FOREGROUND: the overlay's tint
 NO_SKY_BRUSH = (240, 228, 66)  # overlays.MISS
@@ -40,11 +40,11 @@ class Photo(NamedTuple):
 
     path: Path
     name: str
-    """What the user calls it."""
+    """The file's name on the user's side."""
 
 
 class Found(NamedTuple):
-    """What a model finds in a photograph."""
+    """A model's result for a photograph."""
 
     photo: pictures.Picture
     probability: NDArray[np.float32]
@@ -64,7 +64,11 @@ class Found(NamedTuple):
 
 
 def read(photo: Photo, language: str) -> pictures.Picture:
-    """Decode an upload; a UserError in the user's language for what is no photograph."""
+    """Decode an upload.
+
+    Raises:
+        UserError: the file is not a photograph; the message is in the user's language.
+    """
     try:
         return pictures.decode(photo.path.read_bytes(), photo.name, limits=pictures.UPLOAD)
     except UserError as error:
@@ -73,7 +77,7 @@ def read(photo: Photo, language: str) -> pictures.Picture:
 
 @lru_cache(maxsize=LOADED)
 def _opened(uri: str, root: Path) -> Model:
-    """A version's model; the weights of a version never change."""
+    """The model of a version. Can be cached, as the weights of a version never change."""
     from skyseg.inference.loading import load_model
 
     return load_model(uri, root=root)
@@ -83,7 +87,7 @@ def segment(photo: Photo, uri: str, root: Path, language: str) -> Found:
     """Run a model on a photograph.
 
     Raises:
-        UserError: what ``read`` refuses, or a model that cannot be opened.
+        UserError: see ``read``; or the model cannot be opened.
     """
     picture = read(photo, language)
     name, version = resolve(uri, root)
@@ -109,12 +113,12 @@ def caption(found: Found, language: str) -> str:
 
 
 def photo_of(found: Found, folder: Path, name: str) -> Path:
-    """The photograph, small enough to be looked at."""
+    """Write the photograph for display, at most SHOWN pixels long. Returns the file."""
     return write(_shrunk(found, SHOWN)[0], folder, f"{name}-photo.jpg")
 
 
 def overlay_of(found: Found, folder: Path, name: str) -> Path:
-    """Its overlay, of the same size."""
+    """Write the overlay, at the same size as ``photo_of``. Returns the file."""
     from skyseg.inference import outputs
 
     image, probability = _shrunk(found, SHOWN)
@@ -123,7 +127,7 @@ def overlay_of(found: Found, folder: Path, name: str) -> Path:
 
 
 def to_paint_on(found: Found, folder: Path, name: str) -> Path:
-    """The photograph with the found sky tinted, at most EDITED pixels long."""
+    """Write the photograph with the sky tinted, at most EDITED pixels long. Returns the file."""
     from skyseg.inference import overlays as pictures
 
     image, probability = _shrunk(found, EDITED)
@@ -132,7 +136,7 @@ def to_paint_on(found: Found, folder: Path, name: str) -> Path:
 
 
 def write(picture: Picture, folder: Path, name: str) -> Path:
-    """A picture as a file of its own, for the browser to fetch."""
+    """Write a picture to a file that the browser can fetch. Returns the file."""
     path = folder / name
     options: dict[str, Any] = {"quality": 90} if path.suffix == ".jpg" else {"compress_level": 1}
     Image.fromarray(picture).save(path, **options)
@@ -140,7 +144,7 @@ def write(picture: Picture, folder: Path, name: str) -> Path:
 
 
 def outputs_of(found: Found, folder: Path, name: str) -> Iterator[tuple[Path, Path | None]]:
-    """Mask and cut-out at the photograph's own size: the mask, then both."""
+    """Write mask and cut-out at the photograph's own size. Yields the mask alone, then both."""
     from skyseg.inference import outputs
 
     mask = write(found.mask, folder, f"{name}-mask.png")
@@ -150,7 +154,7 @@ def outputs_of(found: Found, folder: Path, name: str) -> Iterator[tuple[Path, Pa
 
 
 def with_sky(found: Found, sky: Photo, folder: Path, name: str, language: str) -> Path:
-    """The photograph under another sky, at its own size."""
+    """Write the photograph with another sky, at its own size. Returns the file."""
     from skyseg.inference import outputs
 
     replaced = outputs.replace(
@@ -166,10 +170,10 @@ def compare(
     folder: Path,
     language: str,
 ) -> tuple[Path, Path, str]:
-    """Two models' overlays, and Markdown: how far they agree, and their registered scores.
+    """Two models' overlays, and Markdown with their agreement and their registered scores.
 
     Raises:
-        UserError: the two are one version; else as ``segment``.
+        UserError: both are the same version; or see ``segment``.
     """
     resolved = [resolve(uri, root) for uri in uris]
     if resolved[0] == resolved[1]:
@@ -184,30 +188,30 @@ def compare(
 
 
 def corrected(mask: Picture, layers: list[bytes]) -> Picture:
-    """A mask with brush strokes on it.
+    """Apply brush strokes to a mask.
 
     Args:
         mask: uint8 [H, W], 0 or 255.
-        layers: images of strokes with alpha, of one size, SKY_BRUSH and NO_SKY_BRUSH on nothing.
+        layers: image files of one size: strokes in SKY_BRUSH and NO_SKY_BRUSH, else transparent.
 
     Returns:
-        uint8 [H, W], 0 or 255: changed where a stroke covers at least half a pixel.
+        uint8 [H, W], 0 or 255: changed where strokes have an alpha of at least one half.
 
     Raises:
-        UserError: a layer is no image, or larger than any canvas.
+        UserError: a layer is not an image, or larger than a canvas can be.
     """
     result = mask.copy()
     for layer in layers:
         colours = _strokes(layer, (mask.shape[1], mask.shape[0]))
         painted = colours[..., 3] >= 128
-        # Green tells the brushes apart with much to spare, whatever the canvas made of them.
+        # The brushes differ most in green, by more than the canvas can change a colour.
         green = (SKY_BRUSH[1] + NO_SKY_BRUSH[1]) / 2
         result[painted] = np.where(colours[painted][:, 1] < green, 255, 0)
     return result
 
 
 def _strokes(layer: bytes, size: tuple[int, int]) -> Picture:
-    """A layer as uint8 [height, width, 4], enlarged to (width, height)."""
+    """A layer as uint8 [height, width, 4], resized to (width, height)."""
     try:
         image, _ = pictures.open_upright(layer, "the strokes", limits=STROKES)
     except UserError as error:
@@ -222,7 +226,7 @@ def save(
     root: Path,
     language: str,
 ) -> tuple[str, Picture]:
-    """Correct what a model finds, and put photograph and mask into the inbox.
+    """Correct a model's mask, and save photograph and mask to the inbox.
 
     Returns:
         The entry's name, and the mask, uint8 [H, W], 0 or 255.

@@ -1,6 +1,6 @@
-"""The registry as the page shows it: what can be picked, and what each version scored.
+"""The registry as the page shows it: the models to choose from, and the scores of each version.
 
-MLflow is imported where it is used, so that the page is up before it is.
+MLflow is imported inside the functions that need it, so that the page opens sooner.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from typing import NamedTuple
 from skyseg.app.texts import say
 from skyseg.reports.tables import markdown_table
 
-SCORES = ("iou", "iou_image", "f_max", "boundary_f", "mae")  # compared; the tags have more
+SCORES = ("iou", "iou_image", "f_max", "boundary_f", "mae")  # compared; the tags contain more
 TABLE = ("iou", "iou_image", "f_max")  # listed
 
 
 class Choice(NamedTuple):
-    """A model that can be picked."""
+    """A model that can be chosen."""
 
     label: str
     uri: str
 
 
 def choices(root: Path, model: str) -> list[Choice]:
-    """Aliases first, champion before all; then every version, newest first."""
+    """The aliases, champion first, then all versions, newest first."""
     from skyseg.tracking import connection, registry
 
     connection.connect(root)
     with connection.store_errors():
         known, rows = registry.aliases(model), registry.versions(model)
-    there = {row["version"] for row in rows}
+    numbers = {row["version"] for row in rows}
     order = (registry.CHAMPION, registry.CHALLENGER, registry.PREVIOUS)
     aliases = sorted(
-        (alias for alias in known if known[alias] in there),
+        (alias for alias in known if known[alias] in numbers),
         key=lambda alias: (order.index(alias) if alias in order else 9, alias),
     )
     return [
@@ -46,7 +46,7 @@ def choices(root: Path, model: str) -> list[Choice]:
 
 
 def resolve(uri: str, root: Path) -> tuple[str, str]:
-    """As ``registry.resolve``, which refuses what is no registered model: clients name anything."""
+    """``registry.resolve`` after connecting. Refuses anything that is not a registered model."""
     from skyseg.tracking import connection, registry
 
     connection.connect(root)
@@ -54,18 +54,18 @@ def resolve(uri: str, root: Path) -> tuple[str, str]:
 
 
 def score_table(resolved: Sequence[tuple[str, str]], language: str) -> str:
-    """The registered scores of two versions as Markdown, the better of each in bold."""
+    """The registered scores of two versions as a Markdown table, the better ones in bold."""
     from skyseg.metrics.suite import METRICS
     from skyseg.tracking import connection, registry
 
     with connection.store_errors():
         tags = [registry.tags(name, version) for name, version in resolved]
-    figures = [registry.scores(recorded) for recorded in tags]
+    scores = [registry.scores(recorded) for recorded in tags]
     versions = [say("version", language, version=version) for _, version in resolved]
     rows = [[say("score", language), *versions]]
     for metric in SCORES:
-        if all(metric in one for one in figures):
-            pair = [one[metric] for one in figures]
+        if all(metric in one for one in scores):
+            pair = [one[metric] for one in scores]
             best = (min if METRICS[metric].lower_is_better else max)(pair)
             cells = [
                 f"**{value:.3f}**" if value == best and pair[0] != pair[1] else f"{value:.3f}"
@@ -80,7 +80,7 @@ def score_table(resolved: Sequence[tuple[str, str]], language: str) -> str:
 
 
 def registry_table(root: Path, model: str, language: str) -> str:
-    """Versions, aliases and scores as Markdown; what to do where there is none."""
+    """Versions, aliases and scores as Markdown; without any version, what to do."""
     from skyseg.tracking import connection, registry
 
     connection.connect(root)
@@ -95,12 +95,12 @@ def registry_table(root: Path, model: str, language: str) -> str:
     table = [head]
     for row in rows:
         aliases = " ".join(f"`{alias}`" for alias in row["aliases"])
-        figures = ["" if row[name] is None else f"{row[name]:.3f}" for name in TABLE]
+        scores = ["" if row[name] is None else f"{row[name]:.3f}" for name in TABLE]
         table.append(
             [
                 row["version"],
                 aliases,
-                *figures,
+                *scores,
                 row["split"] or "",
                 row["variant"] or "",
                 row["created"][:16].replace("T", " "),

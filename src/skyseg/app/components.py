@@ -1,7 +1,7 @@
-"""What a client sends, before anything is decoded: ``actions`` looks at the bytes before it unpacks
-them, and says in the user's language what is wrong. For events with ``preprocess=False``.
+"""Reads what a client sends in events with ``preprocess=False``, without decoding the files.
 
-``guard`` has made sure by then that a path is an upload: Gradio itself does not.
+``actions`` checks and decodes them, with error messages in the user's language. ``guard`` has
+already checked that each path is an upload, which Gradio itself does not.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from gradio.components.image_editor import EditorDataBlobs
 
 from skyseg.app.actions import Photo
 
-UNFINISHED = 8  # drawings that were begun and never sent
+UNFINISHED = 8  # drawings kept that no event has used yet
 
 
 class Newest(dict[str, EditorDataBlobs]):
-    """Forgets the oldest drawing: a client that hangs up never fetches its own."""
+    """Drops the oldest drawings: a client that disconnects never uses its own."""
 
     def __setitem__(self, key: str, value: EditorDataBlobs) -> None:
         super().__setitem__(key, value)
@@ -27,7 +27,7 @@ class Newest(dict[str, EditorDataBlobs]):
 
 
 def uploaded(payload: dict[str, Any] | None) -> Photo | None:
-    """The file in what a ``gr.Image`` sends; a data: address is no upload."""
+    """The file that a ``gr.Image`` sends; None without one. A data: URL is not an upload."""
     if payload is None or not payload.get("path"):
         return None
     path = Path(payload["path"])
@@ -37,10 +37,10 @@ def uploaded(payload: dict[str, Any] | None) -> Photo | None:
 def layers(
     payload: dict[str, Any] | None, drawings: MutableMapping[str, EditorDataBlobs]
 ) -> list[bytes]:
-    """The painted layers in what a ``gr.ImageEditor`` sends: image files.
+    """The painted layers that a ``gr.ImageEditor`` sends, as the bytes of image files.
 
     Args:
-        payload: names files, or a drawing that was sent before.
+        payload: contains the paths of files, or the id of a drawing that was sent before.
         drawings: the editor's ``blob_storage``; the drawing is taken out of it.
     """
     if payload is None:

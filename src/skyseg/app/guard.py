@@ -1,8 +1,8 @@
-"""What stands between a client and Gradio: size limits, and no file but an upload.
+"""Checks requests before they reach Gradio: size limits, and no files other than uploads.
 
-Gradio trusts the paths in a request more than it should: it checks one only where the payload has
-a ``meta`` key, and hands it to us as it came where an event has ``preprocess=False``. So every path
-in a request is checked here, before Gradio sees it.
+Gradio does not check every path in a request: it checks one only if the payload has a ``meta`` key,
+and passes it to us unchanged if an event has ``preprocess=False``. So every path in a request is
+checked here first.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from skyseg.data.pictures import UPLOAD
 
-MAX_BODY = UPLOAD.bytes + 2**20  # an upload and what surrounds it in a form
+MAX_BODY = UPLOAD.bytes + 2**20  # an upload and the rest of its form
 MAX_JSON = 2**20  # what the page itself sends is a few kilobytes
-# Gradio's own, which the page does without: files at an address, other apps, recordings, figures.
+# Parts of Gradio that the page does not use: files by URL, other apps, recordings, statistics.
 CLOSED = (
     "/file=http:",
     "/file=https:",
@@ -39,7 +39,7 @@ class Guard:
     """ASGI middleware.
 
     Args:
-        uploads: Gradio's folder of uploads, the only files that a client may name.
+        uploads: Gradio's folder of uploads, the only files that a request may name.
     """
 
     def __init__(self, app: ASGIApp, uploads: Path) -> None:
@@ -50,7 +50,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        with suppress(ClientDisconnect):  # who hangs up is answered no more, and is no error
+        with suppress(ClientDisconnect):  # a client that disconnects is not an error
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +62,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         body = await request.body()
-        if not _names_uploads_only(body, self.uploads):
+        if not _names_only_uploads(body, self.uploads):
             await PlainTextResponse("only uploaded files can be used: upload it again", 403)(
                 scope, receive, send
             )
@@ -80,40 +80,40 @@ class Guard:
 
 
 def _refusal(request: Request) -> tuple[str, int] | None:
-    """Text and status for what is not even looked at."""
+    """Text and status for a request that is refused without reading its body; else None."""
     path, headers = unquote(request.url.path).lower(), request.headers
     if any(part in path for part in CLOSED):
-        return "not offered here", 403
+        return "this page does not offer that", 403
     origin = headers.get("origin")
     if origin and urlsplit(origin).netloc != headers.get("host"):
-        return "this page answers to itself only", 403
+        return "requests from other web pages are refused", 403
     if request.method == "POST":
         length = headers.get("content-length", "")
-        # A body in chunks may be longer than said, and none that the page sends is.
+        # A chunked body may be longer than its Content-Length; the page never sends one.
         if not length.isdecimal() or "transfer-encoding" in headers:
-            return "say how long the body is", 411
+            return "the request needs a Content-Length", 411
         if int(length) > (MAX_BODY if _is_form(request) else MAX_JSON):
-            return f"too large; at most {UPLOAD.bytes // 2**20} MiB", 413
+            return f"too large: an upload may have at most {UPLOAD.bytes // 2**20} MiB", 413
     return None
 
 
 def _is_form(request: Request) -> bool:
-    """Whether this is a file being uploaded: the only requests whose body is no JSON."""
+    """Whether this is the upload of a file: the only requests whose body is not JSON."""
     return request.url.path.rstrip("/").endswith(
         ("/upload", "/component_server")
     ) and request.headers.get("content-type", "").startswith("multipart/form-data")
 
 
-def _names_uploads_only(body: bytes, uploads: Path) -> bool:
-    """Whether each ``path`` in a JSON body, however deep, is a regular file among the uploads.
+def _names_only_uploads(body: bytes, uploads: Path) -> bool:
+    """Whether each ``path`` in a JSON body, at any depth, is a regular file among the uploads.
 
-    Gradio opens, copies or fetches what ``path`` names, an address too. The answer is the same for
-    a file that exists elsewhere and for one that does not exist at all.
+    Gradio opens, copies or downloads what ``path`` names, which may be a URL. The answer is the
+    same for a file that exists elsewhere and for one that does not exist.
     """
     try:
         waiting = [json.loads(body)] if body else []
     except ValueError:
-        return True  # Gradio refuses it as well
+        return True  # Gradio refuses it itself
     while waiting:
         value: Any = waiting.pop()
         if isinstance(value, dict):
@@ -129,7 +129,7 @@ def _is_upload(path: object, uploads: Path) -> bool:
     if not isinstance(path, str):
         return False
     try:
-        place = Path(path).resolve()  # follows links and ..
-        return place.is_relative_to(uploads.resolve()) and place.is_file()
+        resolved = Path(path).resolve()  # follows links and ..
+        return resolved.is_relative_to(uploads.resolve()) and resolved.is_file()
     except (OSError, ValueError, RuntimeError):  # too long, a null byte, a loop of links
         return False

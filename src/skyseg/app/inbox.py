@@ -1,4 +1,4 @@
-"""Corrected masks on their way into the data set: saved by the app, accepted on the command line.
+"""Corrected masks that wait to join the data set: the app saves them, a command accepts them.
 
 An entry is a folder ``inbox/NAME/`` with the photograph as it was uploaded (``photo.jpg``), its
 mask (``mask.png``, 0 and 255) and ``provenance.json``.
@@ -29,7 +29,7 @@ from skyseg.files import atomic_write, sha256, write_text
 from skyseg.params import DataParams
 
 FOLDER = "inbox"
-LOOKED_AT = 64  # masks of the data set that say how its masks are written
+LOOKED_AT = 64  # masks of the data set that are read to find out their encoding
 
 
 class Entry(NamedTuple):
@@ -48,8 +48,8 @@ def save(
         root: the workspace.
         photo: the photograph's file, as it was uploaded.
         mask: uint8 [H, W], 0 or 255, at the photograph's upright size.
-        title: what the photograph's file was called; its name begins with it.
-        provenance: what is known of the mask; ``created`` (ISO 8601, UTC) and the photograph's
+        title: the photograph's file name; the entry's name begins with it.
+        provenance: where the mask comes from; ``created`` (ISO 8601, UTC) and the photograph's
             ``sha256`` are added.
 
     Returns:
@@ -67,20 +67,20 @@ def save(
         )
     now = datetime.now(UTC)
     stem = re.sub(r"[^0-9A-Za-z]+", "-", Path(title).stem).strip("-").lower()[:40] or "photo"
-    name = _free(f"{stem}-{now:%Y%m%dT%H%M%S}", lambda name: (root / FOLDER / name).exists())
+    name = _unused_name(f"{stem}-{now:%Y%m%dT%H%M%S}", lambda name: (root / FOLDER / name).exists())
     suffix = pictures.FILE_FORMATS[image.format or "PNG"][0]
     try:
-        with atomic_write(root / FOLDER / name) as aside:
-            aside.mkdir()
-            (aside / f"photo{suffix}").write_bytes(photo)
-            Image.fromarray(mask).save(aside / "mask.png")
+        with atomic_write(root / FOLDER / name) as temporary:
+            temporary.mkdir()
+            (temporary / f"photo{suffix}").write_bytes(photo)
+            Image.fromarray(mask).save(temporary / "mask.png")
             write_text(
-                aside / "provenance.json",
+                temporary / "provenance.json",
                 json.dumps(
                     provenance
                     | {
                         "created": now.isoformat(timespec="seconds"),
-                        "sha256": sha256(next(aside.glob("photo.*"))),
+                        "sha256": sha256(next(temporary.glob("photo.*"))),
                     },
                     indent=2,
                 )
@@ -92,47 +92,46 @@ def save(
 
 
 def entries(root: Path) -> list[Entry]:
-    """What waits, sorted by name.
+    """The entries of the inbox, sorted by name.
 
     Raises:
-        UserError: an entry that lacks a file, or whose provenance is no JSON.
+        UserError: an entry lacks a file, or its provenance is not JSON.
     """
     return [_read(root, name) for name in _names(root)]
 
 
 def accept(root: Path, names: Iterable[str], data: DataParams) -> list[Path]:
-    """Move entries into the data set; all of them are checked before the first one is moved.
+    """Move entries into the data set; all are checked before the first one is moved.
 
     Args:
         root: the workspace.
         names: of the entries.
-        data: the data set's format, and what its mask values mean: accepted masks are written as
-            the others are.
+        data: the data set's format, and what its mask values mean; accepted masks are written in
+            the same encoding.
 
     Returns:
-        The photographs' new places. Masks have the same stem in ``data/masks/``, provenance in
+        The photographs' new paths. Mask and provenance have the same stem, in ``data/masks/`` and
         ``data/provenance/``.
 
     Raises:
-        UserError: the data set is not in format pairs, no such entry, a photograph or mask that
-            does not fit or cannot be read, or a photograph that the data set has already.
+        UserError: the data set is not in format pairs; there is no such entry; a photograph or
+            mask cannot be read, or their sizes differ; the photograph is already in the data set.
     """
     if data.format != "pairs":
         raise UserError(
-            f"data.format is {data.format}, and accepted photographs are added to "
-            "images/ and masks/ of format pairs; add them to your data set by hand "
-            f"from {root / FOLDER}/"
+            f"data.format is {data.format}, but photographs can be accepted only into a data set "
+            f"of format pairs; copy them from {root / FOLDER}/ into your data set by hand"
         )
     waiting = [_checked(_read(root, name)) for name in dict.fromkeys(names)]
     folder = root / "data"
     encoding = _encoding(folder, data)
-    _refuse_known(folder, waiting)
+    _refuse_duplicates(folder, waiting)
     taken = _stems(folder)
     return [_move(entry, folder, encoding, taken) for entry in waiting]
 
 
 def _names(root: Path) -> list[str]:
-    """Folders of the inbox; those that begin with a dot are being written."""
+    """The folders of the inbox, without those still being written, which begin with a dot."""
     folder = root / FOLDER
     return (
         sorted(
@@ -146,21 +145,23 @@ def _names(root: Path) -> list[str]:
 
 
 def _read(root: Path, name: str) -> Entry:
-    there = _names(root)
-    if name not in there:
+    names = _names(root)
+    if name not in names:
         raise UserError(
-            f"{name}: not in {root / FOLDER}/, which holds {', '.join(there) or 'nothing'}"
+            f"{name}: not in {root / FOLDER}/, which contains {', '.join(names) or 'nothing'}"
         )
     folder = root / FOLDER / name
     photos, mask = list(folder.glob("photo.*")), folder / "mask.png"
     if len(photos) != 1 or not mask.is_file():
         raise UserError(
-            f"{folder}/: should hold one photograph (photo.*) and mask.png; complete or remove it"
+            f"{folder}/: needs one photograph (photo.*) and mask.png; complete or remove the entry"
         )
     try:
         provenance = json.loads(pictures.read_bytes(folder / "provenance.json"))
     except ValueError:
-        raise UserError(f"{folder}/provenance.json: not JSON; repair or remove the entry") from None
+        raise UserError(
+            f"{folder}/provenance.json: not JSON; correct or remove the entry"
+        ) from None
     return Entry(name, photos[0], mask, provenance)
 
 
@@ -169,7 +170,7 @@ def _checked(entry: Entry) -> Entry:
     if image.shape[:2] != mask.shape:
         raise UserError(
             f"{entry.mask}: {mask.shape[1]}x{mask.shape[0]} pixels, but the photograph "
-            f"has {image.shape[1]}x{image.shape[0]}; repair or remove the entry"
+            f"has {image.shape[1]}x{image.shape[0]}; correct or remove the entry"
         )
     return entry
 
@@ -178,14 +179,12 @@ def _read_mask(path: Path) -> NDArray[np.uint8]:
     image, _ = pictures.open_upright(pictures.read_bytes(path), str(path))
     mask = np.asarray(image)
     if image.mode != "L" or not np.isin(mask, (0, 255)).all():
-        raise UserError(
-            f"{path}: should be an 8-bit grey PNG of 0 and 255; repair or remove the entry"
-        )
+        raise UserError(f"{path}: not an 8-bit grey PNG of 0 and 255; correct or remove the entry")
     return mask
 
 
 def _encoding(folder: Path, data: DataParams) -> Encoding:
-    """How the data set's masks are written, told from some of them."""
+    """The encoding of the data set's masks, inferred from some of them."""
     if not folder.is_dir():
         return Encoding(kind="0/255", threshold=128, invert=data.invert)
     samples = find_samples(folder, "pairs")
@@ -193,8 +192,8 @@ def _encoding(folder: Path, data: DataParams) -> Encoding:
     return infer_encoding([count_values(sample.mask, data) for sample in some], data)[0]
 
 
-def _refuse_known(folder: Path, waiting: list[Entry]) -> None:
-    """The same photograph twice may land in two splits, which prepare refuses."""
+def _refuse_duplicates(folder: Path, waiting: list[Entry]) -> None:
+    """Refuse duplicate photographs: they could get into two splits, which prepare refuses."""
     sizes: dict[int, list[Path]] = {}
     for path in folder.rglob("*") if folder.is_dir() else ():
         if path.is_file():
@@ -204,9 +203,8 @@ def _refuse_known(folder: Path, waiting: list[Entry]) -> None:
         for path in same_size:
             if sha256(path) == sha256(entry.photo):
                 raise UserError(
-                    f"{entry.name}: there is the same photograph already, "
-                    f"{path}; copy {entry.mask} over that one's mask, or remove the "
-                    "entry"
+                    f"{entry.name}: the same photograph already exists, {path}; to keep the new "
+                    f"mask, copy {entry.mask} over the old one; then remove the entry"
                 )
         same_size.append(entry.photo)
 
@@ -215,20 +213,20 @@ def _stems(folder: Path) -> set[str]:
     return {path.stem for part in ("images", "masks") for path in (folder / part).glob("*")}
 
 
-def _free(name: str, taken: Any) -> str:
-    number, free = 1, name
-    while taken(free):
+def _unused_name(name: str, taken: Any) -> str:
+    number, unused = 1, name
+    while taken(unused):
         number += 1
-        free = f"{name}-{number}"
-    return free
+        unused = f"{name}-{number}"
+    return unused
 
 
 def _move(entry: Entry, folder: Path, encoding: Encoding, taken: set[str]) -> Path:
-    """Photograph last: a mask without one is refused by prepare, but not the other way unseen."""
-    name = _free(entry.name, taken.__contains__)
+    """Move an entry. Photograph last: after an interruption, prepare reports the lone mask."""
+    name = _unused_name(entry.name, taken.__contains__)
     taken.add(name)
     buffer = io.BytesIO()
-    _written_as(_read_mask(entry.mask) > 0, encoding).save(buffer, "PNG")
+    _encode(_read_mask(entry.mask) > 0, encoding).save(buffer, "PNG")
     photo = folder / "images" / (name + entry.photo.suffix)
     for path, content in (
         (
@@ -239,8 +237,8 @@ def _move(entry: Entry, folder: Path, encoding: Encoding, taken: set[str]) -> Pa
         (photo, entry.photo.read_bytes()),
     ):
         try:
-            with atomic_write(path) as aside:
-                aside.write_bytes(content)
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(content)
         except PermissionError as error:
             raise _unwritable(error, folder) from None
     shutil.rmtree(entry.photo.parent)
@@ -253,8 +251,8 @@ def _unwritable(error: PermissionError, folder: Path) -> UserError:
     )
 
 
-def _written_as(foreground: NDArray[np.bool_], encoding: Encoding) -> Image.Image:
-    """A mask that means the same among those of an encoding."""
+def _encode(foreground: NDArray[np.bool_], encoding: Encoding) -> Image.Image:
+    """A mask as an image in the given encoding."""
     marked = foreground != encoding.invert
     if encoding.kind == "index":
         other = next(

@@ -1,4 +1,4 @@
-"""The page itself: its layout, and which function hangs on which event."""
+"""The page itself: its layout, and which function handles which event."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from skyseg.model.memory import release_memory
 T = TypeVar("T")
 File = dict[str, Any] | None  # as a client sends it
 HERE = Path(__file__).parent
-WAITING = 16  # events in the queue; more are told to come back
+WAITING = 16  # events in the queue; further ones are refused
 SESSIONS = 100  # open pages that the server remembers
-FORGOTTEN = (600, 3600)  # every 10 minutes, uploads and results older than an hour
+FORGOTTEN = (600, 3600)  # seconds: every 10 minutes, delete files older than an hour
 SYSTEM_FONTS = [
     "system-ui",
     "-apple-system",
@@ -39,7 +39,7 @@ SYSTEM_FONTS = [
     "Noto Sans CJK SC",
     "sans-serif",
 ]
-# Gradio picks its own words by the browser's language; its Chinese ones are zh-CN.
+# Gradio chooses its own texts by the browser's language; its Chinese ones are zh-CN.
 I18N = gr.I18n(
     **{
         code: {key: getattr(text, language) for key, text in TEXTS.items()}
@@ -56,7 +56,7 @@ class Workspace(NamedTuple):
 
 
 def build(root: Path, model: str, files: Path) -> gr.Blocks:
-    """The page of a workspace, not yet served."""
+    """Build the page of a workspace, without serving it."""
     work = Workspace(root, model, files)
     t = I18N
     with gr.Blocks(title="skyseg", analytics_enabled=False, delete_cache=FORGOTTEN) as demo:
@@ -90,24 +90,26 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
                     refresh = gr.Button(t("refresh"), size="sm", elem_id="refresh")
 
         _connect_events(work, photo, picked, language, result, tabs, canvas)
-        looked = {
-            "fn": _guarded(lambda chosen, one, two, words: _look(work, chosen, one, two, words)),
+        refreshed = {
+            "fn": _show_errors(
+                lambda chosen, one, two, words: _refresh(work, chosen, one, two, words)
+            ),
             "inputs": [picked, first, second, language],
             "outputs": [picked, first, second, table, notice],
             "preprocess": False,
             **PRIVATE,
         }
-        demo.load(None, None, language, js="() => skysegLanguage()", **PRIVATE).then(**looked)
+        demo.load(None, None, language, js="() => skysegLanguage()", **PRIVATE).then(**refreshed)
         language.input(None, language, None, js="code => skysegLanguage(code)", **PRIVATE).then(
-            **looked
+            **refreshed
         )
-        refresh.click(**looked)
+        refresh.click(**refreshed)
     demo.queue(max_size=WAITING, default_concurrency_limit=1)
     return demo
 
 
 def start(demo: gr.Blocks, files: Path, host: str, port: int) -> None:
-    """Answer, in the background. ``files``: as ``build`` was given it."""
+    """Serve the page, in the background. ``files``: the same as for ``build``."""
     for noisy in ("httpx", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     demo.launch(
@@ -144,9 +146,10 @@ def start(demo: gr.Blocks, files: Path, host: str, port: int) -> None:
 
 
 PAINTING = 2  # index of the tab with the canvas
-# No name under which a program could call an event; and one at a time, since each wants all cores.
+# Events without a name by which programs could call them.
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = PRIVATE | {"show_progress": "hidden"}
+# One at a time, since each uses all cores.
 WORK: dict[str, Any] = PRIVATE | {
     "preprocess": False,
     "concurrency_id": "model",
@@ -164,7 +167,7 @@ class ResultView(NamedTuple):
 
 
 def theme() -> gr.themes.Base:
-    """Calm, and with the fonts that the machine has."""
+    """Plain colours, and the fonts of the user's system."""
     return gr.themes.Default(
         primary_hue="sky",
         secondary_hue="sky",
@@ -212,7 +215,7 @@ def _result() -> ResultView:
 
 
 def _upload(key: str, hint: str, sources: list[Any], height: int) -> gr.Image:
-    # Our own placeholder: Gradio's words stay in the language that the page was opened in.
+    # Our own placeholder: Gradio's texts stay in the language that the page was opened in.
     return gr.Image(
         label=I18N(key),
         sources=sources,
@@ -249,11 +252,11 @@ def _compare(
     words = gr.Markdown(elem_id="versus")
 
     def compare(upload: File, one: str | None, two: str | None, language: str) -> Any:
-        taken = _given(uploaded(upload), "no_photo", language)
+        taken = _required(uploaded(upload), "no_photo", language)
         one, two = (_model(work, uri, language) for uri in (one, two))
         return actions.compare(taken, (one, two), work.root, _folder(work), language)
 
-    button.click(_guarded(compare), [photo, *pickers, language], [*pictures, words], **WORK)
+    button.click(_show_errors(compare), [photo, *pickers, language], [*pictures, words], **WORK)
     return pickers
 
 
@@ -293,7 +296,7 @@ def _correct(
     )
 
     def save(upload: File, uri: str | None, drawing: File, language: str) -> Any:
-        taken = _given(uploaded(upload), "no_mask", language)
+        taken = _required(uploaded(upload), "no_mask", language)
         strokes = layers(drawing, canvas.blob_storage)
         uri = _model(work, uri, language)
         name, saved = actions.save(taken, uri, strokes, work.root, language)
@@ -303,7 +306,7 @@ def _correct(
             gr.Image(str(path), visible=True),
         )
 
-    button.click(_guarded(save), [photo, picked, canvas, language], [line, mask], **WORK)
+    button.click(_show_errors(save), [photo, picked, canvas, language], [line, mask], **WORK)
     return canvas
 
 
@@ -316,7 +319,7 @@ def _connect_events(
     tabs: gr.Tabs,
     canvas: gr.ImageEditor,
 ) -> None:
-    """What happens when photograph, model, sky or tab change."""
+    """Connect the events of photograph, model, sky and tabs."""
     to_paint, painted, tab = gr.State(), gr.State(), gr.State(0)
 
     def segment(upload: File, uri: str | None, sky_upload: File, language: str) -> Iterator[Any]:
@@ -347,7 +350,7 @@ def _connect_events(
         sky = uploaded(sky_upload)
         if sky is None:
             return None
-        taken = _given(uploaded(upload), "no_photo", language)
+        taken = _required(uploaded(upload), "no_photo", language)
         found = actions.segment(taken, _model(work, uri, language), work.root, language)
         return actions.with_sky(found, sky, _folder(work), Path(taken.name).stem[:40], language)
 
@@ -355,26 +358,26 @@ def _connect_events(
     outputs = [result.line, result.overlay, result.mask, result.cutout, result.replaced, to_paint]
     gr.on(
         [photo.change, picked.input],
-        _guarded(segment),
+        _show_errors(segment),
         inputs,
         outputs,
         trigger_mode="always_last",
         show_progress_on=[result.line, result.overlay],
         **WORK,
     )
-    result.sky.change(_guarded(replace), inputs, result.replaced, **WORK)
+    result.sky.change(_show_errors(replace), inputs, result.replaced, **WORK)
 
-    # A canvas that is given its picture while its tab is hidden stays empty, and one that is given
-    # it again loses what was painted: it gets each picture once, when it is seen. Never gr.skip():
-    # that makes Gradio build it anew, without the drawings that it holds.
-    seen = {
+    # A canvas that gets its picture while its tab is hidden stays empty, and one that gets it a
+    # second time loses what was painted. So it gets each picture once, when it is visible. Do not
+    # use gr.skip() here: Gradio would then rebuild the canvas, without its drawings.
+    when_visible = {
         "fn": lambda tab, new, before: new if tab == PAINTING else before,
         "inputs": [tab, to_paint, painted],
         "outputs": painted,
         **QUIET,
     }
-    tabs.select(_selected, None, tab, **QUIET).then(**seen)
-    to_paint.change(**seen)
+    tabs.select(_selected, None, tab, **QUIET).then(**when_visible)
+    to_paint.change(**when_visible)
     painted.change(
         lambda picture: picture and {"background": picture, "layers": [], "composite": None},
         painted,
@@ -387,35 +390,38 @@ def _selected(event: gr.SelectData) -> int:
     return int(event.index)
 
 
-def _look(
+def _refresh(
     work: Workspace,
     chosen: str | None,
     one: str | None,
     two: str | None,
     language: str,
 ) -> tuple[Any, ...]:
-    """The registry as it is now: three pickers, the table, and what to do if it is empty."""
-    there = catalogue.choices(work.root, work.model)
-    uris = [choice.uri for choice in there]
+    """Read the registry: three dropdowns, the table, and what to do if it is empty."""
+    choices = catalogue.choices(work.root, work.model)
+    uris = [choice.uri for choice in choices]
     default = uris[0] if uris else None
-    other = next((uri for uri in uris if "@" not in uri and uri != _fixed(work, default)), default)
+    other = next(
+        (uri for uri in uris if "@" not in uri and uri != _resolved_uri(work, default)), default
+    )
     kept = [
         value if value in uris else fallback
         for value, fallback in ((chosen, default), (one, default), (two, other))
     ]
     pickers = [
-        gr.Dropdown([(choice.label, choice.uri) for choice in there], value=value) for value in kept
+        gr.Dropdown([(choice.label, choice.uri) for choice in choices], value=value)
+        for value in kept
     ]
     table = catalogue.registry_table(work.root, work.model, language)
-    return *pickers, table if there else "", gr.Markdown(table, visible=not there)
+    return *pickers, table if choices else "", gr.Markdown(table, visible=not choices)
 
 
-def _fixed(work: Workspace, uri: str | None) -> str | None:
+def _resolved_uri(work: Workspace, uri: str | None) -> str | None:
     return "models:/{}/{}".format(*catalogue.resolve(uri, work.root)) if uri else None
 
 
 def _folder(work: Workspace) -> Path:
-    """A new folder for the files of one answer; old ones go, as Gradio removes only its copies."""
+    """A new folder for one answer's files. Deletes old folders: Gradio deletes only its copies."""
     results = work.files / "results"
     results.mkdir(parents=True, exist_ok=True)
     for old in results.iterdir():
@@ -427,28 +433,28 @@ def _folder(work: Workspace) -> Path:
 
 
 def _model(work: Workspace, uri: str | None, language: str) -> str:
-    """What is picked; the first there is while the page has not read the registry yet."""
+    """The chosen model, or the first one if the page has not read the registry yet."""
     if uri:
         return uri
-    there = catalogue.choices(work.root, work.model)
-    return _given(there, "no_model", language)[0].uri
+    choices = catalogue.choices(work.root, work.model)
+    return _required(choices, "no_model", language)[0].uri
 
 
-def _given(value: T | None, key: str, language: str) -> T:
-    """A value that is there; without it, the text says what is missing."""
+def _required(value: T | None, key: str, language: str) -> T:
+    """The value; a UserError with this text if it is missing."""
     if not value:
         raise UserError(say(key, language))
     return value
 
 
-def _guarded(action: Callable[..., Any]) -> Callable[..., Any]:
-    """What a user can mend is shown on the page; memory goes back after every answer."""
+def _show_errors(action: Callable[..., Any]) -> Callable[..., Any]:
+    """Show UserErrors on the page, and release memory after every answer."""
 
     def answer(*given: Any) -> Iterator[Any]:
-        if given[-1] not in LANGUAGES:  # the language comes last, everywhere
-            raise gr.Error("no such language", print_exception=False)
+        if given[-1] not in LANGUAGES:  # the last input of every event
+            raise gr.Error("this language is not supported", print_exception=False)
         try:
-            with memory_errors("try a smaller photograph, or again when less is running"):
+            with memory_errors("try a smaller photograph, or close other programs"):
                 answered = action(*given)
                 if isinstance(answered, Iterator):
                     yield from answered

@@ -1,4 +1,4 @@
-"""Starting the page: on this machine only, without telemetry, with bounds on what it takes."""
+"""Starts the page: on this machine only, without telemetry, with limits on what it accepts."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ def run(root: Path, model: str, port: int) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
-        root: the workspace: its registry, its ``inbox/``.
+        root: the workspace, with its registry and ``inbox/``.
         model: name of the registered model.
         port: on 127.0.0.1.
 
     Raises:
         UserError: Gradio is not installed.
     """
-    # Both end it tidily. A shell starts what it puts in the background with SIGINT ignored.
+    # Both signals end the server cleanly. A shell starts background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    print(f"Starting; in some seconds on http://{HOST}:{port}", flush=True)
+    print(f"Starting. The page will be ready in a few seconds at http://{HOST}:{port}", flush=True)
     files = tempfile.mkdtemp(prefix="skyseg-app-")
-    # Read while Gradio is imported. The files are uploads and results, and end with the server.
+    # Gradio reads these when it is imported. The folder is for uploads and results, and is deleted
+    # when the server stops.
     os.environ |= {
         "GRADIO_TEMP_DIR": files,
         "GRADIO_ANALYTICS_ENABLED": "False",
@@ -46,8 +47,8 @@ def run(root: Path, model: str, port: int) -> None:
         demo = page.build(root.resolve(), model, Path(files))
         with suppress(KeyboardInterrupt):
             page.start(demo, Path(files), HOST, port)
-            print("Ready. Ctrl-C ends it.", flush=True)
-            # While the user reaches for the browser; aside, as an import may swallow a Ctrl-C.
+            print("Ready. Press Ctrl-C to stop.", flush=True)
+            # While the user opens the browser. In a thread, as an import may swallow a Ctrl-C.
             threading.Thread(target=warm_up, daemon=True).start()
             demo.block_thread()
     finally:
@@ -55,5 +56,5 @@ def run(root: Path, model: str, port: int) -> None:
 
 
 def warm_up() -> None:
-    """Import what the first photograph needs."""
+    """Import the modules that the first photograph needs."""
     from skyseg.inference import loading as models  # noqa: F401

@@ -1,4 +1,4 @@
-"""Every word of the page, in each of its languages."""
+"""All texts of the page, in each of its languages."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TEXTS = {
     "model": Text("Model", "模型"),
     "sky": Text("Another sky", "替换用的天空"),
     "drop_photo": Text(
-        "Drop a photograph here, or tap to choose one", "将照片拖到这里，或点击选择"
+        "Drop a photograph here, or click to choose one", "将照片拖到这里，或点击选择"
     ),
-    "drop_sky": Text("Drop the sky to put in here", "将要换上的天空拖到这里"),
+    "drop_sky": Text("Drop a photograph of the new sky here", "将要换上的天空拖到这里"),
     "result": Text("Result", "结果"),
-    "overlay": Text("Found sky", "识别结果"),
+    "overlay": Text("Detected sky", "识别结果"),
     "mask": Text("Mask", "掩膜"),
     "cutout": Text("Cut-out", "抠图"),
     "replaced": Text("New sky", "换天空"),
@@ -28,49 +28,51 @@ TEXTS = {
     "correct": Text("Correct", "修正"),
     "models": Text("Models", "模型库"),
     "hint": Text(
-        "Drop a photograph or take one: the sky is found at once.",
+        "Drop a photograph or take one. The sky is found at once.",
         "拖入或拍摄一张照片，天空会立即被识别出来。",
     ),
     "compare_hint": Text(
-        "Two models on the same photograph, with the scores they were registered with.",
+        "Run two models on the same photograph, and see their registered scores.",
         "用两个模型处理同一张照片，并列出各自注册时的评分。",
     ),
     "first": Text("First model", "第一个模型"),
     "second": Text("Second model", "第二个模型"),
     "correct_hint": Text(
         "Paint <b class='is-sky'>pink</b> where there is sky, "
-        "<b class='no-sky'>yellow</b> where there is none, and save. What you "
-        "leave alone stays as the model found it.",
+        "<b class='no-sky'>yellow</b> where there is none, then save. Unpainted "
+        "areas keep the model's result.",
         "用<b class='is-sky'>粉色</b>涂出天空，用<b class='no-sky'>黄色</b>"
         "涂出非天空，然后保存。未涂抹的部分保持模型的结果。",
     ),
     "save": Text("Save to the inbox", "保存到收件箱"),
     "saved_mask": Text("Saved mask", "已保存的掩膜"),
     "models_hint": Text(
-        "What this workspace's registry holds. `dvc repro` registers a version, "
+        "The models in this workspace's registry. `dvc repro` registers a new version; "
         "`make promote` makes it the champion.",
         "本工作区模型库中的模型。`dvc repro` 注册新版本，`make promote` 将其设为冠军模型。",
     ),
-    "refresh": Text("Look again", "刷新"),
-    # Said while the page is used.
+    "refresh": Text("Refresh", "刷新"),
+    # Messages while the page is used.
     "no_models": Text(
         "**No model is registered yet.** Run `dvc repro` in this workspace to train "
-        "one, then press *Look again* on the tab *Models*.",
+        "one, then click *Refresh* on the *Models* tab.",
         "**还没有注册任何模型。** 请在本工作区运行 `dvc repro` 训练一个模型，"
         "然后在“模型库”页点击“刷新”。",
     ),
     "no_model": Text(
-        "No model is registered yet: run dvc repro, then press Look again on the tab Models.",
+        "No model is registered yet. Run dvc repro, then click Refresh on the Models tab.",
         "还没有注册任何模型：请运行 dvc repro，然后在“模型库”页点击“刷新”。",
     ),
     "no_photo": Text("Choose a photograph first.", "请先选择一张照片。"),
     "no_mask": Text(
-        "Choose a photograph first; its mask can be corrected here then.",
+        "Choose a photograph first. Then you can correct its mask here.",
         "请先选择一张照片，然后才能在这里修正掩膜。",
     ),
     "unreadable": Text("{reason}", "无法打开这张图片（{reason}）。请换一张 JPEG 或 PNG。"),
     "problem": Text("That did not work", "未能完成"),
-    "animated": Text("An animation: its first picture is taken.", "这是动画，仅使用第一帧。"),
+    "animated": Text(
+        "This is an animation; only its first frame is used.", "这是动画，仅使用第一帧。"
+    ),
     "found": Text(
         "**{share:.1%} sky** · {label} · {width} × {height} · {seconds:.1f} s",
         "**天空占 {share:.1%}** · {label} · {width} × {height} · {seconds:.1f} 秒",
@@ -81,20 +83,20 @@ TEXTS = {
     ),
     "version": Text("Version {version}", "版本 {version}"),
     "agree": Text(
-        "The two agree on **{share:.1%}** of the pixels.",
+        "The two models agree on **{share:.1%}** of the pixels.",
         "两个模型在 **{share:.1%}** 的像素上一致。",
     ),
     "same_model": Text(
-        "Both are version {version}: choose two different ones.",
+        "Both are version {version}. Choose two different models.",
         "两边都是版本 {version}：请选择两个不同的模型。",
     ),
     "other_data": Text(
-        "Scored on different data or by different code, so the scores do not compare.",
-        "两者的评分来自不同数据，不能直接比较。",
+        "Scored on different data or by different code, so the scores cannot be compared.",
+        "两者的评分来自不同的数据或不同的代码，不能直接比较。",
     ),
     "saved": Text(
-        "Saved as **inbox/{name}**; {count} waiting. `skyseg inbox accept --all` adds "
-        "them to `data/`.",
+        "Saved as **inbox/{name}**; {count} waiting in the inbox. Run "
+        "`skyseg inbox accept --all` to add them to `data/`.",
         "已保存为 **inbox/{name}**，共 {count} 条待处理。运行 "
         "`skyseg inbox accept --all` 即可加入 `data/`。",
     ),
@@ -116,5 +118,5 @@ LANGUAGES = {"en": "English", "zh": "中文"}
 
 
 def say(key: str, language: str, **values: Any) -> str:
-    """A text in a language, its gaps filled."""
+    """The text of a key in a language, with its placeholders filled in."""
     return getattr(TEXTS[key], language).format(**values)

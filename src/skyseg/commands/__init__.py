@@ -1,1 +1,1 @@
-"""What the other commands do: promote, predict, benchmark, export."""
+"""What the commands do: promote, predict, benchmark, export, models, inbox, ui."""

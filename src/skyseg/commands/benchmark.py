@@ -30,7 +30,7 @@ from skyseg.metrics import suite as metrics
 from skyseg.params import DataParams
 from skyseg.reports.tables import markdown_table
 
-# In the printed table; the JSON has all.
+# Columns of the printed table; the JSON has all scores.
 SHOWN = (
     "iou",
     "iou_image",
@@ -53,9 +53,9 @@ class Item(NamedTuple):
 
 class Measured(NamedTuple):
     stats: list[metrics.ImageStats]
-    """One an image; empty without masks."""
+    """One per image; empty without masks."""
     seconds: list[float]
-    """One an image, from the decoded photograph to its map."""
+    """One per image, from the decoded photograph to its map."""
 
 
 def benchmark(
@@ -66,35 +66,36 @@ def benchmark(
     recipe: str = "skyseg",
     maps: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Run each model on the same photographs; score it where there are masks.
+    """Run each model on the same photographs, and score it if there are masks.
 
     Args:
-        models: checkpoints (.safetensors with the config beside it), models:/NAME@ALIAS, published
-            weights (.pth) or .onnx files.
-        root: the data set's folder; without masks it may be any folder of photographs.
+        models: checkpoints (.safetensors with the model config next to it), models:/NAME@ALIAS,
+            published weights (.pth) or .onnx files.
+        root: folder of the data set; without masks, any folder of photographs.
         data: its format, and what its mask values mean.
         split: a predefined split; None: all samples.
-        recipe: how models without a config see a photograph; a row of ``published.RECIPES``.
-        maps: a folder for each model's 8-bit maps, at the photographs' size.
+        recipe: preprocessing for models without a model config; a row of ``published.RECIPES``.
+        maps: folder in which to save each model's 8-bit maps, at the photographs' size.
 
     Returns:
-        A row a model: ``model``, ``images``, ``latency_ms`` (median a photograph, one at a time),
-        ``parameters``, ``megabytes`` and, with masks, the figures of ``metrics.summarise``, their
-        ``intervals`` (95 %), and from the second model on the ``differences`` from the first, each
-        as [difference, low, high], paired by image.
+        One row per model: ``model``, ``images``, ``latency_ms`` (median per photograph, one at a
+        time), ``parameters`` and ``megabytes``. With masks, also the scores of
+        ``metrics.summarise``, their ``intervals`` (95 %) and, from the second model on, the
+        ``differences`` from the first, each as [difference, low, high], paired by image.
 
     Raises:
-        UserError: a model or a sample that cannot be read, masks that are ambiguous, no such split.
+        UserError: a model or a sample cannot be read, masks are ambiguous, or there is no such
+            split.
     """
     folders = _folder_names(models)
     contenders = [load_model(model, recipe=recipe) for model in models]
     ids, items = _items(root, data, split)
     results = {model: Measured([], []) for model in models}
     for item in tqdm(items, total=len(ids), desc="scoring", unit="img", disable=None):
-        # One photograph, every model: what else the machine does falls on all alike.
+        # All models on one photograph, then the next: other load on the machine affects all alike.
         for contender in contenders:
             result = results[contender.name]
-            if not result.seconds:  # memory and kernels are chosen at the first call
+            if not result.seconds:  # the first call also sets up memory and kernels
                 contender.probability(item.image)
             start = time.perf_counter()
             found = contender.probability(item.image)
@@ -121,10 +122,10 @@ def run(
     json_file: Path | None,
     maps: Path | None,
 ) -> None:
-    """``benchmark`` as it is typed: print its tables, and write its figures if asked to.
+    """Run ``benchmark`` with command line options: print tables, and write JSON if asked to.
 
     Raises:
-        UserError: an option that makes no sense; see ``benchmark``.
+        UserError: an option is not valid; see also ``benchmark``.
     """
     try:
         data = DataParams.model_validate(
@@ -152,7 +153,7 @@ def run(
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """The figures as Markdown tables: the scores, then what models differ by."""
+    """The results as Markdown tables: the scores, then the differences between models."""
     cost = ("images", "latency_ms", "parameters", "megabytes")
     scored = [name for name in SHOWN if name in rows[0]]
     table = [["model", *scored, *cost]]
@@ -190,17 +191,17 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], Iterator[Item]]:
-    """The ids of what there is to predict, and the decoded samples, one at a time.
+    """The ids of the photographs, and the decoded samples, one at a time.
 
-    Decoding ahead in other threads would fall into the latencies.
+    Nothing is decoded ahead in other threads, because that would distort the latencies.
     """
     if data.format == "pairs" and root.is_dir() and not has_masks(root):
         if (other := other_format(root)) is not None:
             raise UserError(f"{root}: laid out as {other}; add --format {other}")
         if split is not None:
-            raise UserError(f"{root}: no masks, so no split {split!r}; leave --split away")
+            raise UserError(f"{root}: no masks, so there is no split {split!r}; omit --split")
         photographs = find_photographs(root)
-        print(f"{root}: no masks: maps and latency only")
+        print(f"{root}: no masks, so only maps and latency")
         return list(photographs), (
             Item(name, pictures.read(path).pixels, None) for name, path in photographs.items()
         )
@@ -208,10 +209,8 @@ def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], 
         sample for sample in find_samples(root, data.format) if split in (None, sample.split)
     ]
     if not samples:
-        raise UserError(f"{root}: no sample is in the split {split!r}; leave --split away for all")
-    statistics = in_order(
-        lambda sample: count_values(sample.mask, data), samples, "looking at masks"
-    )
+        raise UserError(f"{root}: no sample is in the split {split!r}; omit --split to use all")
+    statistics = in_order(lambda sample: count_values(sample.mask, data), samples, "reading masks")
     encoding, decided = infer_encoding(list(statistics), data)
     print(decided)
     return [sample.id for sample in samples], (
@@ -249,7 +248,7 @@ def _rows(
 
 
 def _folder_names(models: list[str]) -> dict[str, str]:
-    """A folder's name for each model: its file's stem, and what more of its path tells it apart."""
+    """A folder name for each model: the stem of its file, or more of its path if stems collide."""
     if len({Path(model).resolve() for model in models}) < len(models):
         raise UserError("a model is named twice; name each once")
     paths = [Path(model.replace("models:/", "").replace("@", "-")).resolve() for model in models]

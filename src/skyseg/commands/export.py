@@ -1,4 +1,4 @@
-"""export: a model as an ONNX file, checked on photographs, and attached to its version."""
+"""export: write a model as an ONNX file, check it on photographs, attach it to its version."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from skyseg.inference.loading import default_name
 from skyseg.model.checkpoint import load_config
 from skyseg.tracking import connection, registry
 
-CHECKED, CALIBRATED = 16, 32  # photographs, at most
+CHECKED, CALIBRATED = 16, 32  # photographs at most
 
 
 def run(name: str | None, format: str, out: Path, images: Path | None, root: Path) -> None:
-    """Write a model as an ONNX file; attach it to the version, if it is a registered one.
+    """Write a model as an ONNX file. If the model is registered, attach the file to its version.
 
     Args:
-        name: a checkpoint (.safetensors, its config beside it), ``models:/NAME@ALIAS`` or
-            ``models:/NAME/VERSION``; None: the champion.
+        name: a checkpoint (.safetensors with its model config next to it), ``models:/NAME@ALIAS``
+            or ``models:/NAME/VERSION``; None: the champion.
         format: a row of ``ONNX_FORMATS``.
         out: the file to write.
-        images: a folder of photographs to check it on; None: the test photographs of ``root``.
+        images: a folder of photographs to check it on; None: the test split of ``root``, or its
+            ``data`` folder if nothing is prepared.
         root: the workspace.
 
     Raises:
-        UserError: another kind of model; what ``registry.resolve``, ``find_photographs`` and
-            ``skyseg.inference.export.export`` refuse; or ``out`` cannot be written.
+        UserError: the model is of another kind, or ``out`` cannot be written; see also
+            ``registry.resolve``, ``find_photographs`` and ``skyseg.inference.export.export``.
     """
     if out.suffix != ".onnx" or out.is_dir():
         raise UserError(f"--out: {out}: name a file that ends in .onnx")
@@ -42,17 +43,17 @@ def run(name: str | None, format: str, out: Path, images: Path | None, root: Pat
         registered = registry.resolve(name)
     weights = (
         registry.download_weights("models:/{}/{}".format(*registered)) if registered else Path(name)
-    )  # by version: an alias may move meanwhile
+    )  # by version, because an alias may have moved in the meantime
     if weights.suffix != ".safetensors":
         raise UserError(
-            f"{name}: only checkpoints with their config (.safetensors) and registered "
-            "models (models:/skyseg@champion) are exported"
+            f"{name}: cannot be exported; name a checkpoint (.safetensors with its model config) "
+            "or a registered model (models:/skyseg@champion)"
         )
     size, fixed = load_config(weights).size, ONNX_FORMATS[format].size
     if fixed and fixed != size:
         print(
-            f"{name} was trained at {size} px and is made to see {fixed}: check its scores with "
-            f"'skyseg benchmark {out}'"
+            f"{name} was trained at {size} px but is exported for {fixed} px: check its scores "
+            f"with 'skyseg benchmark {out}'"
         )
     checked, calibration = _photographs(images, root)
     try:
@@ -61,7 +62,7 @@ def run(name: str | None, format: str, out: Path, images: Path | None, root: Pat
         if disk_is_full(error):
             raise
         raise UserError(
-            f"{out}: cannot be written ({error.strerror}); name another place with --out"
+            f"{out}: cannot be written ({error.strerror}); choose another place with --out"
         ) from None
     print(f"{out}: {format}, {out.stat().st_size / 1e6:.1f} MB; against PyTorch: {parity}")
     if registered:
@@ -70,7 +71,7 @@ def run(name: str | None, format: str, out: Path, images: Path | None, root: Pat
 
 
 def _photographs(images: Path | None, root: Path) -> tuple[list[Path], list[Path]]:
-    """Photographs to check a file on, and others to calibrate it on; each spread evenly."""
+    """Photographs to check a file on, and others to calibrate it on; both evenly spaced."""
     if images is None and (root / "prepared" / "manifest.csv").is_file():
         rows = read_manifest(root / "prepared")
         test, val = (
@@ -80,7 +81,7 @@ def _photographs(images: Path | None, root: Path) -> tuple[list[Path], list[Path
         if test and val:
             return _spread(test, CHECKED), _spread(val, CALIBRATED)
     if images is not None and not images.is_dir():
-        raise UserError(f"--images: {images} is no folder; name one of photographs")
+        raise UserError(f"--images: {images} is not a folder; name a folder of photographs")
     found = list(find_photographs(images or root / "data").values())
     checked = _spread(found, min(CHECKED, -(-len(found) // 2)))
     others = [path for path in found if path not in checked]

@@ -1,4 +1,4 @@
-"""inbox: what waits there, as a table; and accepting it."""
+"""inbox: list the corrected masks, and accept them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skyseg.reports.tables import text_table
 
 
 def list_inbox(root: Path) -> None:
-    """Print the corrected masks that wait.
+    """Print the corrected masks that have not been accepted yet.
 
     Raises:
         UserError: see ``inbox.entries``.
@@ -31,19 +31,19 @@ def list_inbox(root: Path) -> None:
 
 
 def accept_inbox(root: Path, names: list[str], everything: bool, data: DataParams) -> None:
-    """Move corrected masks and their photographs into ``data/``, and print where they are.
+    """Move corrected masks and their photographs into ``data/``, and print their new paths.
 
     Args:
         root: the workspace.
-        names: of the entries.
-        everything: all that wait, instead of names.
+        names: names of the entries.
+        everything: accept all entries instead.
         data: how the data set is laid out.
 
     Raises:
-        UserError: both or neither of names and everything; see ``inbox.accept``.
+        UserError: both or neither of names and everything are given; see also ``inbox.accept``.
     """
     if bool(names) == everything:
-        raise UserError("name the entries to accept, or --all; 'skyseg inbox list' shows them")
+        raise UserError("name the entries to accept, or use --all; 'skyseg inbox list' shows them")
     chosen = names or [entry.name for entry in inbox.entries(root)]
     if not chosen:
         print(f"{inbox.FOLDER}/ is empty")

@@ -1,4 +1,4 @@
-"""What a command line names: files, folders, patterns, standard input."""
+"""Find the inputs that a command line names: files, folders, patterns, standard input."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ STDIN = "-"
 
 class Input(NamedTuple):
     name: str
-    """As errors name it."""
+    """As error messages name it."""
     path: Path | None
     """None: standard input."""
     place: PurePath
-    """Where it lies below the folder or pattern that named it."""
+    """Its path below the folder or pattern that matched it."""
 
     @property
     def is_video(self) -> bool:
@@ -28,14 +28,14 @@ class Input(NamedTuple):
 
 
 def expand(inputs: list[str], without: set[Path]) -> tuple[list[Input], list[str]]:
-    """The files that are named, each once, in order.
+    """Find the input files, each once, in order.
 
     Args:
         inputs: files, folders (with all photographs and videos below them), patterns, or ``-``.
         without: resolved paths to leave out of folders and patterns, such as earlier results.
 
     Returns:
-        The inputs, and a line for each input that names nothing.
+        The inputs, and an error message for each entry that matches nothing.
     """
     found: dict[Path | None, Input] = {}
     problems = []
@@ -55,7 +55,7 @@ def _expand(entry: str, without: set[Path]) -> Iterator[Input]:
     elif path.is_dir():
         below = [file for file in list_pictures(path, VIDEOS) if file.resolve() not in without]
         if not below:
-            raise UserError(f"{entry}: holds no photograph and no video")
+            raise UserError(f"{entry}: contains no photographs or videos")
         yield from (Input(str(file), file, file.relative_to(path)) for file in below)
     elif path.exists():
         yield Input(entry, path, PurePath(path.name))
@@ -67,11 +67,11 @@ def _expand(entry: str, without: set[Path]) -> Iterator[Input]:
 
 def _match(pattern: str, without: set[Path]) -> Iterator[Input]:
     fixed = Path(*_before_magic(Path(pattern).parts))
-    # Not Path.glob, for which * matches hidden files.
+    # Not Path.glob, whose * matches hidden files.
     matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
     files = [file for file in matches if file.is_file() and file.resolve() not in without]
     if not files:
-        raise UserError(f"{pattern}: matches no file")
+        raise UserError(f"{pattern}: matches no files")
     yield from (Input(str(file), file, file.relative_to(fixed)) for file in files)
 
 

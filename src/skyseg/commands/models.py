@@ -1,4 +1,4 @@
-"""models: the registered versions, as a table or as JSON."""
+"""models: list the registered versions, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def list_models(root: Path, model: str, uri: str | None, as_json: bool) -> None:
     Args:
         root: the workspace.
         model: name of the registered model.
-        uri: another tracking server than the workspace's own.
-        as_json: for programs.
+        uri: a tracking server to ask instead of the workspace's own store.
+        as_json: print JSON, for programs.
 
     Raises:
-        UserError: the store does not answer.
+        UserError: the store does not respond.
     """
     store = connection.connect(root, uri)
     with connection.store_errors():

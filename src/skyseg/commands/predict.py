@@ -1,4 +1,4 @@
-"""predict: photographs and videos in; masks, cut-outs and other pictures of them out."""
+"""predict: make masks, cut-outs and other pictures from photographs and videos."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from skyseg.inference.outputs import OUTPUTS, Job
 from skyseg.inference.predictor import Predictor, single_thread
 from skyseg.metrics import presence
 
-BUDGET = 64_000_000  # pixels under way at a time; a larger photograph is under way alone
-BATCH = 16  # photographs that a GPU is given at a time
-LEAST = 250_000  # pixels that the smallest photograph counts as
+BUDGET = 64_000_000  # pixels processed at a time; a larger photograph is processed alone
+BATCH = 16  # photographs per forward pass on a GPU
+LEAST = 250_000  # pixels; smaller photographs count as this many
 NOTHING = np.empty((0, 0, 3), np.uint8)
 UNMIXED = {"cutout", "replace"}  # outputs that need pymatting
-NO_MEMORY = "not enough memory for it; shrink it, or close what else uses the memory"
+NO_MEMORY = "not enough memory for it; scale it down, or close other programs"
 
 
 class Request(NamedTuple):
-    """What is wanted of each input."""
+    """What to make from each input, and how."""
 
     model: Model
     kinds: list[str]
@@ -52,13 +52,13 @@ class Request(NamedTuple):
 
 @dataclass
 class Task:
-    """An input on its way; each step adds to it."""
+    """An input being processed; each step adds to it."""
 
     source: Input
     places: dict[str, Path]
-    """Where its missing results go, by kind; none: there is nothing to do."""
+    """Paths of its missing results, by kind; empty if there is nothing to do."""
     problem: str | None = None
-    """Why it failed; then no step touches it."""
+    """Why it failed; later steps then skip it."""
     picture: pictures.Picture | None = None
     input: Any = None
     logits: Tensor | None = None
@@ -73,15 +73,15 @@ def run(
     overwrite: bool,
     smooth: float,
 ) -> None:
-    """``predict`` as it is typed: into a folder, or from standard input to standard output.
+    """Run ``predict`` with command line options: into a folder, or from stdin to stdout.
 
     Raises:
-        UserError: options that do not go together; see ``load_model`` and ``predict``.
+        UserError: options contradict each other; see also ``load_model`` and ``predict``.
     """
     if str(out) == "-" and (inputs != ["-"] or len(kinds) > 1):
         raise UserError(
-            "--out -: one photograph from standard input, - , and one --output; name a "
-            "folder for more"
+            "--out -: takes only one photograph, from standard input (-), and one --output; "
+            "for more, choose a folder"
         )
     for kind in kinds:
         check_choice("--output", kind, OUTPUTS)
@@ -104,27 +104,27 @@ def predict(
 ) -> None:
     """Segment photographs and videos into a folder.
 
-    Photographs are decoded and shrunk in threads ahead of the network, and refined, encoded and
-    written in threads behind it.
+    While the network runs, other threads decode and preprocess the next photographs, and
+    postprocess, encode and write the earlier ones.
 
     Args:
         inputs: see ``skyseg.commands.inputs.expand``.
-        out: the results' folder; see ``skyseg.commands.results.Results``.
-        model: what segments them.
+        out: folder for the results; see ``skyseg.commands.results.Results``.
+        model: segments the inputs.
         kinds: rows of ``OUTPUTS``.
-        sky: a photograph, the new sky of ``replace``.
-        overwrite: make again what is there.
+        sky: a photograph with the new sky, for ``replace``.
+        overwrite: make existing results again.
         smooth: see ``skyseg.inference.video.segment``.
 
     Raises:
-        UserError: what concerns all inputs, at once; else, at the end, that some failed, each of
-            which has had its line on stderr.
+        UserError: at the start, if there is a problem with all inputs; at the end, if some inputs
+            failed. Each of those has its own line on stderr.
     """
     request = _request(model, kinds, sky, overwrite, smooth)
     results = Results(out)
     found, problems = expand(inputs, results.files())
     for problem in problems:
-        _say(f"error: {problem}")
+        _report(f"error: {problem}")
     count = Counter(failed=len(problems))
     tasks = (_plan(source, request, results) for source in found)
     batch = BATCH if torch.cuda.is_available() else 1
@@ -132,10 +132,10 @@ def predict(
     steps = (
         _each(lambda task: _load(task, request)),
         lambda tasks: _forward(tasks, forward),
-        _each(lambda task: _finish(task, request, results)),
+        _each(lambda task: _write_results(task, request, results)),
     )
     with warnings.catch_warnings(), closing(results):
-        warnings.filterwarnings("ignore", module="PIL")  # what matters comes as error or note
+        warnings.filterwarnings("ignore", module="PIL")  # what matters is reported as error or note
         for task in tqdm(
             overlapped(tasks, _weight, BUDGET, *steps, single_thread, batch),
             total=len(found),
@@ -146,13 +146,13 @@ def predict(
             if task.source.is_video:
                 _attempt(lambda task: _segment_video(task, request, results), task)
             for note in task.picture.notes if task.picture else ():
-                _say(f"note: {task.source.name}: {note}")
+                _report(f"note: {task.source.name}: {note}")
             if task.problem:
-                _say(f"error: {task.problem}")
-            count["failed" if task.problem else "done" if task.places else "there already"] += 1
-    _say(
+                _report(f"error: {task.problem}")
+            count["failed" if task.problem else "done" if task.places else "already there"] += 1
+    _report(
         f"{out}: "
-        + ", ".join(f"{count[state]} {state}" for state in ("done", "there already", "failed"))
+        + ", ".join(f"{count[state]} {state}" for state in ("done", "already there", "failed"))
     )
     if count["failed"]:
         raise UserError(f"{count['failed']} of {count.total()} inputs failed, see above")
@@ -162,12 +162,12 @@ def pass_through(model: Model, kind: str, sky: Path | None = None) -> None:
     """Segment the photograph on standard input to standard output.
 
     Raises:
-        UserError: it cannot be read, or its result not be written.
+        UserError: the photograph cannot be read, or the result cannot be written.
     """
     request = _request(model, [kind], sky, overwrite=False, smooth=0)
     picture = pictures.decode(sys.stdin.buffer.read(), "standard input")
     for note in picture.notes:
-        _say(f"note: standard input: {note}")
+        _report(f"note: standard input: {note}")
     output = OUTPUTS[kind]
     job = Job(picture.pixels, model.probability(picture.pixels), model.threshold, request.sky)
     try:
@@ -189,13 +189,13 @@ def _request(
 ) -> Request:
     if ("replace" in kinds) != (sky is not None):
         raise UserError(
-            "--output replace needs the new sky, --sky FILE"
+            "--output replace needs a new sky; add --sky FILE"
             if sky is None
-            else "--sky is for --output replace, which is not asked for"
+            else "--sky needs --output replace; add that, or omit --sky"
         )
     pixels = pictures.decode(pictures.read_bytes(sky), str(sky)).pixels if sky else None
     if UNMIXED & set(kinds):
-        unmixing.load()  # seconds, and not in each thread
+        unmixing.load()  # takes seconds; done here once, not in each thread
     origin = Origin(model.label, str(sky.resolve()) if sky else "")
     return Request(model, list(dict.fromkeys(kinds)), pixels, origin, overwrite, smooth)
 
@@ -232,14 +232,14 @@ def _weight(task: Task) -> int:
 
 
 def _each(step: Callable[[Task], None]) -> Callable[[Task], Task]:
-    """A step for photographs that there is still something to do for."""
+    """Wrap a step: skip videos and tasks with nothing to do, and record errors in the task."""
 
-    def careful(task: Task) -> Task:
+    def guarded(task: Task) -> Task:
         if not task.source.is_video:
             _attempt(step, task)
         return task
 
-    return careful
+    return guarded
 
 
 def _attempt(step: Callable[[Task], None], task: Task) -> None:
@@ -268,13 +268,13 @@ def _load(task: Task, request: Request) -> None:
 
 
 class Forward:
-    """A predictor's forward pass that makes do with less memory.
+    """A predictor's forward pass that adapts to the available memory.
 
-    Where memory does not suffice for all inputs it halves their number, and keeps to that.
+    If there is too little memory for a batch, it halves the batch size and keeps the smaller one.
 
     Args:
-        predictor: whose network runs.
-        batch: inputs in one pass, at most.
+        predictor: runs the network.
+        batch: most inputs in one pass.
     """
 
     def __init__(self, predictor: Predictor, batch: int) -> None:
@@ -282,7 +282,7 @@ class Forward:
         self.batch = batch
 
     def __call__(self, inputs: Sequence[Any]) -> list[Tensor | None]:
-        """The logits of each input; None where memory does not suffice for it alone."""
+        """The logits of each input; None if there is too little memory for it alone."""
         found: list[Tensor | None] = []
         while len(found) < len(inputs):
             part = inputs[len(found) : len(found) + self.batch]
@@ -294,7 +294,7 @@ class Forward:
                 if len(part) == 1:
                     found.append(None)
                 self.batch = max(1, len(part) // 2)
-                torch.cuda.empty_cache()  # nothing where there is no GPU
+                torch.cuda.empty_cache()  # does nothing without a GPU
         return found
 
 
@@ -307,46 +307,46 @@ def _forward(tasks: Sequence[Task], forward: Forward) -> Sequence[Task]:
     return tasks
 
 
-def _finish(task: Task, request: Request, results: Results) -> None:
+def _write_results(task: Task, request: Request, results: Results) -> None:
     assert task.picture is not None
     assert task.logits is not None
     pixels = task.picture.pixels
     probability = request.model.predictor.postprocess(task.logits, pixels)
-    figures = {
+    numbers = {
         "width": pixels.shape[1],
         "height": pixels.shape[0],
         "foreground": float(np.mean(probability >= request.model.threshold)),
         "confidence": presence.confidence(task.logits.sigmoid().cpu().numpy()),
     }
     job = Job(pixels, probability, request.model.threshold, request.sky)
-    with ExitStack() as asides:
+    with ExitStack() as files:
         for kind, path in task.places.items():
-            aside = asides.enter_context(atomic_write(path))
+            temporary = files.enter_context(atomic_write(path))
             pictures.write(
-                aside,
+                temporary,
                 OUTPUTS[kind].make(job),
                 path.suffix,
                 task.picture.metadata,
                 OUTPUTS[kind].data,
             )
-        results.record(task.source, figures, request.origin, task.places)
-    task.picture = task.picture._replace(pixels=NOTHING)  # the notes are still wanted
+        results.record(task.source, numbers, request.origin, task.places)
+    task.picture = task.picture._replace(pixels=NOTHING)  # frees memory; notes are still needed
     task.input = task.logits = None
 
 
 def _segment_video(task: Task, request: Request, results: Results) -> None:
     assert task.source.path is not None
-    with ExitStack() as asides:
+    with ExitStack() as files:
         places = {
-            kind: asides.enter_context(atomic_write(path)) for kind, path in task.places.items()
+            kind: files.enter_context(atomic_write(path)) for kind, path in task.places.items()
         }
-        figures, notes = video.segment(
+        numbers, notes = video.segment(
             task.source.path, places, request.model, request.sky, request.smooth
         )
-        results.record(task.source, figures, _origin(task.source, request), task.places)
+        results.record(task.source, numbers, _origin(task.source, request), task.places)
     for note in notes:
-        _say(f"note: {task.source.name}: {note}")
+        _report(f"note: {task.source.name}: {note}")
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     tqdm.write(line, file=sys.stderr)

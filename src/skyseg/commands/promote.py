@@ -1,6 +1,6 @@
-"""promote: make this workspace's model the champion, if it is no worse; and back.
+"""promote: make this workspace's model the champion, if it is no worse; rollback: undo that.
 
-An action and no DVC stage: a stage whose result is cached does not run.
+These are commands, not DVC stages, because DVC does not run a stage whose result is cached.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from skyseg.tracking.registry import CHAMPION, PREVIOUS
 
 
 def promote(params: Params, root: Path, uri: str | None = None, force: str | None = None) -> str:
-    """Move alias ``champion`` to the version that holds ``root/models``, registered if need be.
+    """Move the alias ``champion`` to the version with the weights in ``root/models``.
 
-    The version that was champion becomes ``previous``. Says why, and keeps it in the version's
-    tags.
+    Registers that version first if needed. The former champion becomes ``previous``. The reason is
+    printed and stored in the version's tags.
 
     Args:
-        params: registry, promote and evaluate sections count.
+        params: the sections registry, promote and evaluate are used.
         root: the workspace.
         uri: a tracking server to promote on instead of the workspace's own store.
-        force: a reason to promote what the gate refuses.
+        force: a reason to promote the model even if the gate refuses it.
 
     Returns:
         The champion's version.
 
     Raises:
-        UserError: worse than the champion, not comparable, an empty reason, no model or metrics
-            here, or the store does not answer. Nothing is moved then.
+        UserError: the model is worse than the champion or not comparable, the reason is empty, the
+            model or its scores are missing here, or the store does not respond. No alias is moved
+            then.
     """
     if force is not None and not force.strip():
         raise UserError("--force needs a reason, which is recorded: --force 'known label errors'")
@@ -60,8 +61,8 @@ def promote(params: Params, root: Path, uri: str | None = None, force: str | Non
             return version
         if not decision.ok and not force:
             raise UserError(
-                f"{model} version {version} is not promoted: {why}. Nothing was moved; "
-                "--force 'why' promotes it all the same and records the reason"
+                f"{model} version {version} is not promoted: {why}. No alias was moved; "
+                "--force 'reason' promotes it anyway and records the reason"
             )
         registry.set_champion(model, version)
         registry.set_tags(
@@ -74,20 +75,20 @@ def promote(params: Params, root: Path, uri: str | None = None, force: str | Non
             },
         )
     forced = "" if decision.ok else f", forced: {force}"
-    print(f"{model} version {version} is the champion now in {store}: {why}{forced}")
+    print(f"{model} version {version} is now the champion in {store}: {why}{forced}")
     if CHAMPION in before:
-        print(f"version {before[CHAMPION]} is 'previous'; 'skyseg rollback' undoes")
+        print(f"version {before[CHAMPION]} is now 'previous'; 'skyseg rollback' undoes this")
     return version
 
 
 def rollback(params: Params, root: Path, uri: str | None = None) -> str:
-    """Make ``previous`` the champion again, and the champion ``previous``; twice is a no-op.
+    """Swap the aliases ``champion`` and ``previous``; doing it twice changes nothing.
 
     Returns:
         The champion's version.
 
     Raises:
-        UserError: there is no previous champion, or the store does not answer.
+        UserError: there is no previous champion, or the store does not respond.
     """
     store = connection.connect(root, uri)
     model = params.registry.model
@@ -96,7 +97,7 @@ def rollback(params: Params, root: Path, uri: str | None = None) -> str:
         version = before.get(PREVIOUS)
         if version is None or version == before.get(CHAMPION):
             raise UserError(
-                f"{model} in {store}: nothing to roll back to, no champion was "
+                f"{model} in {store}: nothing to roll back to, because no champion has been "
                 "replaced yet; 'skyseg models' lists the versions"
             )
         registry.set_champion(model, version)
@@ -110,13 +111,13 @@ def rollback(params: Params, root: Path, uri: str | None = None) -> str:
         )
     print(
         f"{model} version {version} is the champion again in {store}; "
-        f"version {before.get(CHAMPION)} is 'previous'"
+        f"version {before.get(CHAMPION)} is now 'previous'"
     )
     return version
 
 
 def _registered(params: Params, root: Path, weights: Path, config: ModelConfig) -> str:
-    """The version that holds these weights; made now where this registry has never seen them."""
+    """The version with these weights; registers one if this registry does not have it yet."""
     model = params.registry.model
     found = registry.find_version(model, config.fingerprint)
     if found is not None:
@@ -128,27 +129,28 @@ def _registered(params: Params, root: Path, weights: Path, config: ModelConfig) 
         measured, scoring = content.get("weights"), content.get("scoring", "")
     except (FileNotFoundError, ValueError, AttributeError):
         raise UserError(
-            f"{path}: missing or unreadable, and a model without scores is not "
-            "registered; run 'dvc repro', or 'dvc pull' if it was run elsewhere"
+            f"{path}: missing or unreadable, and a model without scores cannot be registered; "
+            "run 'dvc repro', or 'dvc pull' if it was run elsewhere"
         ) from None
     if measured != config.fingerprint:
         raise UserError(
-            f"{path}: scores of other weights than {weights}; run 'dvc repro' to evaluate these"
+            f"{path}: contains scores of other weights than {weights}; run 'dvc repro' to "
+            "evaluate these weights"
         )
     run = log_evaluation(root, config, scores, params.registry.experiment)
     version = registry.register(weights, config, scores, scoring, run, model)
-    print(f"registered {model} version {version}, which this registry had not seen")
+    print(f"registered {model} version {version}, which was not in this registry yet")
     return version
 
 
 def _comparable(params: Params, root: Path, challenger: Evidence, champion: Evidence) -> Evidence:
-    """The champion with scores of the same data and the same scoring code as the challenger's: its
-    own, or those that it is given here and now."""
+    """The champion, with scores from the same data and scoring code as the challenger's. If its own
+    scores are from others, it is scored again here."""
     if champion.fingerprint == challenger.fingerprint or (
         (champion.test_data, champion.scoring) == (challenger.test_data, challenger.scoring)
     ):
         return champion
-    why = "on other data" if champion.test_data != challenger.test_data else "by other code"
+    why = "on other data" if champion.test_data != challenger.test_data else "with other code"
     split = params.evaluate.split
     try:
         data = f"{split} {read_dataset(root / 'prepared').splits[split].fingerprint}"
@@ -156,20 +158,20 @@ def _comparable(params: Params, root: Path, challenger: Evidence, champion: Evid
         data = ""
     if (data, code_digest("scoring")) != (challenger.test_data, challenger.scoring):
         raise UserError(
-            f"the champion, version {champion.version}, was scored {why}, and to score it anew "
-            "needs the data and the code of this model here: run 'dvc pull', then 'dvc repro'"
+            f"the champion, version {champion.version}, was scored {why}, and scoring it again "
+            "needs this model's data and code here: run 'dvc pull', then 'dvc repro'"
         )
-    # Seconds of imports that most promotions do without.
+    # Imported only here, because it takes seconds and most promotions do not need it.
     from skyseg.pipeline.evaluate import score
 
-    print(f"the champion, version {champion.version}, was scored {why}: scoring it anew")
+    print(f"the champion, version {champion.version}, was scored {why}: scoring it again")
     weights = registry.download_weights(f"models:/{params.registry.model}/{champion.version}")
     scores = score(weights, params, root).result.scores
     return replace(champion, test_data=data, scoring=challenger.scoring, metrics=scores)
 
 
 def _evidence(model: str, version: str) -> Evidence:
-    """What the registry says about a version."""
+    """What the registry records about a version."""
     recorded = registry.tags(model, version)
     return Evidence(
         version,

@@ -1,4 +1,4 @@
-"""A folder of results and its predictions.csv: which file became what, for a second run."""
+"""A folder of results and its predictions.csv, which tells a second run what is done already."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from skyseg.files import write_text
 from skyseg.inference.outputs import OUTPUTS
 
 NAME = "predictions.csv"
-# Paths are relative to the table's own folder; `foreground` is a share of the pixels (of a video,
-# the mean over its frames), `confidence` what `skyseg.metrics.presence.confidence` says.
+# Paths are relative to the table's own folder. `foreground` is a share of the pixels, `confidence`
+# is that of `skyseg.metrics.presence.confidence`; for videos both are means over the frames.
 COLUMNS = ("file", "width", "height", "foreground", "confidence", "model", "sky", *OUTPUTS)
 
 
 class Origin(NamedTuple):
-    """How results are made: what must be the same for an earlier one to be still good."""
+    """How results are made. Earlier results are kept only if this is the same."""
 
     model: str
-    """Its label; of videos with ``--smooth``, that too."""
+    """The model's label; for videos with ``--smooth``, also that value."""
     sky: str
-    """The new sky's file; empty where none is needed."""
+    """File of the new sky; empty if none is needed."""
 
 
 class Results:
     """The results in a folder.
 
     Args:
-        folder: made if it is not there.
+        folder: created if it does not exist.
 
     Raises:
-        UserError: it cannot be written to, or its table is not one of ours.
+        UserError: it cannot be written to, or its table was not written by ``skyseg predict``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,12 +49,12 @@ class Results:
             (folder / f".{NAME}.{os.getpid()}.part").unlink()
         except OSError as error:
             raise UserError(
-                f"--out {folder}: cannot be written to ({error.strerror}); name another folder"
+                f"--out {folder}: cannot be written to ({error.strerror}); choose another folder"
             ) from None
-        self._lock = threading.Lock()  # of the table
+        self._lock = threading.Lock()  # guards the table
         self._rows = {row["file"]: row for row in _read(self._table)}
         if self._table.exists():
-            self.close()  # without the half of a line that a killed run may have left
+            self.close()  # drops a partial line that a killed run may have left
         self._claimed = {_base(row).casefold(): file for file, row in self._rows.items()}
 
     def files(self) -> set[Path]:
@@ -69,33 +69,33 @@ class Results:
     def plan(
         self, source: Input, suffixes: dict[str, str], origin: Origin, overwrite: bool
     ) -> dict[str, Path]:
-        """Where each missing result of a source goes, by kind; empty: all are there.
+        """Paths of a source's missing results, by kind; empty if none is missing.
 
         Args:
             source: what the results are made from.
-            suffixes: the wanted kinds, and how their files' names end.
-            made: how they would be made.
+            suffixes: the requested kinds, and the ends of their file names.
+            origin: how they would be made.
             overwrite: make them all again.
 
         Raises:
-            UserError: something else is in their place, which only ``overwrite`` replaces.
+            UserError: other files are in their place, and ``overwrite`` is not set.
         """
         file = self._key(source)
         row = self._rows.get(file) if source.path else None
         base = _base(row) if row else self._claim(source, file)
         places = {kind: self.folder / f"{base}{suffix}" for kind, suffix in suffixes.items()}
-        if row and row["model"] != origin.model:  # one row, one model
-            staying = [
+        if row and row["model"] != origin.model:  # all results of a row are from one model
+            kept = [
                 row[kind]
                 for kind in OUTPUTS
                 if row[kind]
                 and (self.folder / row[kind]).exists()
                 and not (overwrite and kind in places)
             ]
-            if staying:
+            if kept:
                 raise UserError(
-                    f"{source.name}: {self.folder / staying[0]} was made by "
-                    f"{row['model']}; name another --out, or --overwrite each kind"
+                    f"{source.name}: {self.folder / kept[0]} was made by "
+                    f"{row['model']}; choose another --out, or use --overwrite for each kind"
                 )
         if overwrite:
             return places
@@ -105,21 +105,21 @@ class Results:
                 missing[kind] = path
             elif row is None or not row[kind]:
                 raise UserError(
-                    f"{source.name}: {path} exists already, from elsewhere; name "
-                    "another --out, or --overwrite it"
+                    f"{source.name}: {path} already exists and is not in {NAME}; choose "
+                    "another --out, or use --overwrite"
                 )
             elif kind == "replace" and row["sky"] != origin.sky:
                 raise UserError(
-                    f"{source.name}: {path} has another sky, {row['sky']}; name "
-                    "another --out, or --overwrite it"
+                    f"{source.name}: {path} was made with another sky, {row['sky']}; choose "
+                    "another --out, or use --overwrite"
                 )
         return missing
 
     def record(
         self, source: Input, figures: dict[str, float], origin: Origin, places: dict[str, Path]
     ) -> None:
-        """Note what is about to be in place. Called before files are renamed to their places, so
-        that whatever is there has been noted."""
+        """Add results to the table. Called just before the files are renamed to their final paths,
+        so that every result there is in the table."""
         file = self._key(source)
         old = self._rows.get(file, dict.fromkeys(COLUMNS, ""))
         row = (
@@ -138,7 +138,7 @@ class Results:
             self._rows[file] = row
 
     def close(self) -> None:
-        """Write the table anew, sorted, one row a file; another run's rows too."""
+        """Rewrite the table, sorted, with one row per file; rows of other runs are kept."""
         with self._lock:
             rows = {row["file"]: row for row in _read(self._table)}
             text = io.StringIO()
@@ -153,7 +153,7 @@ class Results:
         return Path(os.path.relpath(source.path.resolve(), self.folder.resolve())).as_posix()
 
     def _claim(self, source: Input, file: str) -> str:
-        """The first name of 'a', 'a.jpg', 'a.jpg-2', ... that no other source's results have."""
+        """Reserve the first name of 'a', 'a.jpg', 'a.jpg-2', ... that no other source uses."""
         place = source.place
         names = [place.with_suffix(""), place]
         number = 2
@@ -178,10 +178,10 @@ def _read(table: Path) -> list[dict[str, str]]:
             # The last line of a killed run may be cut off.
             return [row for row in reader if None not in (*row, *row.values()) and _base(row)]
     raise UserError(
-        f"{table}: not a table that skyseg predict wrote; name another --out, or move it away"
+        f"{table}: not written by skyseg predict; choose another --out, or move the file away"
     )
 
 
 def _base(row: dict[str, str]) -> str:
-    """What the names of a row's results begin with; empty where it has none."""
+    """The common start of the names of a row's results; empty if it has none."""
     return next((row[kind].rpartition(f"-{kind}.")[0] for kind in OUTPUTS if row[kind]), "")

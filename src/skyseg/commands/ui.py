@@ -1,4 +1,4 @@
-"""MLflow's own pages on a store: runs and models in the browser. No mlflow is imported here."""
+"""ui: show runs and models in MLflow's own web pages. Does not import mlflow, which is slow."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from skyseg.tracking.store import artifact_folder, store_uri
 
 
 def run(root: Path, experiment: str, port: int) -> None:
-    """Become MLflow's server on the workspace's store, on 127.0.0.1 alone; Ctrl-C ends it.
+    """Replace this process by an MLflow server for the workspace's store. Ctrl-C stops it.
 
     Args:
-        root: the workspace. Where its store is a server already, only the address is printed.
-        experiment: name of the one that the printed address opens.
-        port: on 127.0.0.1.
+        root: the workspace. If its store is already a server, only the address is printed.
+        experiment: name of the experiment that the printed address opens.
+        port: port on 127.0.0.1, the only address it listens on.
 
     Raises:
         UserError: the port cannot be used.
     """
     uri = store_uri(root)
     if uri.startswith("http"):
-        print(f"MLflow is a server already: {uri}")
+        print(f"This workspace already uses an MLflow server: {uri}")
         return
     check_port(port, "ui")
     found = _experiment(uri, experiment)
@@ -33,13 +33,13 @@ def run(root: Path, experiment: str, port: int) -> None:
     # MLflow 3.17 opens in its GenAI view, whatever the experiment's kind, unless the address says
     # otherwise or the browser remembers another choice.
     print(
-        f"MLflow on {uri}, in some seconds at\n"
+        f"MLflow on {uri} will be ready in a few seconds at\n"
         f"  http://127.0.0.1:{port}/#/{page}?workflowType=machine_learning\n"
-        "Choose 'Model training' at the top left once, and the browser keeps to it.\n"
-        "Ctrl-C ends it.",
+        "Choose 'Model training' at the top left once; the browser remembers it.\n"
+        "Press Ctrl-C to stop.",
         flush=True,
     )
-    # The job runner's seven processes serve GenAI evaluations, which nobody runs here.
+    # The job runner starts seven processes for GenAI evaluations, which are not used here.
     environment = os.environ | {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -70,7 +70,7 @@ def run(root: Path, experiment: str, port: int) -> None:
 
 
 def _experiment(uri: str, name: str) -> str | None:
-    """The id of an experiment in a sqlite store, None elsewhere; asking MLflow costs seconds."""
+    """The id of an experiment in a sqlite store, else None. Importing MLflow would take seconds."""
     file = f"file:{uri.removeprefix('sqlite:///')}?mode=ro"
     with suppress(sqlite3.Error), closing(sqlite3.connect(file, uri=True)) as db:
         row = db.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()

@@ -1,4 +1,4 @@
-"""Photographs and masks at training size, as memory-mapped arrays: training decodes nothing.
+"""Photographs and masks at training size, as memory-mapped arrays: training decodes no files.
 
 ``images_{split}.npy`` is uint8 [N, size, size, 3] RGB and ``masks_{split}.npy`` uint8
 [N, size, size] in {0, 1, 255}; row i belongs to the split's i-th row of the manifest.
@@ -16,14 +16,14 @@ import numpy as np
 from skyseg.errors import UserError
 
 ARRAY_SPLITS = ("train", "val")
-"""Evaluation scores the originals, so the test split has no arrays."""
+"""Evaluation reads the original files, so the test split has no arrays."""
 
 
 def open_split(prepared: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images and masks of 'train' or 'val', memory-mapped, read-only.
 
     Raises:
-        UserError: nothing prepared there.
+        UserError: the data has not been prepared.
     """
     arrays = []
     for name in ("images", "masks"):
@@ -43,16 +43,17 @@ def create_rows(path: Path, shape: tuple[int, ...]) -> Iterator[Rows]:
         )
         file.flush()
         start = file.tell()
+        # Reserve the space, so that a full disk is reported now.
         if hasattr(os, "posix_fallocate") and np.prod(shape):
-            os.posix_fallocate(file.fileno(), 0, start + int(np.prod(shape)))  # full disk: now
+            os.posix_fallocate(file.fileno(), 0, start + int(np.prod(shape)))
         yield Rows(file.fileno(), start, shape)
 
 
 class Rows:
     """Writes rows of an .npy file, from any thread and in any order.
 
-    Plain writes at offsets, not a writable memory map: pages of a map count as this process's
-    memory, and a full disk would end it with a bus error.
+    Writes at offsets instead of through a writable memory map: mapped pages count as this process's
+    memory, and a full disk would kill it with a bus error.
     """
 
     def __init__(self, descriptor: int, start: int, shape: tuple[int, ...]) -> None:
@@ -60,9 +61,11 @@ class Rows:
 
     def __call__(self, row: int, values: np.ndarray) -> None:
         if values.shape != self._shape[1:] or values.dtype != np.uint8:
-            raise ValueError(f"row of {values.shape} {values.dtype}, not {self._shape[1:]} uint8")
+            raise ValueError(
+                f"expected a row {self._shape[1:]} uint8, found {values.shape} {values.dtype}"
+            )
         left = memoryview(values.tobytes())
         offset = self._start + row * len(left)
-        while left:  # a write may be cut short
+        while left:  # a write may be incomplete
             written = os.pwrite(self._descriptor, left, offset)
             left, offset = left[written:], offset + written

@@ -1,4 +1,4 @@
-"""Duplicates and near-duplicates: the leaks that make a score look better than it is."""
+"""Finds duplicates and near-duplicates, which leak between splits and inflate scores."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from sklearn.neighbors import NearestNeighbors
 
 SIDE = 16
 LEAST = 4 * SIDE
-"""Smallest side of a photograph that still gives the same thumbnail, within a grey level."""
+"""Smallest side to decode a photograph at; its thumbnail stays the same within a grey level."""
 NEAR = 3.0
-"""Root mean square difference, in grey levels of 255, below which two thumbnails are the same
-photograph. Copies saved again differ by less than 1; frames of one video from 2; unrelated
-photographs from 20 (CamVid train against val 23.1, Figaro1k 23.1, ADE20K 23.5)."""
+"""Root mean square difference, in grey levels of 255, below which two thumbnails count as the same
+photograph. Re-saved copies differ by less than 1, frames of one video by 2 or more, unrelated
+photographs by 20 or more (CamVid train against val 23.1, Figaro1k 23.1, ADE20K 23.5)."""
 CONTRAST = 0.1
-"""... and below this share of the thumbnail's own standard deviation, so that two plain grey skies
-are not taken for one."""
+"""The difference must also be at most this share of the smaller of the two thumbnails' standard
+deviations, so that two plain grey skies do not count as one photograph."""
 BLOCK = 256
-"""Images compared with all others at a time: bounds memory where all are alike."""
+"""Images compared with all others at a time; bounds memory if all are alike."""
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] to a grey uint8 [256]: what near-duplicates agree in."""
+    """uint8 [H, W, 3] to a grey uint8 [256], which near-duplicates have in common."""
     small = Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(small).ravel()
 
 
 def clusters(digests: Sequence[str], thumbnails: np.ndarray) -> np.ndarray:
-    """Label [N] that equal or nearly equal images share.
+    """A label [N] for each image, the same for equal or nearly equal images.
 
     Args:
-        digests: SHA-256 of each image file; equal ones are duplicates whatever they show.
+        digests: SHA-256 of each image file; equal files are duplicates, whatever they show.
         thumbnails: uint8 [N, 256] of ``thumbnail``.
 
     Memory is bounded by a block's pairs, N * BLOCK, even if all images are alike.
@@ -54,15 +54,16 @@ def clusters(digests: Sequence[str], thumbnails: np.ndarray) -> np.ndarray:
 
 
 def merge(first: Sequence[str], second: np.ndarray) -> np.ndarray:
-    """Label [N] that samples share when linked by equal values of either, however indirectly."""
+    """A label [N] for each sample, the same for samples that are linked by equal values of either,
+    even indirectly."""
     labels = np.unique(np.asarray(first), return_inverse=True)[1]
     other = np.unique(second, return_inverse=True)[1] + labels.max() + 1
     return _join(np.arange(other.max() + 1), labels, other)[labels]
 
 
 def closest_across(thumbnails: np.ndarray, one: np.ndarray, two: np.ndarray) -> tuple[int, int]:
-    """The most alike pair with one index from each set."""
-    one, two = one[:2000], two[:2000]  # enough to name a pair
+    """The most similar pair of thumbnails, one index from each set."""
+    one, two = one[:2000], two[:2000]  # enough to report a pair
     distances = cdist(thumbnails[one].astype(np.float32), thumbnails[two].astype(np.float32))
     row, column = np.unravel_index(distances.argmin(), distances.shape)
     return int(one[row]), int(two[column])

@@ -21,16 +21,16 @@ class Encoding(BaseModel):
     foreground: tuple[int, ...] = ()
     """Class indices that are foreground; kind index only."""
     ignore: tuple[int, ...] = ()
-    """Values that count nowhere."""
+    """Values to ignore, in the loss and in every score."""
     invert: bool = False
     threshold: int | None = None
     """Smallest foreground value on the 8-bit scale; every kind but index."""
     wide: bool = False
-    """16-bit files run to 65535 (else they hold 8-bit values)."""
+    """16-bit files use values up to 65535 (otherwise they hold 8-bit values)."""
 
 
 def meaning(values: np.ndarray, scale: Scale, encoding: Encoding) -> np.ndarray:
-    """The meaning, uint8 {0, 1, 255}, of raw values."""
+    """Raw values to uint8 {0, 1, 255}: background, foreground, ignored."""
     if encoding.kind == "index":
         foreground = np.isin(values, encoding.foreground)
     elif scale == "two-valued":

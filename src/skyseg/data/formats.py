@@ -1,4 +1,4 @@
-"""How data sets are laid out on disk: one row of ``FORMATS`` and one reader a format."""
+"""How data sets are laid out on disk: one row of ``FORMATS`` and one reader per format."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Sample:
     image: Path
     mask: Path
     split: str | None
-    """'train', 'val' or 'test' where the data set says so."""
+    """'train', 'val' or 'test' if the data set defines it."""
 
 
 @dataclass(frozen=True)
 class Format:
     read: Callable[[Path], list[Sample]]
     layout: str
-    """One line that says what the folder must hold; used in errors."""
+    """One line that says what the folder must contain; used in error messages."""
     index: bool = False
     """Masks hold class indices, so `data.foreground` must be set."""
 
@@ -42,39 +42,39 @@ def find_samples(root: Path, format: str) -> list[Sample]:
     """All samples of a data set, sorted by id; ids are unique.
 
     Raises:
-        UserError: no such folder, another layout, nothing in it, an image without a mask, a mask
-            without an image, two files with one stem, or a listed file that does not exist.
+        UserError: the folder does not exist, is empty or has another layout; an image has no mask,
+            or a mask no image; two files have the same stem; or a listed file does not exist.
     """
     row = FORMATS[format]
     if not root.is_dir():
         raise UserError(f"{root}/: no such folder; format {format} expects {row.layout}")
     samples = row.read(root)
     if not samples:
-        raise UserError(f"{root}/: holds no image; format {format} expects {row.layout}")
-    _refuse_repeats(samples)
+        raise UserError(f"{root}/: contains no images; format {format} expects {row.layout}")
+    _check_unique(samples)
     return sorted(samples, key=lambda sample: sample.id)
 
 
 def find_photographs(root: Path) -> dict[str, Path]:
-    """Photographs without masks by id: those below ``root/images``, or else below ``root``.
+    """Photographs without masks, by id: those in ``root/images`` if it exists, else in ``root``.
 
     Raises:
-        UserError: no such folder, nothing in it, or two files with one stem.
+        UserError: the folder does not exist or is empty, or two files have the same stem.
     """
     folder = root / "images" if (root / "images").is_dir() else root
     found = dict(sorted(_by_stem(folder).items()))
     if not found:
-        raise UserError(f"{folder}/: holds no image")
+        raise UserError(f"{folder}/: contains no images")
     return found
 
 
 def has_masks(root: Path) -> bool:
-    """Whether a folder in the layout of ``pairs`` has masks beside its images, in any part."""
-    return any((folder / "masks").is_dir() for folder in (root, *_folders(root)))
+    """Whether a folder in the ``pairs`` layout has a folder of masks, for any of its splits."""
+    return any((folder / "masks").is_dir() for folder in (root, *_subfolders(root)))
 
 
 def other_format(root: Path) -> str | None:
-    """The format beside ``pairs`` that a folder is laid out in, if it is one."""
+    """The format other than ``pairs`` that a folder is laid out in, or None."""
     for name, row in FORMATS.items():
         with suppress(UserError):
             if name != "pairs" and row.read(root):
@@ -85,11 +85,11 @@ def other_format(root: Path) -> str | None:
 def _read_pairs(root: Path) -> list[Sample]:
     found = [
         folder
-        for folder in (root, *_folders(root))
+        for folder in (root, *_subfolders(root))
         if (folder / "images").is_dir() and (folder == root or folder.name in SPLIT_NAMES)
     ]
     if not found:
-        raise _unexpected(root, "pairs")
+        raise _layout_error(root, "pairs")
     samples = []
     for folder in found:
         prefix = "" if folder == root else f"{folder.name}/"
@@ -103,7 +103,7 @@ def _read_pairs(root: Path) -> list[Sample]:
 def _read_camvid(root: Path) -> list[Sample]:
     lists = _lists(root)
     if not lists:
-        raise _unexpected(root, "camvid")
+        raise _layout_error(root, "camvid")
     samples = []
     for split, path in lists.items():
         for number, line in _lines(path):
@@ -112,22 +112,22 @@ def _read_camvid(root: Path) -> list[Sample]:
                 raise UserError(
                     f"{path}: line {number} should name an image and its mask, found {line!r}"
                 )
-            # Only folder and file count: published lists begin with /SegNet/CamVid/.
+            # Only the folder and the file name matter: published lists begin with /SegNet/CamVid/.
             image, mask = (root.joinpath(*Path(column).parts[-2:]) for column in columns)
             samples.append(Sample(f"{image.parent.name}/{image.stem}", image, mask, split))
-    _refuse_missing([file for sample in samples for file in (sample.image, sample.mask)], lists)
+    _check_exist([file for sample in samples for file in (sample.image, sample.mask)], lists)
     return samples
 
 
 def _read_duts(root: Path) -> list[Sample]:
     folders = [
         folder
-        for parent in (root, *_folders(root))
-        for folder in _folders(parent)
+        for parent in (root, *_subfolders(root))
+        for folder in _subfolders(parent)
         if folder.name.endswith("-Image")
     ]
     if not folders:
-        raise _unexpected(root, "duts")
+        raise _layout_error(root, "duts")
     samples = []
     for folder in folders:
         name = folder.name.removesuffix("-Image")  # DUTS-TR
@@ -142,8 +142,8 @@ def _read_duts(root: Path) -> list[Sample]:
 def _read_voc(root: Path) -> list[Sample]:
     lists = _lists(root / "ImageSets" / "Segmentation")
     if not lists:
-        raise _unexpected(root, "voc")
-    # JPEGImages holds many more images than have masks: the lists say which count.
+        raise _layout_error(root, "voc")
+    # JPEGImages also holds many images without masks: the lists say which to use.
     images = _by_stem(root / "JPEGImages")
     masks = _by_stem(root / "SegmentationClass")
     samples, missing = [], []
@@ -153,14 +153,14 @@ def _read_voc(root: Path) -> list[Sample]:
             mask = masks.get(stem, root / "SegmentationClass" / f"{stem}.png")
             missing += [file for file in (image, mask) if not file.exists()]
             samples.append(Sample(stem, image, mask, split))
-    _refuse_missing(missing, lists)
+    _check_exist(missing, lists)
     return samples
 
 
 def _read_ade20k(root: Path) -> list[Sample]:
-    folders = _folders(root / "images")
+    folders = _subfolders(root / "images")
     if not folders:
-        raise _unexpected(root, "ade20k")
+        raise _layout_error(root, "ade20k")
     return [
         Sample(f"{folder.name}/{stem}", image, mask, SPLIT_NAMES.get(folder.name))
         for folder in folders
@@ -171,18 +171,18 @@ def _read_ade20k(root: Path) -> list[Sample]:
 FORMATS: dict[str, Format] = {
     "pairs": Format(
         _read_pairs,
-        "images/ and masks/ with equal file names (suffixes may differ), "
+        "images/ and masks/ with matching file names (suffixes may differ), "
         "optionally each under train/, val/ and test/",
     ),
     "camvid": Format(
         _read_camvid,
-        "train.txt, val.txt, test.txt with an image and a mask a line, "
+        "train.txt, val.txt, test.txt with an image and a mask per line, "
         "and the folders they name, such as train/ and trainannot/",
         index=True,
     ),
     "duts": Format(
         _read_duts,
-        "folders in twos such as DUTS-TR/DUTS-TR-Image/ and "
+        "pairs of folders such as DUTS-TR/DUTS-TR-Image/ and "
         "DUTS-TR/DUTS-TR-Mask/ (TR: train, VAL: val, TE: test)",
     ),
     "voc": Format(
@@ -192,14 +192,14 @@ FORMATS: dict[str, Format] = {
     ),
     "ade20k": Format(
         _read_ade20k,
-        "images/training/, annotations/training/ and the same with validation",
+        "images/training/, annotations/training/ and the same for validation",
         index=True,
     ),
 }
 
 
 def _pair(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
-    """(stem, image, mask) for every image of a folder; refuses whatever stands alone."""
+    """(stem, image, mask) for every image of a folder; an error if either is missing."""
     if not masks.is_dir():
         raise UserError(f"{masks}/: no such folder, but {images}/ exists; put the masks there")
     left, right = _by_stem(images), _by_stem(masks)
@@ -217,7 +217,7 @@ def _pair(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """Picture files anywhere in a folder by relative stem, 'sequence/0001'."""
+    """Picture files anywhere in a folder, by relative path without suffix: 'sequence/0001'."""
     files: dict[str, Path] = {}
     for path in list_pictures(folder) if folder.is_dir() else ():
         stem = path.relative_to(folder).with_suffix("").as_posix()
@@ -229,7 +229,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _folders(root: Path) -> list[Path]:
+def _subfolders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
@@ -240,7 +240,7 @@ def _lists(folder: Path) -> dict[str, Path]:
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """Numbered lines that are not blank."""
+    """The lines that are not blank, with their numbers."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
@@ -248,15 +248,15 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _refuse_missing(files: Iterable[Path], lists: dict[str, Path]) -> None:
+def _check_exist(files: Iterable[Path], lists: dict[str, Path]) -> None:
     if missing := [path for path in files if not path.is_file()]:
         names = ", ".join(path.name for path in lists.values())
         raise UserError(
-            f"{_first(missing)}: listed in {names} but not there; add the file or remove its line"
+            f"{_first(missing)}: listed in {names} but missing; add the file or remove its line"
         )
 
 
-def _refuse_repeats(samples: list[Sample]) -> None:
+def _check_unique(samples: list[Sample]) -> None:
     seen: dict[str, Sample] = {}
     for sample in samples:
         other = seen.setdefault(sample.id, sample)
@@ -264,7 +264,7 @@ def _refuse_repeats(samples: list[Sample]) -> None:
             where = (
                 f"listed for {other.split} and for {sample.split}"
                 if other.image == sample.image
-                else f"has the id of {other.image}"
+                else f"has the same id as {other.image}"
             )
             raise UserError(f"{sample.image}: {where}; keep one of the two")
 
@@ -274,7 +274,7 @@ def _first(paths: list[Path]) -> str:
     return f"{paths[0]}" + (f" (and {len(paths) - 1} more)" if len(paths) > 1 else "")
 
 
-def _unexpected(root: Path, format: str) -> UserError:
+def _layout_error(root: Path, format: str) -> UserError:
     return UserError(
         f"{root}/: not laid out as data.format: {format}, which expects {FORMATS[format].layout}"
     )

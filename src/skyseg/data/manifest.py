@@ -1,4 +1,4 @@
-"""What prepare found out: prepared/manifest.csv (one row a sample) and prepared/dataset.json."""
+"""The results of prepare: prepared/manifest.csv (one row per sample) and prepared/dataset.json."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SplitSummary(BaseModel):
 
 
 class Dataset(BaseModel):
-    """A prepared data set as a whole."""
+    """Summary of a prepared data set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,13 +50,13 @@ class Dataset(BaseModel):
     decided: str
     """One sentence: what mask values were taken to mean."""
     size: int
-    """Side of the prepared arrays' pictures, in pixels."""
+    """Side of the pictures in the prepared arrays, in pixels."""
     fingerprint: str
     """SHA-256 over ids, splits, images, masks and what mask values mean."""
     splits: dict[str, SplitSummary]
     """By name; a split without images is left out."""
     dvc_md5: str | None
-    """What data.dvc calls the raw data; null where DVC does not track it."""
+    """MD5 of the raw data in data.dvc; null if DVC does not track it."""
 
 
 def summarise(
@@ -84,29 +84,29 @@ def summarise(
 
 
 def read_manifest(prepared: Path) -> pd.DataFrame:
-    """One row a sample, columns ``COLUMNS``; paths are relative to the repository's root.
+    """One row per sample, columns ``COLUMNS``; paths are relative to the repository's root.
 
     Raises:
-        UserError: nothing prepared there.
+        UserError: the data has not been prepared.
     """
     text = {
         name: str for name in COLUMNS if name not in ("width", "height", "foreground", "ignored")
     }
-    return pd.read_csv(_there(prepared / "manifest.csv"), dtype=text, keep_default_na=False)
+    return pd.read_csv(_existing(prepared / "manifest.csv"), dtype=text, keep_default_na=False)
 
 
 def read_dataset(prepared: Path) -> Dataset:
     """The summary of a prepared data set.
 
     Raises:
-        UserError: nothing prepared there.
+        UserError: the data has not been prepared.
     """
     return Dataset.model_validate_json(
-        _there(prepared / "dataset.json").read_text(encoding="utf-8")
+        _existing(prepared / "dataset.json").read_text(encoding="utf-8")
     )
 
 
-def _there(path: Path) -> Path:
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{path}: no such file; prepare the data first: dvc repro prepare")
     return path

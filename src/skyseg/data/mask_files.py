@@ -1,4 +1,4 @@
-"""Mask files before anyone knows what their values mean: from Pillow's modes to numbers."""
+"""Reads mask files in any of Pillow's modes as numbers, before it is known what those mean."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ LOSSY = {"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"}
 
 class Raw(NamedTuple):
     values: np.ndarray | None
-    """uint8 or uint16 [H, W], greys or indices; None: colours that are not grey."""
+    """uint8 or uint16 [H, W], greys or indices; None if the colours are not grey."""
     scale: Scale
-    """two-valued: 1-bit files and palettes, where 1 is foreground whatever other files use."""
+    """two-valued: 1-bit files and palettes; in them 1 is foreground, whatever other files use."""
     alpha: np.ndarray | None
     conflict: str | None
     """Why the alpha channel cannot be trusted to be the mask."""
 
 
 def values_of(image: Image.Image, path: Path, indexed: bool, ignore: tuple[int, ...]) -> Raw:
-    """Values and alpha of a mask file, before anyone knows what they mean.
+    """Values and alpha of a mask file, before it is known what they mean.
 
-    ``indexed``: the user has named class indices, so palettes are not looked at.
+    ``indexed``: the user has listed class indices, so the colours of palettes are not used.
     """
     mode = image.mode
     if mode == "1":
@@ -43,12 +43,12 @@ def values_of(image: Image.Image, path: Path, indexed: bool, ignore: tuple[int, 
     if mode.startswith("I"):
         deep = np.asarray(image)
         if deep.min() < 0 or deep.max() > 65535:
-            raise UserError(f"{path}: values beyond 65535; save the mask with 8 or 16 bits")
+            raise UserError(f"{path}: values outside 0-65535; save the mask with 8 or 16 bits")
         return Raw(deep.astype(np.uint16), "16bit", None, None)
     if image.has_transparency_data:
         return _with_alpha(np.asarray(image.convert("RGBA")))
     if mode == "F":
-        raise UserError(f"{path}: a mask of floating-point numbers; save it as an 8-bit PNG")
+        raise UserError(f"{path}: the mask has floating-point values; save it as an 8-bit PNG")
     grey = _grey(np.asarray(image.convert("RGB")), tolerance=12 if image.format in LOSSY else 0)
     if grey is None:
         raise coloured(path)
@@ -56,7 +56,7 @@ def values_of(image: Image.Image, path: Path, indexed: bool, ignore: tuple[int, 
 
 
 def _palette(image: Image.Image, path: Path, ignore: tuple[int, ...]) -> Raw:
-    """A palette without named classes: index 0 and 1, or the greys its colours show."""
+    """A palette file without listed class indices: indices 0 and 1, or the greys of its colours."""
     indices = np.asarray(image)
     flat = np.array(image.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
     colours = np.zeros((256, 3), np.uint8)
@@ -67,8 +67,8 @@ def _palette(image: Image.Image, path: Path, ignore: tuple[int, ...]) -> Raw:
         first, second = colours[0], colours[1]
         if (first >= 250).all() and ((second <= 5).all() or len(used) == 1):
             raise UserError(
-                f"{path}: the palette shows index 0 white and 1 black: which is "
-                "foreground? set data.foreground to the index, [0] or [1]"
+                f"{path}: the palette makes index 0 white and index 1 black, so the foreground "
+                "is unclear; set data.foreground to [0] or [1]"
             )
         return Raw(indices, "two-valued", None, None)
     grey = (colours[used] == greys[used, None]).all()
@@ -78,21 +78,21 @@ def _palette(image: Image.Image, path: Path, ignore: tuple[int, ...]) -> Raw:
         return Raw(table[indices], "8bit", None, None)
     raise UserError(
         f"{path}: a palette with indices {listed(used.tolist())}: set data.foreground "
-        "to those that are foreground, and data.ignore to void"
+        "to the foreground indices and data.ignore to the void ones"
     )
 
 
 def _with_alpha(rgba: np.ndarray) -> Raw:
-    """A mask with an alpha channel: both readings, and whether they contradict each other."""
+    """Colours and alpha of a mask with an alpha channel, and why they conflict, if so."""
     rgb, alpha = rgba[..., :3], rgba[..., 3]
     grey, opaque, conflict = _grey(rgb, tolerance=0), alpha >= HALF, None
     if alpha.min() == alpha.max():
         return Raw(grey, "8bit", alpha, None)
     if grey is not None and _two_tone(grey):
         if np.mean((grey > (int(grey.min()) + int(grey.max())) / 2) != opaque) > 0.01:
-            conflict = "its black-and-white picture and its alpha channel differ"
+            conflict = "its black-and-white colours and its alpha channel differ"
     elif opaque.any():
-        # A cut-out photograph has thousands of colours; a few big ones are painted classes.
+        # A cut-out photograph has thousands of colours; a few that cover most of it are classes.
         packed = rgb[opaque].astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
         _, counts = np.unique(packed, return_counts=True)
         large = counts[counts >= 0.01 * packed.size]
@@ -102,13 +102,13 @@ def _with_alpha(rgba: np.ndarray) -> Raw:
 
 
 def _two_tone(grey: np.ndarray) -> bool:
-    """Whether nearly all pixels are its darkest or its brightest, and both occur."""
+    """Whether nearly all pixels have the lowest or the highest value, and both occur."""
     low, high = grey.min(), grey.max()
     return bool(low < high and np.mean((grey == low) | (grey == high)) >= 0.98)
 
 
 def _grey(rgb: np.ndarray, tolerance: int) -> np.ndarray | None:
-    """The one channel uint8 [H, W] that three nearly equal ones hold; None if they differ."""
+    """One channel uint8 [H, W] if all three are nearly equal; None if they differ."""
     red, green, blue = (rgb[..., channel].astype(np.int16) for channel in range(3))
     if max(np.abs(red - green).max(), np.abs(red - blue).max()) > tolerance:
         return None
@@ -117,13 +117,13 @@ def _grey(rgb: np.ndarray, tolerance: int) -> np.ndarray | None:
 
 def coloured(path: Path) -> UserError:
     return UserError(
-        f"{path}: a mask in colours; save class indices as a one-channel PNG and set "
+        f"{path}: the mask is in colour; save class indices as a one-channel PNG and set "
         "data.foreground, or save the mask as black and white"
     )
 
 
 def listed(values: Iterable[int]) -> str:
-    """'0-11, 255': runs shortened, at most eight of them."""
+    """Values as text, such as '0-11, 255': runs shortened, at most eight of them."""
     runs: list[list[int]] = []
     for value in sorted(values):
         if runs and value == runs[-1][1] + 1:

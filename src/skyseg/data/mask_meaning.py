@@ -1,12 +1,13 @@
 """What the pixel values of masks mean, decided once for a whole data set.
 
-``mask_stats.count_values`` counts the values of one file, ``infer_encoding`` looks at all counts
-and says what they mean (an ``Encoding``) or refuses, ``masks.read_mask`` applies that.
+``mask_stats.count_values`` counts the values of one file. ``infer_encoding`` looks at the counts of
+all files and returns what the values mean (an ``Encoding``), or raises an error if that is unclear.
+``masks.read_mask`` applies the encoding.
 
-How soft (anti-aliased) masks and class maps are told apart: along an edge in-between greys differ
-from pixel to pixel, while a class fills areas. So a file is a class map where most pixels that are
-neither 0 nor 255 equal both the next pixel to the right and the one below, and at most 64 such
-values occur; and soft where at least three such values occur and it is no class map.
+How soft (anti-aliased) masks and class maps are distinguished: along a soft edge, in-between greys
+differ from pixel to pixel, while a class fills areas. So a file is a class map if most pixels that
+are neither 0 nor 255 equal both the next pixel to the right and the one below, and at most 64 such
+values occur. It is soft if at least three such values occur and it is not a class map.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from skyseg.data.mask_stats import MaskStats, moved, pixel_counts, seen_values, 
 from skyseg.errors import UserError
 from skyseg.params import IGNORE, DataParams
 
-BLURRED = 0.2  # share of greys from which a JPEG mask is suspect
+BLURRED = 0.2  # a JPEG mask with a larger share of greys is ambiguous
 
-NEAR_WHITE = 239  # a soft data set has to reach it somewhere
+NEAR_WHITE = 239  # some mask of a soft data set must reach this value
 
 MOST_CLASSES = 64  # more values than this in one file are greys, not classes
 
 
 def infer_encoding(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str]:
-    """What the masks of a data set mean, and one sentence that says so.
+    """What the masks of a data set mean, and one sentence that describes it.
 
     Raises:
-        UserError: ambiguous, mixed or constant masks; names a file, what it holds and the key
-            of params.yaml (or the change to the files) that settles it.
+        UserError: the masks are ambiguous, mixed or constant. The message names a file, its values
+            and the key of params.yaml (or the change to the files) that resolves it.
     """
     if data.foreground is not None:
         encoding, what = _decide_index(stats, data)
@@ -67,19 +68,19 @@ def _decide_index(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, s
         if s.levels is None or (s.alpha is not None and len(s.alpha.values) > 1):
             raise UserError(
                 f"{s.path}: data.foreground is set, but this mask has an alpha "
-                "channel; save class indices as a PNG of one channel"
+                "channel; save class indices as a one-channel PNG"
             )
         if s.levels.reduced:
             raise UserError(
-                f"{s.path}: more than 256 different values are no class indices; set "
+                f"{s.path}: more than 256 different values cannot be class indices; set "
                 "data.foreground: null for soft masks"
             )
     seen = seen_values(stats)
     foreground = data.foreground or []
     if absent := sorted(set(foreground) - set(seen)):
         raise UserError(
-            f"data.foreground: {listed(absent)} occurs in no mask of "
-            f"{stats[0].path.parent}/; values that do: {listed(seen)}"
+            f"data.foreground: {listed(absent)} occurs in no mask in "
+            f"{stats[0].path.parent}/; values found: {listed(seen)}"
         )
     what = f"class index ({listed(seen)} seen), foreground {listed(foreground)}"
     if IGNORE in seen and IGNORE not in (*data.ignore, *foreground):
@@ -98,7 +99,7 @@ def _decide_alpha(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, s
         if s.alpha is None:
             raise UserError(
                 f"{varied.path} has an alpha channel and {s.path} has none; "
-                "save all masks the same way, best as one-channel PNG"
+                "save all masks the same way, preferably as one-channel PNG"
             )
         if s.conflict:
             raise UserError(f"{s.path}: {s.conflict}; save the mask as a one-channel PNG")
@@ -114,7 +115,7 @@ def _decide_grey(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, st
     verdicts = {s.path: _verdict(s, data, wide) for s in valued}
     by_verdict = {v: [s for s in valued if verdicts[s.path] == v] for v in set(verdicts.values())}
     if unclear := by_verdict.get("unclear"):
-        raise _unclear(unclear, data)
+        raise _ambiguous(unclear, data)
 
     white = [s for v in ("0/255", "soft") for s in by_verdict.get(v, [])]
     if (black := by_verdict.get("0/1")) and white:
@@ -128,7 +129,7 @@ def _decide_grey(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, st
         top = max(top_value(s, data) for s in white)
         if top < NEAR_WHITE * (257 if wide else 1):
             raise UserError(
-                f"{white[0].path}: greys, but no mask reaches white (largest value "
+                f"{white[0].path}: grey values, but no mask reaches white (largest value "
                 f"{top}); stretch the masks to 0-{65535 if wide else 255}, or set "
                 "data.foreground if they are class indices"
             )
@@ -161,7 +162,7 @@ def _encoding(
 
 
 def _verdict(stats: MaskStats, data: DataParams, wide: bool) -> str:
-    """One file without class indices: empty, 0/1, 0/255, soft or unclear."""
+    """What one file without class indices holds: empty, 0/1, 0/255, soft or unclear."""
     assert stats.levels is not None
     kept = ~np.isin(stats.levels.values, data.ignore)
     values, counts, flat = (column[kept] for column in stats.levels[:3])
@@ -171,8 +172,8 @@ def _verdict(stats: MaskStats, data: DataParams, wide: bool) -> str:
             return verdict
     between = (values > 0) & (values < full)
     if stats.lossy:
-        # JPEG surrounds the edges of a 0/255 mask with near-blacks and near-whites; where greys
-        # cover much of it, or white is not reached, it has blurred class indices.
+        # JPEG surrounds the edges of a 0/255 mask with near-blacks and near-whites. If greys cover
+        # much of the mask, or it does not reach white, JPEG has blurred class indices.
         blurred = (
             counts[between].sum() > BLURRED * counts.sum()
             or values.max() < NEAR_WHITE
@@ -184,8 +185,8 @@ def _verdict(stats: MaskStats, data: DataParams, wide: bool) -> str:
     return "unclear" if classes or between.sum() < 3 or values.max() > full or inexact else "soft"
 
 
-def _unclear(stats: list[MaskStats], data: DataParams) -> UserError:
-    """Mask values that mean nothing by themselves: say which key settles it."""
+def _ambiguous(stats: list[MaskStats], data: DataParams) -> UserError:
+    """The error for ambiguous mask values; it says which key resolves them."""
     path = stats[0].path
     seen = [value for value in seen_values(stats) if value not in data.ignore]
     holds = f"{path}: mask values {listed(seen)} are ambiguous"
@@ -197,11 +198,11 @@ def _unclear(stats: list[MaskStats], data: DataParams) -> UserError:
     if len(seen) <= 3 and others[-1] == 255:
         return UserError(
             f"{holds}: set data.ignore: [{others[0] if others[0] != 1 else 255}] if "
-            f"that marks void, or data.foreground to the values that are foreground"
+            f"it marks void, or data.foreground to the foreground values"
         )
     return UserError(
-        f"{holds}: they look like class indices; set data.foreground to the ones that "
-        "are foreground, such as [1], and data.ignore to void, such as [255]"
+        f"{holds}: they look like class indices; set data.foreground to the "
+        "foreground ones, such as [1], and data.ignore to the void ones, such as [255]"
     )
 
 
@@ -212,6 +213,6 @@ def _constant(
     name = "foreground" if all_foreground else "background"
     key = "data.foreground" if encoding.kind == "index" else "data.invert and the mask files"
     return UserError(
-        f"{folder}/: every pixel that counts is {name} in all {len(stats)} masks "
-        f"(read as {what}): nothing to learn; check {key}"
+        f"{folder}/: every valid pixel is {name} in all {len(stats)} masks "
+        f"(read as {what}), so there is nothing to learn; check {key}"
     )

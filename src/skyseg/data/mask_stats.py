@@ -1,4 +1,4 @@
-"""How often each value occurs in a mask file: all that deciding needs to know of it."""
+"""How often each value occurs in a mask file: enough to decide what its values mean."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class Levels(NamedTuple):
     """int64, ascending."""
     counts: np.ndarray
     flat: np.ndarray
-    """How many of them equal the pixel to the right and the one below."""
+    """How many pixels of each value equal the pixel to the right and the one below."""
     reduced: bool = False
-    """More than 256 values of 16 bits, rounded to multiples of 257."""
+    """True for a 16-bit file with more than 256 values, which are rounded to multiples of 257."""
 
 
 class MaskStats(NamedTuple):
-    """What one mask file holds."""
+    """What one mask file contains."""
 
     path: Path
     sha256: str
     size: tuple[int, int]
-    """Width, height, upright."""
+    """Width and height, upright."""
     scale: Scale
     levels: Levels | None
-    """Greys or indices; None: the colours of a file with an alpha channel are not grey."""
+    """Greys or indices; None for a file with an alpha channel whose colours are not grey."""
     alpha: Levels | None
     conflict: str | None
     """Why the alpha channel cannot be trusted to be the mask."""
@@ -49,7 +49,7 @@ def count_values(path: Path, data: DataParams) -> MaskStats:
     """Count the values of one mask file.
 
     Raises:
-        UserError: the file is damaged, coloured, or has pixels of 32 bits.
+        UserError: the file is damaged, in colour, or has values that do not fit into 16 bits.
     """
     content = read_bytes(path)
     image, turned = open_upright(content, str(path))
@@ -68,7 +68,7 @@ def count_values(path: Path, data: DataParams) -> MaskStats:
 
 
 def shares(stats: MaskStats, encoding: Encoding) -> tuple[float, float]:
-    """(foreground share of the valid pixels, ignored share of all) of a measured file."""
+    """(foreground share of the valid pixels, ignored share of all pixels) of a file."""
     background, foreground, ignored = pixel_counts(stats, encoding)
     return (
         foreground / max(background + foreground, 1),
@@ -77,7 +77,7 @@ def shares(stats: MaskStats, encoding: Encoding) -> tuple[float, float]:
 
 
 def pixel_counts(stats: MaskStats, encoding: Encoding) -> tuple[int, int, int]:
-    """Pixels of a file that are background, foreground, ignored."""
+    """How many pixels of a file are background, foreground and ignored."""
     levels = _used(stats, encoding)
     codes = meaning(levels.values, _scale(stats, encoding), encoding)
     background, foreground, ignored = (int(levels.counts[codes == c].sum()) for c in (0, 1, IGNORE))
@@ -85,7 +85,7 @@ def pixel_counts(stats: MaskStats, encoding: Encoding) -> tuple[int, int, int]:
 
 
 def moved(stats: MaskStats, encoding: Encoding) -> int:
-    """Pixels of a soft file that a threshold moved to black or white."""
+    """How many pixels of a soft file the threshold changes to black or white."""
     if encoding.kind not in ("soft", "alpha") or _scale(stats, encoding) == "two-valued":
         return 0
     values, counts, *_ = _used(stats, encoding)
@@ -101,14 +101,14 @@ def seen_values(stats: list[MaskStats]) -> list[int]:
 
 
 def top_value(stats: MaskStats, data: DataParams) -> int:
-    """The largest value of a file that is not ignored; 0 where all are."""
+    """The largest value of a file that is not ignored; 0 if all are."""
     assert stats.levels is not None
     return int(np.setdiff1d(stats.levels.values, data.ignore).max(initial=0))
 
 
 def _used(stats: MaskStats, encoding: Encoding) -> Levels:
     levels = stats.alpha if encoding.kind == "alpha" else stats.levels
-    assert levels is not None  # decide() has refused the others
+    assert levels is not None  # infer_encoding has refused the others
     return levels
 
 
@@ -117,7 +117,7 @@ def _scale(stats: MaskStats, encoding: Encoding) -> Scale:
 
 
 def _levels(values: np.ndarray) -> Levels:
-    """Histogram; a 16-bit file of more than 256 values is a soft mask and kept to 8 bits."""
+    """Histogram; a 16-bit file with more than 256 values is a soft mask and reduced to 8 bits."""
 
     def histogram(v: np.ndarray) -> np.ndarray:
         return np.bincount(v.ravel(), minlength=65536 if v.dtype == np.uint16 else 256)
@@ -131,7 +131,7 @@ def _levels(values: np.ndarray) -> Levels:
         counts = histogram(values)
     present = np.flatnonzero(counts)
     flat = np.zeros_like(counts)
-    if len(present) > 2:  # two values need no telling apart
+    if len(present) > 2:  # not needed for two values
         corner = values[:-1, :-1]
         flat = histogram(corner[(corner == values[1:, :-1]) & (corner == values[:-1, 1:])])
     return Levels(present, counts[present], flat[present], reduced)

@@ -1,6 +1,6 @@
-"""Masks by an encoding: what is decided once for a data set is applied to each file here.
+"""Reads masks with the encoding that was decided once for the whole data set, and resizes them.
 
-Inside the program a mask is uint8 with 0 background, 1 foreground, 255 ignore.
+Inside the program a mask is uint8: 0 background, 1 foreground, 255 ignore.
 """
 
 from __future__ import annotations
@@ -21,22 +21,25 @@ def read_mask(path: Path, encoding: Encoding) -> np.ndarray:
     """Decode a mask to uint8 [H, W], upright: 0 background, 1 foreground, 255 ignore.
 
     Raises:
-        UserError: the file is damaged, or of a kind the encoding does not cover.
+        UserError: the file is damaged, or the encoding does not fit it.
     """
     image, _ = open_upright(read_bytes(path), str(path))
     raw = values_of(image, path, indexed=encoding.kind == "index", ignore=encoding.ignore)
     values = raw.alpha if encoding.kind == "alpha" else raw.values
     if values is None:
-        raise UserError(f"{path}: not readable as {encoding.kind} like the other masks")
+        raise UserError(
+            f"{path}: cannot be read as {encoding.kind} like the other masks; save all masks the "
+            "same way"
+        )
     table = meaning(np.arange(np.iinfo(values.dtype).max + 1), raw.scale, encoding)
-    return table.take(values)  # half the time of table[values]
+    return table.take(values)  # takes half the time of table[values]
 
 
 def resize_mask(mask: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     """Resize uint8 {0, 1, 255} [H, W] to [size, size], or to (width, height).
 
-    A pixel is ignored where at least half the area it covers is ignored, and else foreground where
-    at least half of the valid area is foreground.
+    A pixel is ignored if at least half of the area it covers is ignored. Otherwise it is foreground
+    if at least half of the valid area is foreground.
     """
     width, height = (size, size) if isinstance(size, int) else size
     if mask.shape == (height, width):

@@ -1,4 +1,4 @@
-"""What a picture file stores around its pixels: colour profile, EXIF, XMP, resolution."""
+"""What a picture file stores besides its pixels: colour profile, EXIF, XMP, resolution."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from PIL.PngImagePlugin import PngInfo
 ORIENTATION = 0x0112  # EXIF tag
 XMP_KEYS = ("xmp", "XML:com.adobe.xmp")  # JPEG, WebP and TIFF; PNG
 XMP_ORIENTATION = rb'tiff:Orientation="\d"|<tiff:Orientation>\d</tiff:Orientation>'
-# What a TIFF keeps in the same table as its EXIF: how its pixels lie in the file, and its profile
-# and XMP (TIFF 6.0, section 8 and supplements).
+# Tags that a TIFF keeps in the same table as its EXIF: the layout of its pixels, its profile and
+# its XMP (TIFF 6.0, section 8 and supplements).
 TIFF_LAYOUT = {
     *(254, 255, 256, 257, 258, 259, 262, 263, 266, 273, 277, 278, 279, 282, 283, 284, 296),
     *(317, 320, 322, 323, 324, 325, 338, 339, 347, 700, 34675),
 }
-EXIF_LIMIT, XMP_LIMIT = 65527, 65504  # bytes: what a JPEG segment holds of each
+EXIF_LIMIT, XMP_LIMIT = 65527, 65504  # bytes: the most that a JPEG segment can hold
 
-# Run lengths suit masks: on 12 megapixels 66 ms and 156 kB, where Pillow's default takes 162 ms and
-# 174 kB; on a cut-out of that size 1.4 s and 22.0 MB instead of 6.7 s and 22.5 MB.
+# Run-length encoding suits masks. A mask of 12 megapixels takes 66 ms and 156 kB, with Pillow's
+# default 162 ms and 174 kB; a cut-out of that size 1.4 s and 22.0 MB instead of 6.7 s and 22.5 MB.
 PNG_OPTIONS = {"compress_level": 1, "compress_type": 3}  # zlib's Z_RLE
 JPEG_OPTIONS = {"quality": 95, "subsampling": 0}  # colour edges at full resolution
 
 
 class Metadata(NamedTuple):
-    """Of one picture."""
+    """Metadata of one picture."""
 
     icc: bytes | None = None
-    """Its colour profile, if that is one of RGB."""
+    """Its colour profile, if it is for RGB."""
     exif: bytes = b""
-    """Its EXIF, with the orientation set to upright, as it has been applied."""
+    """Its EXIF, with the orientation set to upright, as the pixels have been turned."""
     xmp: bytes = b""
     dpi: tuple[float, float] | None = None
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1, upright, where there is none or it cannot be read."""
+    """The EXIF orientation, 1 to 8; 1 (upright) if it is missing or cannot be read."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # cameras write what no parser expects
+    except Exception:  # some cameras write EXIF that no parser expects
         return 1
     return value if value in range(2, 9) else 1
 
@@ -49,24 +49,24 @@ def orientation(image: Image.Image) -> int:
 def read_metadata(
     image: Image.Image, stored: Image.Image, format: str | None
 ) -> tuple[Metadata, list[str]]:
-    """The metadata of an image, and what of it cannot be kept, in words.
+    """The metadata of an image, and a note on each part that cannot be kept.
 
     Args:
-        image: decoded.
-        stored: the one with its EXIF.
+        image: the decoded image.
+        stored: the image that still has its EXIF.
         format: Pillow's name of its file format.
     """
     left_out = []
     icc = image.info.get("icc_profile")
     if icc and icc[16:20] != b"RGB ":  # ICC.1:2022, 7.2.8: the colour space, at byte 16
         left_out.append(
-            f"its colour profile is one of {icc[16:20].decode('latin-1').strip()}, "
+            f"its colour profile is for {icc[16:20].decode('latin-1').strip()}; "
             "results are RGB without a profile"
         )
         icc = None
     try:
         exif = _exif(stored, format)
-    except Exception:  # cameras write what no parser expects
+    except Exception:  # some cameras write EXIF that no parser expects
         exif = b""
         left_out.append("its EXIF is damaged and is left out")
     xmp = next((image.info[key] for key in XMP_KEYS if key in image.info), b"")
@@ -86,7 +86,7 @@ def write_options(metadata: Metadata, format: str, data: bool) -> dict[str, Any]
     Args:
         metadata: what to write.
         format: PNG or JPEG.
-        data: the pixels are no colours, so the colour profile is left out.
+        data: the pixels are not colours, so the colour profile is left out.
     """
     options: dict[str, Any] = dict(PNG_OPTIONS if format == "PNG" else JPEG_OPTIONS)
     if metadata.icc and not data:
@@ -104,17 +104,17 @@ def write_options(metadata: Metadata, format: str, data: bool) -> dict[str, Any]
 
 
 def _exif(image: Image.Image, format: str | None) -> bytes:
-    """EXIF that says upright."""
+    """EXIF with the orientation set to upright."""
     exif = image.getexif()
     for tag in (TIFF_LAYOUT if format == "TIFF" else set()) & exif.keys():
         del exif[tag]
     if ORIENTATION in exif:
-        exif[ORIENTATION] = 1  # said, as without it readers look for one in the XMP
+        exif[ORIENTATION] = 1  # kept: without it, readers look for one in the XMP
     return exif.tobytes() if len(exif) else b""
 
 
 def _dpi(value: Any) -> tuple[float, float] | None:
-    """Resolution, where it is one."""
+    """The resolution, or None if it is missing or not valid."""
     try:
         x, y = (float(number) for number in value)
     except (TypeError, ValueError, ZeroDivisionError):

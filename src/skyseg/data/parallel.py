@@ -1,4 +1,4 @@
-"""Work spread over all cores: results in order, memory flat, the first error ends it."""
+"""Runs work on all cores: results in order, bounded memory, and the first error stops it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def in_order(
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in order, computed by as many threads as cores.
 
-    Threads suffice: Pillow, hashlib and NumPy release the interpreter lock where the time goes.
-    Few items are begun ahead of the one yielded. An exception in a thread is raised here, at its
-    item's turn, once those already running have ended; the rest are not begun.
+    Threads are enough: Pillow, hashlib and NumPy release the interpreter lock in their slow parts.
+    Only a few items are started ahead of the one yielded. An exception in a thread is raised here
+    in place of its item's result, after the items already running have finished. The rest are not
+    started.
     """
     workers = _cores()
     with ThreadPoolExecutor(workers) as pool:
@@ -41,7 +42,7 @@ def in_order(
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux: those this process may use
+    if hasattr(os, "sched_getaffinity"):  # Linux: the cores this process may use
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
@@ -68,17 +69,17 @@ def overlapped(
     initializer: Callable[[], object] | None = None,
     batch: int = 1,
 ) -> Iterator[Result]:
-    """Yield each item's result, loaded, worked on and finished, in order.
+    """Load, work on and finish each item; yield the results in order.
 
-    ``load`` runs in threads ahead of ``work``, which runs here on what is loaded, and ``finish`` in
-    threads behind. An exception is raised here at its item's turn; one in ``work``, at the turn of
-    the first item it worked on.
+    ``load`` runs in threads, ahead of ``work``; ``work`` runs in the calling thread, on the loaded
+    items; ``finish`` runs in threads, after it. An exception is raised here in place of its item's
+    result; one in ``work``, in place of the result of the first item in its batch.
 
     Args:
-        weight: of an item, such as its pixels.
-        budget: what the items under way may weigh together; a heavier one is under way alone.
+        weight: gives the weight of an item, such as its number of pixels.
+        budget: largest total weight of the items in progress; a heavier item is processed alone.
         initializer: called once in each thread.
-        batch: how many loaded items ``work`` gets at most; it never waits to get more than one.
+        batch: most items that ``work`` gets at once; it does not wait for a batch to fill up.
     """
     workers = _cores()
     rest = ((weight(item), item) for item in items)
@@ -87,7 +88,7 @@ def overlapped(
     finishing: deque[tuple[int, Future[Result]]] = deque()
 
     def ready() -> tuple[list[int], list[Loaded], Exception | None]:
-        """The next items for ``work``, up to the first that could not be loaded."""
+        """The next items for ``work``, up to the first that failed to load, with its error."""
         costs: list[int] = []
         items: list[Loaded] = []
         while loading and len(costs) < batch and (not costs or loading[0][1].done()):
@@ -116,7 +117,7 @@ def overlapped(
                     except Exception as failure:
                         worked, error = [], failure
                     done = [pool.submit(finish, each) for each in worked]
-                    if error:  # raised once those before it have been yielded
+                    if error:  # raised after the results before it have been yielded
                         done.append(Future())
                         done[-1].set_exception(error)
                     finishing.extend(zip(costs, done, strict=False))

@@ -1,7 +1,7 @@
-"""Picture files: how they are found, decoded and written. No other module opens one.
+"""Finds, decodes and writes picture files. No other module opens one.
 
-``decode`` gives 8-bit RGB, upright, with what is stored around the pixels; ``open_upright`` gives
-Pillow's image as it is stored, for masks, whose values must not be converted.
+``decode`` returns 8-bit RGB, upright, with the metadata. ``open_upright`` returns Pillow's image in
+the mode it is stored in, for masks, whose values must not be converted.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from PIL import Image
 from skyseg.data.metadata import Metadata, orientation, read_metadata, write_options
 from skyseg.errors import UserError
 
-# What cameras, scanners and the web make: Pillow's name of a file format, and its suffixes, the
-# usual one first. Not all that Pillow reads: to decode EPS is to run a program.
+# File formats of cameras, scanners and the web: Pillow's name of each, and its suffixes, the usual
+# one first. Not every format that Pillow reads: decoding EPS, for example, runs a program.
 FILE_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "MPO": (".jpg", ".mpo"),  # a JPEG with further pictures behind it, as phones write
+    "MPO": (".jpg", ".mpo"),  # a JPEG followed by more pictures, as phones write
     "PNG": (".png", ".apng"),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
@@ -40,12 +40,12 @@ FILE_FORMATS = {
 SUFFIXES = frozenset(suffix for suffixes in FILE_FORMATS.values() for suffix in suffixes)
 
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-# Formats whose further frames are not used, and what such a file is called.
+# Formats of which only the first frame is used, and what to call a file with several frames.
 SEVERAL_FRAMES = {
     "GIF": "animation",
     "PNG": "animation",
     "WEBP": "animation",
-    "TIFF": "file of pages",
+    "TIFF": "multi-page file",
 }
 FLAGS = {
     "1": "1bit",
@@ -56,7 +56,7 @@ FLAGS = {
     "P": "palette",
     "CMYK": "cmyk",
 }
-# EXIF's orientations 2 to 8, and what turns such a picture upright.
+# EXIF orientations 2 to 8, and the operation that turns each upright.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -78,34 +78,34 @@ class Picture(NamedTuple):
     """What is unusual about the file: exif (it was turned), grey, alpha, palette, 16bit, cmyk,
     1bit, frames."""
     metadata: Metadata
-    """What is stored around the pixels, for ``write`` to keep."""
+    """What is stored besides the pixels, for ``write`` to keep."""
     notes: tuple[str, ...]
-    """What the user should know is not used or not kept."""
+    """Messages for the user about what is not used or not kept."""
 
 
 Photograph = str | Path | bytes | Image.Image | NDArray[np.uint8]
-"""What ``pixels_of`` takes."""
+"""What ``pixels_of`` accepts."""
 
 
 class Limits(NamedTuple):
-    """What is refused before it is decoded."""
+    """Largest size of a file that is decoded; larger ones are refused before decoding."""
 
     bytes: int
     pixels: int
 
 
-UPLOAD = Limits(64 * 2**20, 80_000_000)  # some 1.2 GB of memory while it is segmented
+UPLOAD = Limits(64 * 2**20, 80_000_000)  # about 1.2 GB of memory during segmentation
 
 
 def list_pictures(folder: Path, more: frozenset[str] = frozenset()) -> Iterator[Path]:
     """The picture files in a folder and the folders below it, sorted within each.
 
-    Hidden files and folders are left out. Links to folders are followed, but not back into a folder
-    that they are in.
+    Hidden files and folders are skipped. Links to folders are followed, except back into a folder
+    that contains them.
 
     Args:
         folder: where to look.
-        more: suffixes, in lower case, of other files to list.
+        more: further suffixes to list, in lower case.
 
     Raises:
         UserError: a folder cannot be read.
@@ -120,7 +120,7 @@ def _walk(folder: Path, suffixes: frozenset[str], inside: tuple[Path, ...]) -> I
         raise UserError(f"{folder}/: cannot be read: {error.strerror}") from None
     visible = [folder / entry.name for entry in entries if not entry.name.startswith(".")]
     for path in visible:
-        if path.suffix.lower() in suffixes and path.is_file():  # no pipe, no device
+        if path.suffix.lower() in suffixes and path.is_file():  # not a pipe or a device
             yield path
     for path in visible:
         if path.is_dir() and (real := path.resolve()) not in inside:
@@ -128,7 +128,7 @@ def _walk(folder: Path, suffixes: frozenset[str], inside: tuple[Path, ...]) -> I
 
 
 def read(path: Path, least: int | None = None) -> Picture:
-    """``decode`` of a file."""
+    """Read a file and ``decode`` it."""
     return decode(read_bytes(path), str(path), least)
 
 
@@ -145,17 +145,17 @@ def decode(
 ) -> Picture:
     """Decode a picture file.
 
-    Transparent pictures are laid on white, as a page shows them; 16-bit greys are divided by 257;
-    the first frame of several counts; colour profiles are kept but not applied.
+    Transparent pictures are put on white, as web pages show them; 16-bit greys are divided by 257;
+    of several frames only the first is used; colour profiles are kept but not applied.
 
     Args:
-        data: the file.
-        name: stands in errors.
-        least: where the result will be shrunk to no less than this side, a large JPEG may be
-            decoded at 1/2, 1/4 or 1/8 of its size, at least twice this side, in half the time.
-            Shrunk afterwards, pixels differ by less than one grey level in 255 (mean, measured on
+        data: the bytes of the file.
+        name: used in error messages.
+        least: smallest side that the caller will shrink the result to. A large JPEG may then be
+            decoded at 1/2, 1/4 or 1/8 of its size, with at least twice this side, in half the time.
+            After shrinking, pixels differ by less than one grey level of 255 (mean, measured on
             60 photographs).
-        limits: what to refuse undecoded.
+        limits: larger files are refused before decoding.
 
     Raises:
         UserError: the file is empty, truncated, not a picture, too large, or HEIC without
@@ -170,17 +170,17 @@ def decode(
     if frames > 1 and format:
         flags = (*flags, "frames")
         notes.append(f"{SEVERAL_FRAMES[format]}, only the first of {frames} frames is used")
-    # A PNG's EXIF may come after its pixels; a decoded TIFF has lost its own.
+    # A PNG's EXIF may come after its pixels; decoding a TIFF loses its EXIF.
     stored = image if format == "PNG" else _open(io.BytesIO(data))
     metadata, left_out = read_metadata(image, stored, format)
     return Picture(pixels, flags, metadata, (*notes, *left_out))
 
 
 def pixels_of(photograph: Photograph) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] RGB, upright, of a path, a file's bytes, a PIL image, or such an array.
+    """uint8 [H, W, 3] RGB, upright, from a path, a file's bytes, a PIL image, or such an array.
 
     Raises:
-        UserError: see ``decode``; or something else than these.
+        UserError: see ``decode``; or the photograph is none of these types.
     """
     if isinstance(photograph, str | Path):
         return read(Path(photograph)).pixels
@@ -205,7 +205,7 @@ def pixels_of(photograph: Photograph) -> NDArray[np.uint8]:
         else type(photograph).__name__
     )
     raise UserError(
-        f"a photograph is a path, bytes, a PIL image or an array uint8 [H, W, 3], not {what}"
+        f"a photograph must be a path, bytes, a PIL image or an array uint8 [H, W, 3], not {what}"
     )
 
 
@@ -221,11 +221,11 @@ def open_upright(
     if not _register_heif(data):
         raise UserError(f"{name}: HEIC needs the package pillow-heif: pip install 'skyseg[heic]'")
     if limits:
-        _refuse_large(data, name, limits)
+        _check_limits(data, name, limits)
     with _decoding(name):
         image: Image.Image = _open(io.BytesIO(data))
         if least:
-            image.draft(None, (MARGIN * least, MARGIN * least))  # only JPEGs heed it
+            image.draft(None, (MARGIN * least, MARGIN * least))  # only affects JPEGs
         image.load()
         return _turn_upright(image)
 
@@ -235,17 +235,19 @@ def _turn_upright(image: Image.Image) -> tuple[Image.Image, bool]:
     if method is None:
         return image, False
     turned = image.transpose(method)
-    turned.format = image.format  # a transposed copy forgets it
+    turned.format = image.format  # transpose() does not copy it
     return turned, True
 
 
 @contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Turn what decoders raise into one line."""
+    """Turn any exception of a decoder into a ``UserError`` of one line."""
     try:
         yield
     except Image.UnidentifiedImageError:
-        raise UserError(f"{name}: not an image of a known kind; save it as JPEG or PNG") from None
+        raise UserError(
+            f"{name}: not an image in a supported format; save it as JPEG or PNG"
+        ) from None
     except Image.DecompressionBombError:
         raise UserError(
             f"{name}: more pixels than is safe to decode (limit "
@@ -253,7 +255,7 @@ def _decoding(name: str) -> Iterator[None]:
         ) from None
     except MemoryError:
         raise
-    except Exception as error:  # decoders raise nearly anything on broken bytes
+    except Exception as error:  # decoders raise nearly any exception on damaged data
         raise UserError(
             f"{name}: truncated or damaged ({' '.join(str(error).split())}); replace or remove it"
         ) from None
@@ -263,7 +265,7 @@ def upright_size(data: bytes) -> tuple[int, int]:
     """Width and height of a readable picture, upright, from its header.
 
     Raises:
-        Exception: any kind, for what cannot be read.
+        Exception: of any type, if the picture cannot be read.
     """
     _register_heif(data)
     with _open(io.BytesIO(data)) as image:
@@ -272,18 +274,19 @@ def upright_size(data: bytes) -> tuple[int, int]:
 
 
 def pixel_count(path: Path) -> int:
-    """How many pixels a file will decode to, from its header; 0 if that cannot be told."""
+    """How many pixels a file has, from its header; 0 if it cannot be read."""
     try:
         with path.open("rb") as file:
             _register_heif(file.read(12))
             with _open(file) as image:
                 return image.width * image.height
-    except Exception:  # explained when it is decoded
+    except Exception:  # decoding it will report the error
         return 0
 
 
 def resize(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Squash uint8 [H, W, 3] to [size, size, 3]: bilinear, antialiased when shrinking."""
+    """Resize uint8 [H, W, 3] to [size, size, 3], ignoring the aspect ratio: bilinear, antialiased
+    when shrinking."""
     if pixels.shape[:2] == (size, size):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
@@ -296,14 +299,14 @@ def write(
     metadata: Metadata,
     data: bool = False,
 ) -> None:
-    """Write a picture with the metadata of the photograph it is made from.
+    """Write a picture with the metadata of the photograph it was made from.
 
     Args:
         file: a path or an open file.
         pixels: uint8 [H, W], [H, W, 3] or [H, W, 4].
         suffix: .png or .jpg, whatever ``file`` is called.
         metadata: of the photograph.
-        data: the pixels are no colours, so the colour profile is left out.
+        data: the pixels are not colours, so the colour profile is left out.
 
     Raises:
         OSError: the file cannot be written, or the picture is larger than the format allows.
@@ -312,27 +315,30 @@ def write(
     Image.fromarray(pixels).save(file, format, **write_options(metadata, format, data))
 
 
-def _refuse_large(data: bytes, name: str, limits: Limits) -> None:
+def _check_limits(data: bytes, name: str, limits: Limits) -> None:
     if len(data) > limits.bytes:
-        raise UserError(f"{name}: {len(data) / 2**20:.0f} MiB; at most {limits.bytes // 2**20} MiB")
+        raise UserError(
+            f"{name}: {len(data) / 2**20:.0f} MiB; shrink it to at most {limits.bytes // 2**20} MiB"
+        )
     try:
         width, height = upright_size(data)
-    except Exception:  # what cannot even be opened is explained when it is decoded
+    except Exception:  # decoding it will report the error
         return
     if width * height > limits.pixels:
         raise UserError(
-            f"{name}: {width}x{height} pixels; at most {limits.pixels // 10**6} million"
+            f"{name}: {width}x{height} pixels; shrink it to at most "
+            f"{limits.pixels // 10**6} million"
         )
 
 
 def _open(file: BinaryIO) -> Image.Image:
-    """``PIL.Image.open`` for ``FILE_FORMATS`` alone."""
+    """``PIL.Image.open``, limited to ``FILE_FORMATS``."""
     Image.init()
     return Image.open(file, formats=[name for name in FILE_FORMATS if name in Image.OPEN])
 
 
 def _register_heif(data: bytes) -> bool:
-    """Let Pillow read HEIC if these bytes begin like it; False if they do and it cannot."""
+    """If the data begins like HEIC, enable it in Pillow; False if pillow-heif is missing for it."""
     if data[4:8] != b"ftyp" or data[8:12] not in HEIF_BRANDS:
         return True
     try:
@@ -346,30 +352,30 @@ def _register_heif(data: bytes) -> bool:
 def _frames(image: Image.Image) -> int:
     try:
         return getattr(image, "n_frames", 1)
-    except Exception:  # damaged tables, which the first picture does without
+    except Exception:  # its table is damaged; the first frame needs none
         return 1
 
 
 def _as_rgb(image: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """uint8 [H, W, 3] of an image in any mode, and the mode's flag."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep(image, name), ("16bit",)
+        return _from_16_bit(image, name), ("16bit",)
     flags = (FLAGS[image.mode],) if image.mode in FLAGS else ()
     try:
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        if image.mode != "RGB":  # converting copies, whatever the mode
+        if image.mode != "RGB":  # convert() would copy it
             image = image.convert("RGB")
         return np.asarray(image), flags
-    except ValueError as error:  # LAB and other spaces Pillow does not convert
+    except ValueError as error:  # Pillow does not convert LAB and some others
         raise UserError(f"{name}: {error}; save it as an RGB JPEG or PNG") from None
 
 
-def _from_deep(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """Grey of 16 bits (or 32 holding 16) to uint8 RGB; 65535 becomes 255."""
+def _from_16_bit(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """16-bit grey (or 32-bit with 16-bit values) to uint8 RGB; 65535 becomes 255."""
     deep: NDArray[Any] = np.asarray(image)
     if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
-        raise UserError(f"{name}: pixels of 32 bits; save it with 8 or 16 bits a channel")
+        raise UserError(f"{name}: 32-bit pixels; save it with 8 or 16 bits per channel")
     grey = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)

@@ -1,4 +1,4 @@
-"""From raw photographs and masks to a manifest and arrays: all that decides what is trained on."""
+"""From raw photographs and masks to a manifest and arrays: the code that decides training data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from skyseg.params import DataParams, Params
 
 
 class Inspection(NamedTuple):
-    """What a sample's files hold."""
+    """What was read from a sample's files."""
 
     flags: list[str]
     width: int
@@ -37,19 +37,20 @@ class Inspection(NamedTuple):
 
 
 def build_manifest(params: Params, root: Path) -> tuple[pd.DataFrame, Encoding, str]:
-    """Inspect every sample of ``root/data`` once, and decide what is needed to train on it.
+    """Inspect every sample of ``root/data`` once; decide what mask values mean and the splits.
 
     Returns:
-        The manifest (columns ``COLUMNS``), what mask values mean, and one sentence that says so.
+        The manifest (columns ``COLUMNS``), what mask values mean, and one sentence that describes
+        that.
 
     Raises:
-        UserError: whatever is wrong with the data.
+        UserError: something is wrong with the data.
     """
     samples = find_samples(root / "data", params.data.format)
     if FORMATS[params.data.format].index and params.data.foreground is None:
         raise UserError(
             f"data.foreground: not set, but masks of format {params.data.format} hold "
-            "class indices; name the ones that are foreground, such as [0]"
+            "class indices; list the foreground ones, such as [0]"
         )
     inspections = list(
         in_order(lambda sample: inspect_sample(sample, params.data), samples, "inspecting")
@@ -59,7 +60,7 @@ def build_manifest(params: Params, root: Path) -> tuple[pd.DataFrame, Encoding, 
 
 
 def inspect_sample(sample: Sample, data: DataParams) -> Inspection:
-    """Read a sample's files once: everything that splitting and the manifest need to know.
+    """Read a sample's files once, for everything that the split and the manifest need.
 
     Raises:
         UserError: a damaged file, or an image and a mask of different sizes.
@@ -69,10 +70,12 @@ def inspect_sample(sample: Sample, data: DataParams) -> Inspection:
     mask = count_values(sample.mask, data)
     width, height = pictures.upright_size(content)
     if mask.size != (width, height):
-        turned = " upright (by its EXIF orientation)" if "exif" in picture.flags else ""
+        turned = (
+            " after turning it upright by its EXIF orientation" if "exif" in picture.flags else ""
+        )
         raise UserError(
             f"{sample.mask}: {mask.size[0]}x{mask.size[1]} pixels, but {sample.image} "
-            f"has {width}x{height}{turned}; they must be equal"
+            f"has {width}x{height}{turned}; make the sizes equal"
         )
     return Inspection(
         [*picture.flags, *(["mask-exif"] if mask.turned else [])],
@@ -91,7 +94,7 @@ def tabulate(
     params: Params,
     root: Path,
 ) -> pd.DataFrame:
-    """The manifest: one row a sample, by split and id, with groups, splits and flags decided."""
+    """The manifest: one row per sample, sorted by split and id, with its group, split and flags."""
     ids = [sample.id for sample in samples]
     measured = [shares(each.mask, encoding) for each in inspections]
     digests = [each.image_sha256 for each in inspections]
@@ -129,7 +132,7 @@ def tabulate(
 def refuse_leaks(
     samples: list[Sample], inspections: list[Inspection], clusters: np.ndarray
 ) -> None:
-    """Refuse images that predefined splits share: a score on them would be worth nothing."""
+    """Refuse images that occur in two predefined splits: they would make scores meaningless."""
     splits = pd.Series([sample.split or "train" for sample in samples])
     leaks = splits.groupby(clusters).filter(lambda names: names.nunique() > 1)
     if leaks.empty:
@@ -150,8 +153,8 @@ def refuse_leaks(
 
 
 def duplicate_flags(table: pd.DataFrame, clusters: np.ndarray) -> list[list[str]]:
-    """duplicate (equal files), near-duplicate, and masks-differ where equal files have two masks,
-    for each row."""
+    """The flags of each row: duplicate (equal image files), near-duplicate, and masks-differ (equal
+    image files with different masks)."""
     same = table.groupby("image_sha256")
     columns = {
         "duplicate": same["id"].transform("size") > 1,
@@ -168,10 +171,10 @@ def duplicate_flags(table: pd.DataFrame, clusters: np.ndarray) -> list[list[str]
 def write_split(
     prepared: Path, split: str, files: Iterable[tuple[Path, Path]], size: int, encoding: Encoding
 ) -> None:
-    """Decode, resize and store the (image, mask) files of a split, in their order.
+    """Decode, resize and store the (image, mask) files of a split, in the given order.
 
     Raises:
-        UserError: a damaged file, or an image and a mask of different sizes.
+        UserError: a damaged file, or a mask that the encoding does not fit.
     """
     todo = list(enumerate(files))
     with (
@@ -184,4 +187,4 @@ def write_split(
             images(row, pictures.resize(pictures.read(image, least=size).pixels, size))
             masks(row, resize_mask(read_mask(mask, encoding), size))
 
-        deque(in_order(convert, todo, f"{split} arrays"), maxlen=0)  # for what convert writes
+        deque(in_order(convert, todo, f"{split} arrays"), maxlen=0)  # convert only writes

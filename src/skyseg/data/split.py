@@ -1,4 +1,4 @@
-"""Who goes to train, val and test: predefined splits kept, the rest divided fairly."""
+"""Assigns samples to train, val and test: keeps predefined splits and divides the rest."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from skyseg.errors import UserError
 from skyseg.params import SplitParams
 
 BINS = 5
-"""Strata of the foreground share, besides one for images without any."""
-FEW_GROUPS = 1000  # dividing into folds takes a second per thousand groups and number of folds
+"""Number of strata of the foreground share, plus one for images without foreground."""
+# Above this, folds are too slow: a second per thousand groups, for each number of folds.
+FEW_GROUPS = 1000
 
 
 def group_names(ids: Sequence[str], split: SplitParams, data: Path) -> list[str]:
     """The group (scene, camera, sequence) of each sample; without groups, its own id.
 
     Raises:
-        UserError: an id the pattern does not match, or a column or id missing in the CSV file.
+        UserError: the pattern does not match an id, or the CSV file lacks the column or an id.
     """
     if split.group_pattern:
         found = [re.search(split.group_pattern, id) for id in ids]
@@ -47,12 +48,12 @@ def assign(
 ) -> list[str]:
     """The split of each sample: 'train', 'val' or 'test'.
 
-    A val or test split that the data set lacks is carved out of what is train or undecided,
-    stratified by foreground share; samples of one group stay together. The outcome depends on the
-    ids, not on their order, and on the seed.
+    If the data set has no val or test split, it is taken from the samples that are in train or
+    have no split, stratified by foreground share. Samples of one group stay together. The result
+    depends on the ids and the seed, not on the order.
 
     Raises:
-        UserError: a split that would hold no image, or too few groups.
+        UserError: a split would contain no images, or there are too few groups.
     """
     table = pd.DataFrame(
         {
@@ -82,15 +83,15 @@ def assign(
         count = round(share * total)
         if count < 1 or count >= len(pool):
             raise UserError(
-                f"split.{name}: {share:g} of {total} images holds {count}, leaving "
-                f"{len(pool) - count} to train on; change it or add images"
+                f"split.{name}: {share:g} of {total} images is {count}, leaving "
+                f"{len(pool) - count} to train on; change the share or add images"
             )
         if pool["group"].nunique() < 2:
             raise UserError(
                 f"split.{name}: all {len(pool)} images are one group or copies of one "
                 "another; change split.group_pattern/group_column or add scenes"
             )
-        chosen = _carve(pool, count, split.seed)
+        chosen = _choose(pool, count, split.seed)
         assert 0 < len(chosen) < len(pool)
         table.loc[chosen, "split"] = name
         pool = pool.drop(chosen)
@@ -99,8 +100,9 @@ def assign(
     return table["split"].sort_index().tolist()
 
 
-def _carve(pool: pd.DataFrame, count: int, seed: int) -> pd.Index:
-    """Index of about ``count`` rows, whole groups, with the pool's distribution of foreground."""
+def _choose(pool: pd.DataFrame, count: int, seed: int) -> pd.Index:
+    """Index of about ``count`` rows, in whole groups, with a foreground distribution like the
+    pool's."""
     strata = _strata(pool["foreground"].to_numpy(), count)
     if pool["group"].is_unique:
         divider = StratifiedShuffleSplit(1, test_size=count, random_state=seed)
@@ -108,7 +110,7 @@ def _carve(pool: pd.DataFrame, count: int, seed: int) -> pd.Index:
     best, best_score = _smallest_group(pool), np.inf
     overall = np.bincount(strata) / len(strata)
     candidates = _folds if pool["group"].nunique() <= FEW_GROUPS else _draw
-    # The one that comes nearest to the size asked for and to the pool's strata.
+    # Take the candidate closest to the wanted size and to the pool's strata.
     for rows in candidates(pool, strata, count, seed):
         if not 0 < len(rows) < len(pool):
             continue
@@ -120,7 +122,7 @@ def _carve(pool: pd.DataFrame, count: int, seed: int) -> pd.Index:
 
 
 def _folds(pool: pd.DataFrame, strata: np.ndarray, count: int, seed: int) -> Iterator[np.ndarray]:
-    """Rows of whole groups: unions of stratified folds, for some numbers of folds."""
+    """Candidate rows, in whole groups: unions of stratified folds, for several numbers of folds."""
     share = count / len(pool)
     most = max(2, min(pool["group"].nunique(), np.bincount(strata).max()))
     for number in np.unique(np.clip([round(1 / share), round(2 / share), 10, 20], 2, most)):
@@ -134,8 +136,8 @@ def _folds(pool: pd.DataFrame, strata: np.ndarray, count: int, seed: int) -> Ite
 
 
 def _draw(pool: pd.DataFrame, strata: np.ndarray, count: int, seed: int) -> Iterator[np.ndarray]:
-    """Rows of whole groups, drawn at random from each stratum of their mean foreground until its
-    part of ``count`` is reached; a group that is too large for what is left is passed over."""
+    """One candidate set of rows, in whole groups: from each stratum of mean foreground, groups are
+    drawn at random up to its part of ``count``. A group larger than the remainder is skipped."""
     _, members, sizes = np.unique(pool["group"], return_inverse=True, return_counts=True)
     means = np.bincount(members, pool["foreground"]) / sizes
     kinds = _strata(means, min(count, len(sizes) - 1))
@@ -157,8 +159,8 @@ def _smallest_group(pool: pd.DataFrame) -> np.ndarray:
 
 
 def _strata(foreground: np.ndarray, count: int) -> np.ndarray:
-    """Stratum [N] of each image: none at all, then quantiles of the share; no stratum too small
-    to be met once by ``count`` draws and once by the rest."""
+    """Stratum [N] of each image: first images without foreground, then quantiles of the share. Each
+    stratum is large enough to appear both among ``count`` chosen images and among the rest."""
     smallest = max(2, int(np.ceil(len(foreground) / min(count, len(foreground) - count))))
     strata = np.zeros(len(foreground), int)
     some = np.flatnonzero(foreground > 0)

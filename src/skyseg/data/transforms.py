@@ -1,7 +1,7 @@
 """Random changes to training samples, a whole batch at a time and on the batch's own device.
 
-A few large operations instead of many small ones a sample: on a GPU the launches of the small ones
-would take longer than the training step itself.
+It uses a few large operations instead of many small ones per sample: on a GPU, launching the small
+ones would take longer than the training step itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
 
 
 def augment(images: Tensor, masks: Tensor, params: AugmentParams) -> tuple[Tensor, Tensor]:
-    """Crop, flip and recolour each sample of a batch on its own; image and mask move together.
+    """Crop, flip and recolour each sample of a batch independently; image and mask move together.
 
     Random numbers are drawn on the CPU, from PyTorch's global generator: the same seed gives the
     same changes on every device.
@@ -29,7 +29,7 @@ def augment(images: Tensor, masks: Tensor, params: AugmentParams) -> tuple[Tenso
         masks: uint8 [B, H, W]; resampled to the nearest pixel, so the values stay 0, 1 and 255.
 
     Returns:
-        Images as float32 [B, 3, H, W] in 0..255, masks as they came; both of the same size.
+        Images as float32 [B, 3, H, W] in 0..255, and masks as uint8 [B, H, W].
     """
     colours = random_colours(len(images), params).to(images.device, non_blocking=True)
     boxes = random_boxes(len(images), params).to(images.device, non_blocking=True)
@@ -42,11 +42,11 @@ def augment(images: Tensor, masks: Tensor, params: AugmentParams) -> tuple[Tenso
 
 
 def random_boxes(count: int, params: AugmentParams) -> Tensor:
-    """Crops of ``params.scale`` to 1 of the area, of an aspect ratio that fits, flipped or not.
+    """Crops of ``params.scale`` to 1 of the area, with an aspect ratio that fits, flipped or not.
 
     Returns:
-        float32 [count, 2, 2]: for x and for y the extent and the centre, in a picture of -1..1; a
-        negative extent is a flip.
+        float32 [count, 2, 2]: the extent and the centre, for x and for y, with the picture at
+        -1..1; a negative extent means a flip.
     """
     draws = torch.rand(5, count)
     area = params.scale + (1 - params.scale) * draws[0]
@@ -58,9 +58,9 @@ def random_boxes(count: int, params: AugmentParams) -> Tensor:
 
 
 def sampling_grid(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Where each pixel of the result lies in the picture: [B, 2, 2] to float32 [B, H, W, 2].
+    """Where in the picture each pixel of the result is sampled: [B, 2, 2] to float32 [B, H, W, 2].
 
-    ``F.affine_grid`` for boxes that are not turned, without its matrix product of each pixel.
+    Like ``F.affine_grid`` for boxes without rotation, but without a matrix product for each pixel.
     """
     grid = boxes.new_empty(len(boxes), height, width, 2)
     for axis, length in enumerate((width, height)):
@@ -74,7 +74,7 @@ def random_colours(count: int, params: AugmentParams) -> Tensor:
     """Affine maps float32 [count, 3, 4] of RGB in 0..255: brightness, then contrast about the
     middle grey, saturation and hue. One matrix, so that colours are clipped once, at the end.
 
-    Hue turns about the grey axis, which keeps the mean of the three channels.
+    Hue is a rotation about the grey axis, which keeps the mean of the three channels.
     """
     amounts = (params.brightness, params.contrast, params.saturation)
     factors = 1 + torch.tensor(amounts)[:, None] * (2 * torch.rand(3, count) - 1)
@@ -89,6 +89,6 @@ def random_colours(count: int, params: AugmentParams) -> Tensor:
     )
     saturate = saturation * identity + (1 - saturation) * luma
     linear = turn @ saturate
-    # Both keep greys, so the shift that keeps the middle grey passes through them unchanged.
+    # Saturation and hue keep greys, so they do not change the shift that keeps the middle grey.
     shift = (127.5 * (1 - contrast)).expand(count, 3, 1)
     return torch.cat([contrast * brightness * linear, shift], 2)

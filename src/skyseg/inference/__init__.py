@@ -1,1 +1,1 @@
-"""Using a model: from a photograph to a probability map, and to what is made of it."""
+"""Using a model: from a photograph to a probability map, and from that to masks and pictures."""

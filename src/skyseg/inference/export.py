@@ -1,6 +1,6 @@
-"""A checkpoint as an ONNX file, with its config inside, checked against PyTorch before it is kept.
+"""Export checkpoints as ONNX files with their model config inside, checked against PyTorch first.
 
-Input ``image``: float32 [N, 3, H, W], RGB in 0..1 standardised by the config's mean and std.
+Input ``image``: float32 [N, 3, H, W], RGB in 0..1 standardised with the config's mean and std.
 Outputs ``probability`` and ``logits``: float32 [N, 1, H, W], the fused map after and before the
 sigmoid.
 """
@@ -46,14 +46,14 @@ from skyseg.model.u2net import for_inference
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-OPSET = 17  # of 2022; what runs it is installed nearly everywhere
-PARITY, FORMAT = "skyseg.parity", "skyseg.format"  # metadata, as CONFIG
+OPSET = 17  # from 2022: nearly every installed runtime supports it
+PARITY, FORMAT = "skyseg.parity", "skyseg.format"  # metadata keys, like CONFIG
 AXES = {0: "batch", 2: "height", 3: "width"}
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an exported file is from PyTorch in float32, on photographs at their own size."""
+    """Difference of an exported file from PyTorch in float32, on photographs at their own size."""
 
     images: int
     mean: float
@@ -61,7 +61,7 @@ class Parity:
     max: float
     """Largest absolute difference of the probability."""
     mask_iou: float
-    """IoU of the two models' masks, over all pixels; 1 where neither finds anything."""
+    """IoU of the two models' masks, over all pixels; 1 if neither has any foreground."""
 
     def __str__(self) -> str:
         return (
@@ -71,37 +71,37 @@ class Parity:
 
 
 class OnnxFormat(NamedTuple):
-    """One way to write the network."""
+    """One way to export the network."""
 
     size: int | None
-    """Side in pixels of the one input it takes, a single photograph; None: any batch and size."""
+    """Side in pixels if the file takes one photograph of fixed size; None: any batch and size."""
     convert: Callable[[ModelProto, ConfiguredPredictor, Sequence[Path]], ModelProto] | None
-    """Other arithmetic for the float32 model, calibrated on photographs."""
+    """Converts the float32 model to other arithmetic, calibrated on photographs; None: keep it."""
     mean: float
-    """Largest ``Parity.mean`` it may have."""
+    """Largest ``Parity.mean`` allowed."""
     mask_iou: float
-    """Smallest ``Parity.mask_iou`` it may have."""
+    """Smallest ``Parity.mask_iou`` allowed."""
 
 
 def export(
     weights: Path, format: str, out: Path, photographs: Sequence[Path], calibration: Sequence[Path]
 ) -> Parity:
-    """Write a checkpoint as an ONNX file; an earlier file at ``out`` stays if it fails.
+    """Export a checkpoint as an ONNX file. On failure, an earlier file at ``out`` stays unchanged.
 
     Args:
-        weights: a checkpoint, with its config beside it.
+        weights: a checkpoint, with its model config next to it.
         format: a row of ``ONNX_FORMATS``.
         out: the file to write.
-        photographs: what parity with PyTorch is measured on.
-        calibration: others, which int8 chooses its ranges on.
+        photographs: for measuring parity with PyTorch.
+        calibration: other photographs, from which int8 takes its ranges.
 
     Raises:
-        UserError: see ``load_checkpoint`` and ``pictures.read``; the packages are missing; or the
-            file is further from PyTorch than the format may be.
+        UserError: see ``load_checkpoint`` and ``pictures.read``; also if the packages are missing,
+            or the file differs from PyTorch by more than the format allows.
     """
     try:
         import onnx
-        import onnxruntime  # noqa: F401  (what the file is checked with)
+        import onnxruntime  # noqa: F401  (needed below to check the file)
     except ImportError:
         raise UserError(f"{out}: {NEED_ONNX}") from None
     row = ONNX_FORMATS[format]
@@ -109,24 +109,24 @@ def export(
     config = reference.config = reference.config.model_copy(
         update={"size": row.size or reference.config.size}
     )
-    with atomic_write(out) as aside:
-        with _quietly():
-            _trace(weights, aside, row.size)
-            model = onnx.load(aside)
+    with atomic_write(out) as temporary:
+        with _without_warnings():
+            _trace(weights, temporary, row.size)
+            model = onnx.load(temporary)
             if row.convert:
                 model = row.convert(model, reference, calibration)
         model.producer_name, model.producer_version = "skyseg", installed("skyseg")
-        _save(model, aside, {CONFIG: config.model_dump_json(), FORMAT: format})
-        parity = measure_parity(reference, OnnxPredictor(aside), photographs)
-        if not (parity.mean <= row.mean and parity.mask_iou >= row.mask_iou):  # NaN is far, too
+        _save(model, temporary, {CONFIG: config.model_dump_json(), FORMAT: format})
+        parity = measure_parity(reference, OnnxPredictor(temporary), photographs)
+        if not (parity.mean <= row.mean and parity.mask_iou >= row.mask_iou):  # also refuses NaN
             raise UserError(
-                f"{out}: not written, as {format} is too far from PyTorch: {parity}; "
-                f"allowed are a mean difference of {row.mean:g} and a mask IoU of "
-                f"{row.mask_iou:g}" + ("; choose dynamic" if row.convert else "")
+                f"{out}: not written, because {format} differs too much from PyTorch: {parity}; "
+                f"allowed: a mean difference of at most {row.mean:g} and a mask IoU of at least "
+                f"{row.mask_iou:g}" + ("; use --format dynamic" if row.convert else "")
             )
         _save(
             model,
-            aside,
+            temporary,
             {CONFIG: config.model_dump_json(), FORMAT: format, PARITY: json.dumps(asdict(parity))},
         )
     return parity
@@ -152,7 +152,7 @@ def measure_parity(
 
 
 class _Exported(nn.Module):
-    """The fused map alone: rembg takes the first output for the probability."""
+    """Outputs the fused map only. The probability comes first, because rembg reads that output."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -164,15 +164,15 @@ class _Exported(nn.Module):
 
 
 def _trace(weights: Path, out: Path, size: int | None) -> None:
-    """Write the float32 network, its batch norm folded into the convolutions."""
+    """Write the float32 network, with batch norms folded into the convolutions."""
     _, network = load_checkpoint(weights)
     for_inference(network, torch.device("cpu"))
-    # Every level of the network has another size in this example, so that nothing in it looks
-    # as if it needed no resizing.
+    # With this example every level of the network has a different size, so that no resizing step
+    # looks unnecessary and is left out of the trace.
     example = torch.zeros(1, 3, size, size) if size else torch.zeros(2, 3, 128, 192)
-    # The tracing exporter: the one that superseded it takes twelve times as long, needs two more
-    # packages, and its file is no faster (docs/export.md). That what it traced holds for other
-    # sizes is what the tests are for.
+    # The older, tracing exporter: its successor takes twelve times as long, needs two more packages
+    # and writes files that are no faster (docs/export.md). The tests check that the traced network
+    # works at other sizes.
     torch.onnx.export(
         _Exported(network),
         (example,),
@@ -186,8 +186,8 @@ def _trace(weights: Path, out: Path, size: int | None) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Within the block, the exporters' advice to their own developers goes nowhere."""
+def _without_warnings() -> Iterator[None]:
+    """Silence the exporters' log messages and warnings, which users cannot act on."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -217,16 +217,16 @@ def _to_float16(
 def _to_int8(
     model: ModelProto, reference: ConfiguredPredictor, calibration: Sequence[Path]
 ) -> ModelProto:
-    """Convolutions of 8-bit weights and activations, whose ranges are those seen on photographs."""
+    """Convolutions with 8-bit weights and activations, with ranges calibrated on photographs."""
     import onnx
     from onnxruntime import quantization
 
     class Photographs(quantization.CalibrationDataReader):
         def __init__(self) -> None:
-            self._waiting = iter(calibration)
+            self._remaining = iter(calibration)
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            for path in self._waiting:
+            for path in self._remaining:
                 return {
                     INPUT: reference.network_input(
                         [reference.preprocess(pictures.read(path).pixels)]
@@ -236,7 +236,8 @@ def _to_int8(
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
-        # Weights of 7 bits: without VNNI, products of 8 bits are added up in 16, and saturate.
+        # reduce_range: weights of 7 bits, because CPUs without VNNI add up products of 8 bits in
+        # 16 bits, which saturates.
         quantization.quantize_static(
             model,
             path,

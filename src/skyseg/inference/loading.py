@@ -1,4 +1,4 @@
-"""Any model by its name: registered, a checkpoint, published weights, ONNX."""
+"""Open any model by its name: registered, a checkpoint, published weights or ONNX."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PRETRAINED = Path("models/start.safetensors")
 
 
 def default_name(root: Path = Path()) -> str:
-    """The model to use where none is named: the champion of the workspace's ``registry.model``, or
-    of ``skyseg`` outside any workspace."""
+    """The model to use if the user names none: the champion of the workspace's ``registry.model``,
+    or of ``skyseg`` outside a workspace."""
     settings = root / "params.yaml"
     name = load_params(settings).registry.model if settings.is_file() else "skyseg"
     return f"models:/{name}@champion"
@@ -33,16 +33,16 @@ def load_model(
 
     Args:
         name: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``; a checkpoint (.safetensors with
-            its config beside it); published weights (.pth, .pt, or .safetensors without a config);
-            an .onnx file, ours or the published network.
+            its model config next to it); published weights (.pth, .pt, or .safetensors without a
+            model config); an .onnx file, written by ``skyseg export`` or of the published network.
         device: auto, cuda or cpu; .onnx files run on the CPU.
-        root: the workspace: its registry, and its pretrained weights where ``name`` is its
-            ``champion`` and nothing is registered yet, which is said on stderr.
-        recipe: how a model without a config sees a photograph; a row of ``published.RECIPES``.
+        root: the workspace, with its registry. If nothing is registered yet and ``name`` is the
+            champion, its pretrained weights are used, with a warning on stderr.
+        recipe: preprocessing for a model without a model config; a row of ``published.RECIPES``.
 
     Raises:
-        UserError: no such model, version, alias or file; a file of another kind, or damaged; the
-            registry does not answer; no CUDA where it is asked for.
+        UserError: there is no such model, version, alias, file or recipe; the file is damaged or of
+            another kind; the registry does not respond; or CUDA is requested but not available.
     """
     if recipe not in RECIPES:
         raise UserError(f"--preprocess: unknown {recipe!r}; choose {' or '.join(RECIPES)}")
@@ -50,12 +50,13 @@ def load_model(
         return _open_file(name, Path(name), device, recipe)
     if name == default_name(root) and not _anything_registered(root, name):
         return _open_pretrained(name, root, device)
-    # Three seconds, for those who want the registry.
+    # Imported only here, because it takes three seconds.
     from skyseg.tracking import connection, registry
 
     connection.connect(root)
     model, version = registry.resolve(name)
-    weights = registry.download_weights(f"models:/{model}/{version}")  # an alias may move meanwhile
+    # By version, because an alias may have moved in the meantime.
+    weights = registry.download_weights(f"models:/{model}/{version}")
     predictor = CheckpointPredictor(weights, device)
     label = f"{model} version {version} ({predictor.config.fingerprint[:8]})"
     return Model(name, label, predictor, _megabytes(weights))
@@ -77,8 +78,8 @@ def _open_file(name: str, path: Path, device: str, recipe: str) -> Model:
         what = f"published weights, {sha256(path)[:8]}"
         if path.suffix == ".safetensors":
             print(
-                f"WARNING: {path}: no config ({config_path(path).name}) beside it, so it is run as "
-                f"published weights are: at {SIZE} px, threshold {predictor.threshold}",
+                f"WARNING: {path}: no model config ({config_path(path).name}) next to it, so it is "
+                f"run like published weights: at {SIZE} px, with threshold {predictor.threshold}",
                 file=sys.stderr,
             )
     return Model(name, f"{path.name} ({what})", predictor, _megabytes(path))
@@ -94,8 +95,9 @@ def _open_pretrained(name: str, root: Path, device: str) -> Model:
                 "'make promote', or name a model with --model"
             )
     print(
-        f"WARNING: nothing is registered in this workspace, so the pretrained weights {weights} "
-        "are used, which have seen rendered scenes only; 'make repro promote' registers your own",
+        "WARNING: nothing is registered in this workspace; using the pretrained weights "
+        f"{weights}, which were trained on rendered scenes only; 'make repro promote' trains and "
+        "registers your own",
         file=sys.stderr,
         flush=True,
     )
@@ -103,7 +105,7 @@ def _open_pretrained(name: str, root: Path, device: str) -> Model:
 
 
 def _anything_registered(root: Path, name: str) -> bool:
-    """Whether the registry has any version of a model; asking must not create a store."""
+    """Whether the registry has any version of a model. Does not create a store."""
     uri = store_uri(root)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE).split("?")[0]).is_file():
         return False

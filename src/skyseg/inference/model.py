@@ -19,17 +19,17 @@ BATCH = 8  # photographs in one forward pass, at most
 
 
 class Model:
-    """An opened model; ``skyseg.load_model`` gives one.
+    """An opened model, as ``skyseg.load_model`` returns it.
 
-    Each method takes a photograph and gives its result, or takes a list of photographs and gives a
-    list. A photograph is a path, the bytes of a file, a PIL image, or an array uint8 [H, W, 3],
-    RGB. Files and PIL images are turned upright as their EXIF says.
+    Each method takes one photograph and returns its result, or takes a list of photographs and
+    returns a list. A photograph is a path, the bytes of a file, a PIL image, or an RGB array,
+    uint8 [H, W, 3]. Files and PIL images are turned upright according to their EXIF data.
 
     Args:
         name: as the user wrote it.
-        label: what it turned out to be, 'skyseg version 3 (1f0c9a77)': equal for equal weights
-            alone.
-        predictor: the network, and the steps before and after it.
+        label: identifies the opened model, such as 'skyseg version 3 (1f0c9a77)'; models with
+            different weights have different labels.
+        predictor: the network, with the steps before and after it.
         megabytes: size of the file.
     """
 
@@ -44,7 +44,7 @@ class Model:
 
     @property
     def threshold(self) -> float:
-        """Foreground is a probability at or above this."""
+        """A pixel is foreground if its probability is at or above this."""
         return self.predictor.threshold
 
     @overload
@@ -55,7 +55,7 @@ class Model:
         """Foreground probability of each pixel: float32 [H, W] in 0..1.
 
         Raises:
-            UserError: what is no photograph.
+            UserError: it cannot be read as a photograph.
         """
         return self._apply(photograph, lambda image, probability: probability)
 
@@ -67,7 +67,7 @@ class Model:
         """uint8 [H, W]: 255 where the probability reaches the threshold, else 0.
 
         Raises:
-            UserError: what is no photograph.
+            UserError: it cannot be read as a photograph.
         """
         return self._apply(
             photograph, lambda image, probability: outputs.mask(probability, self.threshold)
@@ -81,7 +81,7 @@ class Model:
         """The foreground alone, uint8 [H, W, 4] RGBA; see ``skyseg.inference.outputs.cutout``.
 
         Raises:
-            UserError: what is no photograph, or pymatting is not installed.
+            UserError: it cannot be read as a photograph, or pymatting is not installed.
         """
         return self._apply(
             photograph,
@@ -89,12 +89,12 @@ class Model:
         )
 
     def _apply(self, photograph: Any, make: Callable[[Pixels, Map], Any]) -> Any:
-        """``make(image, probability)`` of a photograph, or of each of several."""
+        """``make(image, probability)`` for one photograph, or for each of a list."""
         if not isinstance(photograph, list | tuple):
             return self._apply([photograph], make)[0]
-        made = []
+        results = []
         for start in range(0, len(photograph), BATCH):
             images = [pixels_of(each) for each in photograph[start : start + BATCH]]
             maps = probabilities(self.predictor, images)
-            made += [make(image, one) for image, one in zip(images, maps, strict=True)]
-        return made
+            results += [make(image, one) for image, one in zip(images, maps, strict=True)]
+        return results

@@ -1,4 +1,4 @@
-"""Running ONNX files: those that ``skyseg export`` wrote, which hold their config, and others."""
+"""Run ONNX files: those from ``skyseg export``, which contain their model config, and others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from skyseg.model.checkpoint import ModelConfig
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-CONFIG = "skyseg.card"  # metadata that holds the config, as JSON; called a card at first
+# Metadata key of the model config, as JSON. The key keeps its old name, so that files exported
+# earlier still open.
+CONFIG = "skyseg.card"
 INPUT, PROBABILITY, LOGITS = "image", "probability", "logits"
 NEED_ONNX = "ONNX files need the packages onnx and onnxruntime: pip install 'skyseg[onnx]'"
 
@@ -26,23 +28,26 @@ class OnnxPredictor(ConfiguredPredictor):
     """An exported network, run on the CPU by ONNX Runtime.
 
     Args:
-        path: an .onnx file with a config in its metadata.
+        path: an .onnx file with a model config in its metadata.
 
     Raises:
-        UserError: no such file, no readable ONNX file, no valid config in it, an unknown
-            refinement, or the packages are missing.
+        UserError: the file is missing, is not a readable ONNX file, or has no valid model config;
+            the config names an unknown refinement; or the packages are missing.
     """
 
     def __init__(self, path: Path) -> None:
         self._session, parameters = open_session(path)
         text = self._session.get_modelmeta().custom_metadata_map.get(CONFIG)
         if text is None:
-            raise UserError(f"{path}: no config in its metadata; export it with 'skyseg export'")
+            raise UserError(
+                f"{path}: no model config in its metadata; export it with 'skyseg export'"
+            )
         try:
             config = ModelConfig.model_validate_json(text)
         except ValidationError as error:
             raise UserError(
-                f"{path}: its config is not valid: {' '.join(str(error).split())}"
+                f"{path}: its model config is not valid: {' '.join(str(error).split())}; "
+                "export it again with 'skyseg export'"
             ) from None
         if LOGITS not in [output.name for output in self._session.get_outputs()]:
             raise UserError(f"{path}: no output named {LOGITS}; export it with 'skyseg export'")
@@ -54,10 +59,10 @@ class OnnxPredictor(ConfiguredPredictor):
 
 
 def open_session(path: Path) -> tuple[InferenceSession, int]:
-    """An ONNX file ready to run on the CPU, and how many numbers its weights are.
+    """Open an ONNX file to run on the CPU; return the session and the number of parameters.
 
     Raises:
-        UserError: no such file, the packages are missing, or it is no readable ONNX file.
+        UserError: the file is missing or not a readable ONNX file, or the packages are missing.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; name an .onnx file")
@@ -69,15 +74,15 @@ def open_session(path: Path) -> tuple[InferenceSession, int]:
     try:
         weights = onnx.load(path).graph.initializer
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # protobuf and ONNX Runtime raise their own kinds
+    except Exception as error:  # protobuf and ONNX Runtime raise their own types
         raise UserError(f"{path}: not a readable ONNX file: {str(error).splitlines()[0]}") from None
     return session, sum(int(np.prod(tensor.dims)) for tensor in weights)
 
 
 def run_session(session: InferenceSession, output: str, x: Tensor) -> Tensor:
-    """One output for a batch, float32; row by row where the file takes no more than one."""
+    """Return one output for a batch, float32; run images one by one if the file requires it."""
     [entry] = session.get_inputs()
-    one_by_one = entry.shape[0] == 1  # a name stands for any number
+    one_by_one = entry.shape[0] == 1  # a named dimension takes any size
     return torch.cat(
         [
             torch.from_numpy(session.run([output], {entry.name: rows.numpy()})[0])
@@ -87,7 +92,11 @@ def run_session(session: InferenceSession, output: str, x: Tensor) -> Tensor:
 
 
 def has_config(path: Path) -> bool:
-    """Whether a file is an ONNX file of ours; False where it cannot be read."""
+    """Whether an ONNX file contains a model config; False if the file cannot be read.
+
+    Raises:
+        UserError: the packages are missing.
+    """
     try:
         import onnx
         from google.protobuf.message import DecodeError

@@ -1,4 +1,4 @@
-"""What becomes of a photograph and its map: masks, cut-outs, overlays, another sky."""
+"""Outputs made from a photograph and its map: masks, cut-outs, overlays, replaced skies."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from skyseg.inference import overlays as pictures
+from skyseg.inference import overlays
 from skyseg.inference.unmixing import unmix
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
-DECIDED = 2  # power of the odds in the matte
-EDGE = 0.8  # pixels: deviation of the blur that softens it
+DECIDED = 2  # exponent of the odds in the matte
+EDGE = 0.8  # pixels: standard deviation of the blur that softens the matte
 LIGHT = 0.35  # how far the ground follows the change of the sky's colour; 1: all the way
-GAIN = (0.6, 1.6)  # what the light may do to a channel at most
-ROWS = 256  # of a photograph at a time, which bounds the memory
+GAIN = (0.6, 1.6)  # limits of the gain of a colour channel, before LIGHT
+ROWS = 256  # rows of a photograph at a time, to limit memory
 
 
 class Job(NamedTuple):
-    """All that an output is made from."""
+    """Everything that an output is made from."""
 
     image: Pixels
     """uint8 [H, W, 3], RGB."""
@@ -38,9 +38,9 @@ class Job(NamedTuple):
 class Output(NamedTuple):
     make: Callable[[Job], Pixels]
     suffix: str
-    """End of a file's name. JPEG where nobody computes with the pixels."""
+    """End of the file name. JPEG for pictures that are only looked at."""
     data: bool = False
-    """Whether the pixels are no colours, so that a colour profile would distort them."""
+    """Whether pixels are numbers rather than colours; a colour profile would distort them."""
 
 
 def mask(probability: Map, threshold: float) -> Pixels:
@@ -49,20 +49,20 @@ def mask(probability: Map, threshold: float) -> Pixels:
 
 
 def alpha(probability: Map, threshold: float = 0.5) -> Pixels:
-    """The soft mask, uint8 [H, W]: the probability in 255 steps, or 0 everywhere if it reaches the
-    threshold nowhere."""
+    """The soft mask, uint8 [H, W]: the probability times 255, or 0 everywhere if no pixel reaches
+    the threshold."""
     if probability.max() < threshold:
         return np.zeros(probability.shape, np.uint8)
     return _by_rows(lambda p: p * np.float32(255), probability)
 
 
 def matte(probability: Map, threshold: float = 0.5) -> Pixels:
-    """How opaque the foreground is, uint8 [H, W]: what ``cutout`` and ``replace`` mix by.
+    """Opacity of the foreground, uint8 [H, W], with which ``cutout`` and ``replace`` blend.
 
-    An edge stays soft, but a doubt, such as 0.1 on a bright wall, is no transparency: the odds are
-    taken to the power of ``DECIDED``, and half opaque is the threshold, as in ``mask``. An edge
-    that is sharp all the same is softened by a pixel, since the photograph's own pixels are mixed
-    there.
+    Edges stay soft, but low probabilities elsewhere, such as 0.1 on a bright wall, almost vanish:
+    the odds are raised to the power ``DECIDED``. Opacity is one half at the threshold, as in
+    ``mask``. Sharp edges are softened by about a pixel, because the photograph's own pixels mix
+    foreground and background there.
     """
     if probability.max() < threshold:
         return np.zeros(probability.shape, np.uint8)
@@ -79,8 +79,8 @@ def matte(probability: Map, threshold: float = 0.5) -> Pixels:
 def cutout(image: Pixels, probability: Map, threshold: float = 0.5) -> Pixels:
     """The foreground, uint8 [H, W, 4] RGBA, straight alpha.
 
-    At soft edges its colours are those of the foreground alone, so that nothing of the old
-    background shines through on a new one; where alpha is 0 they are 0.
+    At soft edges the colours are those of the foreground alone, so that the old background does
+    not show on a new one. Where alpha is 0, the colours are 0.
 
     Raises:
         UserError: pymatting is not installed.
@@ -93,15 +93,16 @@ def cutout(image: Pixels, probability: Map, threshold: float = 0.5) -> Pixels:
 
 def overlay(image: Pixels, probability: Map, threshold: float) -> Pixels:
     """The photograph with its foreground tinted and outlined, uint8 [H, W, 3]."""
-    return pictures.overlay(image, probability >= threshold)
+    return overlays.overlay(image, probability >= threshold)
 
 
 def replace(image: Pixels, probability: Map, sky: Pixels, threshold: float = 0.5) -> Pixels:
-    """The photograph under another sky, uint8 [H, W, 3].
+    """The photograph with its sky replaced, uint8 [H, W, 3].
 
-    The new sky covers the old one's height, cropped in proportion. The ground's colours at soft
-    edges are freed from the old sky, and its light follows the skies' mean colours a part of the
-    way (``LIGHT``), as von Kries' gains a channel.
+    The new sky is scaled and cropped, without distortion, to fill the photograph down to the lowest
+    row with sky. At soft edges the old sky's colour is removed from the ground. The ground's
+    colours follow the change of the sky's mean colour part of the way (``LIGHT``), with one gain
+    per channel (von Kries).
 
     Args:
         sky: uint8 [h, w, 3], RGB.
@@ -129,14 +130,14 @@ def replace(image: Pixels, probability: Map, sky: Pixels, threshold: float = 0.5
 
 
 def _light(image: Pixels, opaque: Pixels, sky: Pixels) -> NDArray[np.float32]:
-    """Gains of the ground's channels, float32 [3]: by how much the sky over it has changed."""
+    """Gain of each channel of the ground, float32 [3], from the change of the sky's mean colour."""
     inside = (opaque[: len(sky)] >= 128).astype(np.uint8)
     old, new = (np.array(cv2.mean(pixels[: len(sky)], inside)[:3]) for pixels in (image, sky))
     return ((new + 1) / (old + 1)).clip(*GAIN).astype(np.float32) ** np.float32(LIGHT)
 
 
 def _by_rows(function: Callable[[Map], Any], probability: Map) -> Pixels:
-    """Apply a function to 0..255, and round: float32 [H, W] to uint8 [H, W]."""
+    """Apply a function that returns 0..255, and round: float32 [H, W] to uint8 [H, W]."""
     result = np.empty(probability.shape, np.uint8)
     for rows in _strips(len(result)):
         result[rows] = (function(probability[rows]) + 0.5).astype(np.uint8)
@@ -148,7 +149,7 @@ def _strips(height: int) -> list[slice]:
 
 
 def _replace(job: Job) -> Pixels:
-    assert job.sky is not None  # stages.predict has seen to it
+    assert job.sky is not None  # commands.predict has checked it
     return replace(job.image, job.probability, job.sky, job.threshold)
 
 

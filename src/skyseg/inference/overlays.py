@@ -1,4 +1,4 @@
-"""Masks drawn on photographs."""
+"""Draw masks on photographs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from skyseg.params import IGNORE
 
 Colour = tuple[int, int, int]
 
-FOREGROUND: Colour = (220, 38, 127)  # IBM's; neither sky nor hair has it
+FOREGROUND: Colour = (220, 38, 127)  # of IBM's palette; not a colour of sky or hair
 
 
 def overlay(
     image: np.ndarray, mask: np.ndarray, colour: Colour = FOREGROUND, alpha: float = 0.35
 ) -> np.ndarray:
-    """Tint the foreground and outline it; ignored pixels are greyed.
+    """Tint and outline the foreground; grey out ignored pixels.
 
     Args:
         image: uint8 [H, W, 3].
@@ -31,7 +31,7 @@ def overlay(
 
 
 def tint(image: np.ndarray, where: np.ndarray, colour: Colour, alpha: float) -> np.ndarray:
-    # A table a channel: the mixture depends on nothing but the pixel's value.
+    # One lookup table per channel: the result depends only on the pixel's value.
     mixed = np.arange(256)[:, None] * (1 - alpha) + np.array(colour) * alpha
     tinted = cv2.LUT(image, mixed.round().astype(np.uint8)[None])
     return np.where(where[..., None], tinted, image)
@@ -44,9 +44,9 @@ def grey_out(image: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def outline(image: np.ndarray, region: np.ndarray, colour: Colour) -> np.ndarray:
-    """A line along the inside of the region's edge, dark on its outside to show on any ground."""
+    """Draw a line along the inside of the region's edge, and a dark one outside it for contrast."""
     width = max(1, round(min(region.shape) / 240))
-    # The picture's own border is no edge.
+    # The border of the picture does not count as an edge.
     pixels, cross = region.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inside = region & (cv2.erode(pixels, cross, iterations=width) == 0)
     outside = (cv2.dilate(pixels, cross, iterations=width) == 1) & ~region

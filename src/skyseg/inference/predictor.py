@@ -1,8 +1,8 @@
-"""From a photograph to a probability map of its own size: the same steps for every use.
+"""From a photograph to a probability map of the same size, with the same steps for every use.
 
-A ``Predictor`` is three steps, ``preprocess``, ``forward`` and ``postprocess``, which a command
-with many photographs runs in different threads. There are three: ``CheckpointPredictor`` here,
-``onnx.OnnxPredictor`` and ``published.PublishedPredictor``.
+A ``Predictor`` has three steps, ``preprocess``, ``forward`` and ``postprocess``. Commands that
+process many photographs run them in different threads. There are three implementations:
+``CheckpointPredictor`` here, ``onnx.OnnxPredictor`` and ``published.PublishedPredictor``.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ class Predictor(Protocol):
     """A network with the steps before and after it."""
 
     parameters: int
-    """How many numbers the network has."""
+    """Number of parameters of the network."""
 
     @property
     def threshold(self) -> float:
-        """Foreground is a probability at or above this."""
+        """A pixel is foreground if its probability is at or above this."""
 
     def preprocess(self, image: NDArray[np.uint8]) -> Any:
-        """uint8 [H, W, 3], RGB, to what ``forward`` takes. Any thread may call it."""
+        """Convert a photograph, uint8 [H, W, 3], RGB, to an input of ``forward``. Thread-safe."""
 
     def forward(self, inputs: Sequence[Any], /) -> Tensor:
-        """The network's maps of what ``preprocess`` gave: float32 logits [N, size, size].
+        """Run the network on results of ``preprocess``: float32 logits [N, size, size].
 
-        One thread at a time.
+        Call it from one thread at a time.
         """
 
     def postprocess(self, logits: Tensor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """One map of ``forward``, [size, size], and its photograph, uint8 [H, W, 3], to the
-        foreground probability, float32 [H, W] in 0..1. Any thread may call it."""
+        """Convert one map of ``forward``, [size, size], and its photograph, uint8 [H, W, 3], to
+        the foreground probability, float32 [H, W] in 0..1. Thread-safe."""
 
 
 def probability(predictor: Predictor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -59,31 +59,31 @@ def probability(predictor: Predictor, image: NDArray[np.uint8]) -> NDArray[np.fl
 def probabilities(
     predictor: Predictor, images: Sequence[NDArray[np.uint8]]
 ) -> list[NDArray[np.float32]]:
-    """``probability`` of photographs of any sizes, in one forward pass."""
+    """``probability`` for several photographs of any sizes, in one forward pass."""
     logits = predictor.forward([predictor.preprocess(image) for image in images])
     return [predictor.postprocess(one, image) for one, image in zip(logits, images, strict=True)]
 
 
 def single_thread() -> None:
-    """To be called first in a thread that calls ``postprocess``: PyTorch's own threads below it
-    would take the cores that the network runs on."""
+    """Call this first in each thread that runs ``postprocess``. Otherwise PyTorch starts more
+    threads there, which take CPU cores from the network."""
     torch.set_num_threads(1)
 
 
 class ConfiguredPredictor(ABC):
-    """A network with the preprocessing, the refinement and the threshold of its config.
+    """A network with the preprocessing, the refinement and the threshold of its model config.
 
-    Probabilities are never stretched. They are below the threshold everywhere where a photograph is
-    found to have no foreground (see ``skyseg.metrics.presence``).
+    Probabilities are never stretched to the full range. If a photograph is found to have no
+    foreground, they are below the threshold everywhere (see ``skyseg.metrics.presence``).
 
     Args:
-        config: of the network.
-        source: the file that holds the config; stands in errors.
-        parameters: how many numbers the network has.
-        device: where the network's input and its logits are.
+        config: the network's model config.
+        source: the file that contains the model config, for error messages.
+        parameters: number of parameters of the network.
+        device: the device of the network's input and logits.
 
     Raises:
-        UserError: the config names a refinement that does not exist.
+        UserError: the model config names an unknown refinement.
     """
 
     def __init__(
@@ -99,19 +99,19 @@ class ConfiguredPredictor(ABC):
 
     @abstractmethod
     def network(self, x: Tensor) -> Tensor:
-        """float32 [N, 3, size, size], standardised, to logits [N, 1, size, size]."""
+        """Standardised float32 [N, 3, size, size] to logits [N, 1, size, size]."""
 
     @property
     def threshold(self) -> float:
-        """Foreground is a probability at or above this."""
+        """A pixel is foreground if its probability is at or above this."""
         return self.config.threshold
 
     def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3] to [size, size, 3]."""
+        """Resize uint8 [H, W, 3] to [size, size, 3]."""
         return resize(image, self.config.size)
 
     def network_input(self, inputs: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """What ``preprocess`` gave, as the network sees it: float32 [N, 3, size, size]."""
+        """Stack and standardise results of ``preprocess``: float32 [N, 3, size, size]."""
         x = torch.from_numpy(np.stack(inputs)).to(self._device).permute(0, 3, 1, 2)
         return normalise(x, self.config.mean, self.config.std)
 
@@ -133,7 +133,7 @@ class CheckpointPredictor(ConfiguredPredictor):
     """A trained network, run by PyTorch.
 
     Args:
-        weights: a checkpoint, with its config beside it.
+        weights: a checkpoint, with its model config next to it.
         device: auto, cuda or cpu.
         precision: auto, fp32 or bf16.
 

@@ -1,9 +1,9 @@
-"""Networks without a config: the published weights, and ONNX files of others.
+"""Networks without a model config: published weights, and ONNX files from elsewhere.
 
-Two recipes lead from a photograph to such a network and back. ``skyseg`` is that of our own models.
-``published`` is what U-2-Net's ``u2net_test.py`` does: it divides by the image's own maximum and
-stretches the map from its minimum to its maximum, so it is here to compare with published results
-and nowhere else.
+There are two recipes for preprocessing and postprocessing. ``skyseg`` is that of our own models.
+``published`` does what U-2-Net's ``u2net_test.py`` does: it divides the image by its own maximum,
+and stretches the map so that its minimum becomes 0 and its maximum 1. Use it only to compare with
+published results.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from skyseg.model.device import pick_hardware
 from skyseg.model.inputs import normalise, standardise
 from skyseg.model.u2net import VARIANTS, build_model, for_inference
 
-SIZE = 320  # pixels: what the published networks are trained for (U-2-Net section 4.2)
-# Cuts probabilities off before their logit is taken: float32 has nothing between this and 1.
+SIZE = 320  # pixels: input size of the published networks (U-2-Net section 4.2)
+# Probabilities keep this distance from 0 and 1 before the logit; float32 is no finer near 1.
 EPSILON = 1e-7
 
 
 class Network(NamedTuple):
-    """A network as its file gives it."""
+    """A network read from a file."""
 
     logits: Callable[[Tensor], Tensor]
     """float32 [B, 3, 320, 320], standardised, to float32 [B, 1, 320, 320]."""
@@ -41,27 +41,28 @@ class Network(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """From a photograph to the network's input, and from its output to a map of that size."""
+    """From a photograph to the network's input, and from its output to a map of that photograph."""
 
     preprocess: Callable[[NDArray[np.uint8]], Tensor]
     """uint8 [H, W, 3] to float32 [3, 320, 320]."""
     postprocess: Callable[[Tensor, tuple[int, int]], Tensor]
     """Logits, float32 [1, 1, 320, 320], and (H, W) to float32 [1, 1, H, W] in 0..1."""
     precision: str
-    """Of a state dict's network; see ``skyseg.model.device.pick_hardware``."""
+    """Precision for state dicts; see ``skyseg.model.device.pick_hardware``."""
 
 
 class PublishedPredictor:
-    """A network without a config. Its threshold is 0.5, as nobody chose another.
+    """A network without a model config. Its threshold is 0.5, since none was chosen for it.
 
     Args:
-        path: a .pth, .pt or .safetensors state dict under the published names, or an .onnx file
-            from 1 x 3 x 320 x 320 to the fused probability, 1 x 1 x 320 x 320, its first output.
+        path: a .pth, .pt or .safetensors state dict with the published parameter names, or an .onnx
+            file with input 1 x 3 x 320 x 320, whose first output is the fused probability,
+            1 x 1 x 320 x 320.
         recipe: a row of ``RECIPES``.
         device: auto, cuda or cpu; an .onnx file runs on the CPU.
 
     Raises:
-        UserError: no such file, another kind of file, or weights of another network.
+        UserError: the file is missing, of an unknown kind, or has weights of another network.
     """
 
     threshold = 0.5
@@ -117,12 +118,12 @@ def _read_onnx(path: Path) -> Network:
         fits = len(tensor.shape) == 4 and all(
             have == want
             for have, want in zip(tensor.shape, expected, strict=True)
-            if isinstance(have, int)  # a name stands for any size
+            if isinstance(have, int)  # a named dimension takes any size
         )
         if not fits:
             raise UserError(
                 f"{path}: {tensor.name} is {tensor.shape}, expected {list(expected)}; "
-                "export the network like the published one"
+                "export the network with these shapes"
             )
 
     def logits(x: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ def _read_onnx(path: Path) -> Network:
 
 
 def _preprocess(image: NDArray[np.uint8]) -> Tensor:
-    small = np.array(resize(image, SIZE))  # a copy: torch wants what it may write to
+    small = np.array(resize(image, SIZE))  # a copy: torch needs a writable array
     return normalise(torch.from_numpy(small).permute(2, 0, 1)[None])[0]
 
 
@@ -141,7 +142,7 @@ def _postprocess(logits: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def _preprocess_as_published(image: NDArray[np.uint8]) -> Tensor:
-    # skimage.transform.resize: a Gaussian blur where it shrinks, then bilinear.
+    # Like skimage.transform.resize: a Gaussian blur along axes that shrink, then bilinear.
     blur = [max(0.0, (side / SIZE - 1) / 2) for side in image.shape[:2]]
     smooth = gaussian_filter(image.astype(np.float32), (*blur, 0), mode="constant")
     x = F.interpolate(
@@ -158,7 +159,7 @@ def _postprocess_as_published(logits: Tensor, shape: tuple[int, int]) -> Tensor:
 
 RECIPES = {
     "skyseg": Recipe(_preprocess, _postprocess, "auto"),
-    # In bfloat16 a stretched map differs by .007 on average, four times what separates float32 from
-    # the authors' maps.
+    # In bfloat16 a stretched map differs by 0.007 on average, four times the difference between
+    # float32 and the authors' maps.
     "published": Recipe(_preprocess_as_published, _postprocess_as_published, "fp32"),
 }

@@ -1,21 +1,23 @@
-"""Fine edges: from the network's coarse map to one at the photograph's own resolution.
+"""Refine edges: from the network's coarse map to one at the photograph's own resolution.
 
-``colour`` lets the photograph say which pixels of a coarse edge are foreground:
+``colour`` uses the photograph's colours to decide which pixels of a coarse edge are foreground:
 
-- Around each cell (a pixel of the network's map) foreground and background have a Gaussian colour
-  model each, learned from the colours there, weighted by how much the network takes them for one or
-  the other. Such local models are those of Video SnapCut (Bai et al., SIGGRAPH 2009).
+- Around each cell (a pixel of the network's map), foreground and background have one Gaussian
+  colour model each. It is learned from the colours there, weighted by the network's probability of
+  the class. Video SnapCut (Bai et al., SIGGRAPH 2009) uses such local models.
 - By Bayes' rule, with the network as the prior, the logarithm of the ratio of the two densities is
-  added to the network's logit: the more, the more pixels a cell has.
-- This sharper map weights the colours of the next round: expectation maximisation (Dempster, Laird
-  & Rubin 1977), as GrabCut (Rother et al., SIGGRAPH 2004) does for a whole photograph.
+  added to the network's logit. Its weight grows with the number of pixels that a
+  cell covers.
+- The sharper map then weights the colours of the next round. This is expectation maximisation
+  (Dempster, Laird & Rubin 1977), which GrabCut (Rother et al., SIGGRAPH 2004) does for a whole
+  photograph.
 
-A Gaussian's logarithm is a quadratic polynomial of the colour. Its ten coefficients are what is
-resized from cells to pixels, as a fast guided filter's are (He & Sun 2015); the polynomial is then
-evaluated on the photograph as it is.
+The logarithm of a Gaussian is a quadratic polynomial of the colour. Its ten coefficients are
+resized from cells to pixels, as in the fast guided filter (He & Sun 2015); then the polynomial is
+evaluated on the full-size photograph.
 
-Nothing is invented: where the network finds no foreground no probability rises, and where it finds
-no background none falls. What was measured: docs/edges.md.
+Nothing is invented: no probability rises where the network finds no foreground, and none falls
+where it finds no background. Measurements: docs/edges.md.
 """
 
 from __future__ import annotations
@@ -32,30 +34,30 @@ from torch import Tensor
 
 from skyseg.data import pictures
 
-SIDE = 512  # samples of the photograph along each axis, at least, to learn colours from
-WINDOW = 4.0  # cells: deviation of the Gaussian window that a cell's colours are learned in
-WHOLE = 0.1  # weight of all the photograph's colours beside those in the window
-NOISE = 3e-3  # variance added to each channel of 0..1: a deviation of 14 grey levels in 255
+SIDE = 512  # fewest samples along each axis of the photograph, to learn colours from
+WINDOW = 4.0  # cells: standard deviation of the Gaussian window for a cell's colours
+WHOLE = 0.1  # weight of the whole photograph's colours, added to those in the window
+NOISE = 3e-3  # variance added to each channel (0..1): standard deviation of 14 grey levels in 255
 ROUNDS = 3
-LIMIT = 8.0  # of what colours add to a logit: what the network is surer of stays
-# The share of a class at which its colours count half. Foreground grows only where the window has
-# some that the network is sure of; background may be anywhere: wires cross the open sky.
+LIMIT = 8.0  # largest change of a logit by colours; larger logits of the network keep their sign
+# The share of a class at which its colours get half their weight. Foreground grows only if the
+# network is sure of some in the window. Background may be anywhere: wires cross the open sky.
 FOREGROUND_NEAR, BACKGROUND_ANYWHERE = 0.05, 0.01
-ROWS = 32  # of the photograph at a time, which bounds the memory
+ROWS = 32  # rows of the photograph at a time, to limit memory
 
-PAIRS = tuple(combinations_with_replacement(range(3), 2))  # of channels: rr, rg, rb, gg, gb, bb
+PAIRS = tuple(combinations_with_replacement(range(3), 2))  # channel pairs: rr, rg, rb, gg, gb, bb
 
 
 def resize(logits: Tensor, image: NDArray[np.uint8]) -> Tensor:
-    """Bilinear. Logits, not probabilities: the edge between two cells stays a steep one."""
+    """Resize bilinearly. Logits keep an edge between two cells steeper than probabilities would."""
     return _resize(logits[None], image.shape[:2])[0]
 
 
 def by_colour(logits: Tensor, image: NDArray[np.uint8]) -> Tensor:
-    """Bilinear logits, plus what local colour models of foreground and background say."""
+    """Resized logits, plus the evidence of local colour models of foreground and background."""
     refined = resize(logits, image)
     height, width = refined.shape
-    detail = 1 - len(logits) / math.sqrt(height * width)  # the share the network could not see
+    detail = 1 - len(logits) / math.sqrt(height * width)  # share the network could not see
     if detail <= 0:
         return refined
     models = _resize(_learn(logits, image, detail), (height, len(logits)))
@@ -66,7 +68,8 @@ def by_colour(logits: Tensor, image: NDArray[np.uint8]) -> Tensor:
     return refined
 
 
-# From float32 [size, size] and uint8 [H, W, 3] RGB to float32 [H, W], all of them logits.
+# Each takes logits, float32 [size, size], and a photograph, uint8 [H, W, 3] RGB; it returns logits,
+# float32 [H, W].
 REFINEMENTS: dict[str, Callable[[Tensor, NDArray[np.uint8]], Tensor]] = {
     "none": resize,
     "colour": by_colour,
@@ -74,9 +77,9 @@ REFINEMENTS: dict[str, Callable[[Tensor, NDArray[np.uint8]], Tensor]] = {
 
 
 def _learn(logits: Tensor, image: NDArray[np.uint8], strength: float) -> Tensor:
-    """Each cell's model, float32 [12, size, size]: ten coefficients of ``strength`` times the
-    logarithm of foreground's density over background's; how far that counts where it is positive,
-    and where it is negative."""
+    """Learn each cell's model, float32 [12, size, size]: ten coefficients of ``strength`` times the
+    log ratio of the foreground and background densities, then the weights of that ratio where it is
+    positive and where it is negative."""
     samples = -(-SIDE // len(logits))  # along each axis of a cell
     size = (samples * len(logits),) * 2
     colours = _polynomial(pictures.resize(image, size[0]), logits.device)
@@ -87,7 +90,7 @@ def _learn(logits: Tensor, image: NDArray[np.uint8], strength: float) -> Tensor:
     counts = [near / (near + FOREGROUND_NEAR), anywhere / (anywhere + BACKGROUND_ANYWHERE)]
 
     def fit(posterior: Tensor) -> Tensor:
-        # Clamped, so that a class that is nowhere has a colour all the same.
+        # Clamped, so that even a class without any pixels gets a colour.
         share = posterior.clamp(-7, 7).sigmoid()
         foreground, background = (
             _gaussian(_moments(weight.square() * colours, samples)) for weight in (share, 1 - share)
@@ -101,7 +104,7 @@ def _learn(logits: Tensor, image: NDArray[np.uint8], strength: float) -> Tensor:
 
 
 def _evidence(models: Tensor, colours: Tensor) -> Tensor:
-    """What colours add to the logits: models [12, H, W] and polynomials [10, H, W] to [H, W]."""
+    """Evidence of the colours, in logits: models [12, H, W], polynomials [10, H, W] to [H, W]."""
     ratio = (models[:10] * colours).sum(0).clamp(-LIMIT, LIMIT)
     return ratio * torch.where(ratio > 0, models[10], models[11])
 
@@ -119,9 +122,9 @@ def _moments(weighted: Tensor, samples: int) -> Tensor:
 
 
 def _gaussian(moments: Tensor) -> Tensor:
-    """The logarithm of the Gaussian with these moments, as coefficients: [10, H, W] to the same.
+    """Coefficients of the logarithm of the Gaussian with these moments: [10, H, W] to [10, H, W].
 
-    (2 pi)^(3/2) is left out, as it cancels.
+    The factor (2 pi)^(3/2) is left out because it cancels.
     """
     moments = moments[1:] / moments[0]
     r, g, b = mean = moments[:3]
@@ -129,7 +132,7 @@ def _gaussian(moments: Tensor) -> Tensor:
         square - mean[i] * mean[j] + NOISE * (i == j)
         for square, (i, j) in zip(moments[3:], PAIRS, strict=True)
     )
-    # The covariance's inverse from its cofactors: a tenth of the time of torch.linalg.inv.
+    # Inverse of the covariance from its cofactors: a tenth of the time of torch.linalg.inv.
     cofactors = (
         gg * bb - gb * gb,
         rb * gb - rg * bb,
@@ -142,7 +145,7 @@ def _gaussian(moments: Tensor) -> Tensor:
     prr, prg, prb, pgg, pgb, pbb = precision = [entry / determinant for entry in cofactors]
     slope = (prr * r + prg * g + prb * b, prg * r + pgg * g + pgb * b, prb * r + pgb * g + pbb * b)
     constant = -0.5 * (r * slope[0] + g * slope[1] + b * slope[2] + determinant.log())
-    # A product of two channels stands for two entries of the matrix.
+    # The product of two different channels stands for two entries of the matrix.
     products = [
         -entry * (0.5 if i == j else 1.0) for entry, (i, j) in zip(precision, PAIRS, strict=True)
     ]
@@ -150,9 +153,9 @@ def _gaussian(moments: Tensor) -> Tensor:
 
 
 def _blur(cells: Tensor) -> Tensor:
-    """Gaussian window of deviation WINDOW, the border repeated: [C, size, size] to the same.
+    """Gaussian blur, standard deviation WINDOW, replicated border: [C, size, size] to the same.
 
-    As two matrix products, which a CPU does five times as fast as convolutions of one channel.
+    Two matrix products, which are five times as fast on a CPU as one-channel convolutions.
     """
     reach, size = round(2.5 * WINDOW), cells.shape[-1]
     offsets = torch.arange(-reach, reach + 1, device=cells.device)
@@ -164,5 +167,5 @@ def _blur(cells: Tensor) -> Tensor:
 
 
 def _resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bilinear: [C, H, W] to [C, *size]."""
+    """Resize bilinearly: [C, H, W] to [C, *size]."""
     return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]

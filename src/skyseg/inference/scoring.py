@@ -1,4 +1,4 @@
-"""Scores of a model on a prepared split, each photograph at its own resolution."""
+"""Score a model on a prepared split, each photograph at its own resolution."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ class Pair(NamedTuple):
 
 
 class SplitScores(NamedTuple):
-    """What a model scores on a split."""
+    """Scores of a model on a split."""
 
     histograms: NDArray[np.int64]
-    """[N, 2, 256], one an image; see ``skyseg.metrics.counts``."""
+    """[N, 2, 256], one per image; see ``skyseg.metrics.counts``."""
     scorer: suite.Scorer
-    """Scores of any of the images, by row."""
+    """Computes the scores of any subset of the images, given by row."""
     scores: dict[str, float]
-    """Of all."""
+    """Over all images."""
     per_image: pd.DataFrame
-    """A row an image, in the manifest's order: id, scores, and what it is sliced by."""
+    """One row per image, in the manifest's order: id, scores, and the traits that slices use."""
 
     @property
     def worst_first(self) -> pd.DataFrame:
-        """``per_image`` by IoU; the index stays that of the manifest."""
+        """``per_image`` sorted by IoU, lowest first; keeps the manifest's index."""
         return self.per_image.sort_values(["iou", "id"])
 
 
 def score_split(
     predictor: Predictor, root: Path, manifest: pd.DataFrame, encoding: Encoding, batch_size: int
 ) -> SplitScores:
-    """Score each photograph, decoding some while others are scored.
+    """Score each photograph, while other threads decode the next ones.
 
     Args:
         predictor: the model.
-        root: what the manifest's paths are relative to.
+        root: folder that the manifest's paths are relative to.
         manifest: the split's rows.
         encoding: what mask values mean.
-        batch_size: photographs in one forward pass.
+        batch_size: photographs per forward pass.
 
     Raises:
-        UserError: a photograph or a mask that cannot be read.
+        UserError: a photograph or a mask cannot be read.
     """
     stats: list[suite.ImageStats] = []
     traits: list[dict[str, float]] = []
@@ -76,8 +76,8 @@ def score_split(
     scorer = suite.scorer(stats, predictor.threshold)
     per_image = pd.DataFrame(
         [
-            {"id": name, **suite.image_scores(one, predictor.threshold), **its}
-            for name, one, its in zip(manifest["id"], stats, traits, strict=True)
+            {"id": name, **suite.image_scores(one, predictor.threshold), **image_traits}
+            for name, one, image_traits in zip(manifest["id"], stats, traits, strict=True)
         ]
     )
     histograms = np.stack([one.histogram for one in stats])
@@ -85,5 +85,5 @@ def score_split(
 
 
 def read_pair(row: Any, root: Path, encoding: Encoding) -> Pair:
-    """Decode the photograph and the mask of a row of the manifest, as itertuples gives it."""
+    """Decode the photograph and the mask of a row of the manifest, from ``itertuples``."""
     return Pair(pictures.read(root / row.image).pixels, read_mask(root / row.mask, encoding))

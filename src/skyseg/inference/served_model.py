@@ -1,8 +1,8 @@
 """The registered model: a photograph's bytes in, a mask's bytes out.
 
-MLflow copies this file into the logged model beside the weights and the package (models-from-code),
-and runs it wherever the model is loaded: ``mlflow models serve``, ``spark_udf``, a plain
-``mlflow.pyfunc.load_model``. Nothing is pickled.
+MLflow copies this file into the logged model, together with the weights and the package
+(models-from-code), and runs it wherever the model is loaded: ``mlflow models serve``,
+``spark_udf``, a plain ``mlflow.pyfunc.load_model``. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class SegmentationModel(PythonModel):
         """Segment each row.
 
         Raises:
-            MlflowException: INVALID_PARAMETER_VALUE, with the row's number, for what is no
-                photograph or too large a one; RESOURCE_EXHAUSTED, where memory runs out. No row is
-            answered then.
+            MlflowException: with the row's number. INVALID_PARAMETER_VALUE: the row is not a
+                photograph, or is too large. RESOURCE_EXHAUSTED: memory ran out. In either case no
+                row gets a result.
         """
         if "image" not in model_input.columns:
-            raise _refused("the input needs a column named image, with the bytes of a photograph")
+            raise _invalid("the input needs a column named image, with the bytes of a photograph")
         try:
             rows = [self._segment(number, data) for number, data in enumerate(model_input["image"])]
         finally:
@@ -52,7 +52,7 @@ class SegmentationModel(PythonModel):
     def _segment(self, number: int, data: object) -> tuple[bytes, float]:
         image = _decode(f"row {number}", data)
         try:
-            with memory_errors("send a smaller photograph, or again when less is running"):
+            with memory_errors("send a smaller photograph, or try again later"):
                 found = probability(self.predictor, image)
         except UserError as error:
             raise MlflowException(f"row {number}: {error}", RESOURCE_EXHAUSTED) from None
@@ -63,16 +63,16 @@ class SegmentationModel(PythonModel):
 
 
 def _decode(name: str, data: object) -> Any:
-    """uint8 [H, W, 3] from what a row holds."""
+    """Decode the value of a row to uint8 [H, W, 3]."""
     if not isinstance(data, bytes | bytearray | memoryview):
-        raise _refused(f"{name}: expected bytes (base64 in JSON), not {type(data).__name__}")
+        raise _invalid(f"{name}: expected bytes (base64 in JSON), not {type(data).__name__}")
     try:
         return pictures.decode(bytes(data), name, limits=pictures.UPLOAD).pixels
     except UserError as error:
-        raise _refused(str(error)) from None
+        raise _invalid(str(error)) from None
 
 
-def _refused(message: str) -> MlflowException:
+def _invalid(message: str) -> MlflowException:
     return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
 
 

@@ -1,5 +1,5 @@
-"""Two colours out of one at soft edges: foreground and background, by pymatting's multi-level
-method (Germer et al., Fast Multi-Level Foreground Estimation, ICPR 2020)."""
+"""Separate foreground and background colours at soft edges, with pymatting's multi-level method
+(Germer et al., Fast Multi-Level Foreground Estimation, ICPR 2020)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from skyseg.errors import UserError
 
 Pixels = NDArray[np.uint8]
 
-TILE, MARGIN = 512, 64  # pixels: worked on at a time, which bounds the memory; and seen around it
-_LOCK = Lock()  # threads that cut out at once must not load it at once
+TILE, MARGIN = 512, 64  # pixels: side of a tile, to limit memory, and the context around it
+_LOCK = Lock()  # several threads may make cut-outs, but only one may load pymatting
 
 
 def unmix(image: Pixels, matte: Pixels) -> tuple[Pixels, Pixels]:
     """Colours of the foreground and of the background alone, each uint8 [H, W, 3].
 
-    Only where the matte is soft do they differ from the photograph's.
+    They differ from the photograph's only where the matte is soft.
 
     Args:
         image: uint8 [H, W, 3].
@@ -51,14 +51,14 @@ def unmix(image: Pixels, matte: Pixels) -> tuple[Pixels, Pixels]:
                 matte[outer] / np.float32(255),
                 return_background=True,
             )
-            back = np.s_[top - y : top - y + TILE, left - x : left - x + TILE]
+            inside = np.s_[top - y : top - y + TILE, left - x : left - x + TILE]
             for target, colours in zip((foreground, background), found, strict=True):
-                target[inner][soft] = (colours[back][soft] * 255 + 0.5).astype(np.uint8)
+                target[inner][soft] = (colours[inside][soft] * 255 + 0.5).astype(np.uint8)
     return foreground, background
 
 
 def load() -> None:
-    """Load, and the first time compile, what ``unmix`` needs: some 3 and 10 seconds.
+    """Load what ``unmix`` needs: about 3 seconds, or 10 the first time, when it is compiled.
 
     Raises:
         UserError: pymatting is not installed.
@@ -73,21 +73,22 @@ def _import_estimator() -> Callable[..., Any]:
         raise UserError(
             "cut-outs and replaced skies need the package pymatting: pip install 'skyseg[cutout]'"
         )
-    # What `import pymatting` runs compiles all of its methods, for a minute the first time; this
-    # one alone takes ten seconds. Its parents are stood in for while it is imported. It has to keep
-    # its own name, which is written into the compiled code that all of this machine's users share.
-    stand_ins = {}
+    # `import pymatting` compiles all of its methods, which takes a minute the first time; this one
+    # alone takes ten seconds. So empty modules replace its parent packages during the import. The
+    # method must keep its module name, which is part of the compiled code that all users of this
+    # machine share.
+    placeholders = {}
     for name in ("pymatting", "pymatting.foreground"):
         if name not in sys.modules:
-            stand_ins[name] = sys.modules[name] = ModuleType(name)
-            stand_ins[name].__path__ = [
+            placeholders[name] = sys.modules[name] = ModuleType(name)
+            placeholders[name].__path__ = [
                 str(Path(folder, *name.split(".")[1:]))
                 for folder in package.submodule_search_locations or ()
             ]
     try:
         return import_module("pymatting.foreground.estimate_foreground_ml").estimate_foreground_ml
     finally:
-        for name in stand_ins:
+        for name in placeholders:
             del sys.modules[name]
 
 

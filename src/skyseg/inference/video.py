@@ -1,4 +1,4 @@
-"""Videos, frame by frame, with PyAV: sizes, times, turn and sound as they were."""
+"""Segment videos frame by frame, with PyAV; size, timing, orientation and sound are kept."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from skyseg.inference.outputs import OUTPUTS, Job, Pixels
 from skyseg.inference.predictor import single_thread
 from skyseg.metrics import presence
 
-BUDGET = 32_000_000  # pixels of frames under way
-CUT = 30.0  # levels: mean difference of two frames, 32 pixels wide, that another scene begins at
-# ITU-T H.273, tables 2 to 4: how colours are coded. What does not say is meant so by its lines.
+BUDGET = 32_000_000  # pixels of the frames processed at a time
+CUT = 30.0  # grey levels: mean difference of two thumbnails at which a new scene begins
+# Colour coding, ITU-T H.273, tables 2 to 4. If a video does not state it, its height decides.
 BT709, UNSAID, BT601 = 1, 2, 5
-HD = 720  # lines from which that is BT.709
+HD = 720  # lines: from this height on, such a video is BT.709
 LIMITED = 1  # FFmpeg's AVCOL_RANGE_MPEG: 16 to 235
 
-# H.264 for all players; ProRes 4444 is what editors take with transparency.
+# H.264 plays everywhere; video editors accept ProRes 4444 for transparency.
 SUFFIXES = {kind: f"-{kind}.{'mov' if kind == 'cutout' else 'mp4'}" for kind in OUTPUTS}
 
 
@@ -37,15 +37,15 @@ class Frame(NamedTuple):
     image: Pixels
     """uint8 [H, W, 3], upright."""
     pts: int
-    """When it is shown, in the stream's time base."""
+    """Time at which it is shown, in the stream's time base."""
 
 
 class Shrunk(NamedTuple):
     frame: Frame
     input: Any
-    """What the network takes."""
+    """Result of ``preprocess``."""
     thumbnail: NDArray[np.float32]
-    """[32, 32, 3], to tell another scene by."""
+    """[32, 32, 3], to detect cuts."""
 
 
 class Segmented(NamedTuple):
@@ -58,29 +58,29 @@ class Segmented(NamedTuple):
 def segment(
     path: Path, places: dict[str, Path], model: Model, sky: Pixels | None, smooth: float
 ) -> tuple[dict[str, float], list[str]]:
-    """Make videos out of a video.
+    """Segment a video and write the results as videos.
 
     Args:
         path: the video.
         places: files to write, by kind of output.
-        model: what segments each frame.
+        model: segments each frame.
         sky: uint8 [h, w, 3], for ``replace``.
-        smooth: weight, 0 to 1, of the maps of the frames before, in an exponential moving average
-            of the network's logits. It starts anew at a cut.
+        smooth: weight, 0 to 1, of the previous frames in an exponential moving average of the
+            network's logits. The average restarts at a cut.
 
     Returns:
-        Width and height; means over the frames of the foreground's share and of the confidence.
-        And what the user should know is not kept.
+        The width, the height, and the means over the frames of ``foreground`` (share of the pixels)
+        and ``confidence``; and notes for the user about what was not kept.
 
     Raises:
-        UserError: PyAV is not installed; no video that it reads, or one that breaks off.
+        UserError: PyAV is not installed, or the file is truncated, damaged or not a video.
     """
     av = _av()
     notes: list[str] = []
     try:
         with av.open(str(path)) as container, av.open(str(path)) as for_sound:
             if not container.streams.video:
-                raise UserError(f"{path}: holds no video")
+                raise UserError(f"{path}: contains no video; replace or remove it")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             frames = tqdm(
@@ -103,7 +103,7 @@ def segment(
                         resize(frame.image, 32).astype(np.float32),
                     ),
                     lambda frames: list(map(smoothed, frames)),
-                    lambda done: _finish(*done, model, list(places), sky),
+                    lambda done: _postprocess(*done, model, list(places), sky),
                     single_thread,
                 ),
                 places,
@@ -115,35 +115,35 @@ def segment(
         if disk_is_full(error):
             raise OSError(error.errno, error.strerror) from None
         raise UserError(
-            f"{path}: truncated, damaged or no video ({error.strerror}); replace or remove it"
+            f"{path}: truncated, damaged or not a video ({error.strerror}); replace or remove it"
         ) from None
 
 
 def _decode(container: Any, stream: Any) -> Iterator[Frame]:
-    space = stream.codec_context.colorspace
-    meant = space if space != UNSAID else BT709 if stream.height >= HD else BT601
+    stated = stream.codec_context.colorspace
+    space = stated if stated != UNSAID else BT709 if stream.height >= HD else BT601
     for frame in container.decode(stream):
-        rgb = frame.reformat(format="rgb24", src_colorspace=meant).to_ndarray()
+        rgb = frame.reformat(format="rgb24", src_colorspace=space).to_ndarray()
         yield Frame(np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90)), frame.pts)
 
 
 def _smoothed(model: Model, smooth: float) -> Callable[[Shrunk], tuple[Tensor, Frame]]:
-    """The network's step, which remembers the frames before."""
-    before: list[tuple[Tensor, NDArray[np.float32]]] = []
+    """The forward step, smoothed over the previous frames."""
+    previous: list[tuple[Tensor, NDArray[np.float32]]] = []
 
     def run(shrunk: Shrunk) -> tuple[Tensor, Frame]:
         logits = model.predictor.forward([shrunk.input])[0]
-        if before:
-            past, thumbnail = before.pop()
+        if previous:
+            past, thumbnail = previous.pop()
             if np.abs(shrunk.thumbnail - thumbnail).mean() < CUT:
                 logits = smooth * past + (1 - smooth) * logits
-        before.append((logits, shrunk.thumbnail))
+        previous.append((logits, shrunk.thumbnail))
         return logits, shrunk.frame
 
     return run
 
 
-def _finish(
+def _postprocess(
     logits: Tensor, frame: Frame, model: Model, kinds: list[str], sky: Pixels | None
 ) -> Segmented:
     probability = model.predictor.postprocess(logits, frame.image)
@@ -165,7 +165,7 @@ def _write(
 ) -> dict[str, float]:
     first = next(done, None)
     if first is None:
-        raise UserError(f"{stream.container.name}: holds no frame")
+        raise UserError(f"{stream.container.name}: contains no frames; replace or remove it")
     height, width = next(iter(first.pictures.values())).shape[:2]
     shares, confidences = [], []
     with ExitStack() as files:
@@ -196,12 +196,12 @@ def _write(
 
 
 class _Writer:
-    """A video being written, its frames shown when those of ``like`` are."""
+    """Writes a video whose frames are shown at the same times as those of the stream ``like``."""
 
     def __init__(
         self, files: ExitStack, place: Path, kind: str, like: Any, size: tuple[int, int]
     ) -> None:
-        even = not any(side % 2 for side in size)  # 4:2:0 halves both
+        even = not any(side % 2 for side in size)  # 4:2:0 halves both sides
         codec, options, self._pixels = (
             ("prores_ks", {"profile": "4444"}, "yuva444p10le")
             if kind == "cutout"
@@ -232,7 +232,7 @@ class _Writer:
 
 
 class _Sound:
-    """The sound of a video, copied as it is into others."""
+    """Copies the sound of a video, unchanged, into other videos."""
 
     def __init__(self, source: Any, targets: list[Any], notes: list[str]) -> None:
         self._copies, self._packets, self._next = [], iter(()), None
@@ -243,7 +243,7 @@ class _Sound:
             self._copies = [(file, file.add_stream_from_template(stream)) for file in targets]
         except (ValueError, _av().error.FFmpegError):
             notes.append(
-                f"its sound ({stream.codec_context.name}) does not go into this kind of "
+                f"its sound ({stream.codec_context.name}) cannot be stored in this kind of "
                 "file and is left out"
             )
             return
@@ -253,7 +253,7 @@ class _Sound:
     def copy_until(self, seconds: float) -> None:
         while self._next is not None and self._next.pts * self._next.time_base <= seconds:
             packet = self._next
-            # Each file counts its time in units of its own, and writes that into the packet.
+            # Each file has its own time base; writing a packet converts its times to that in place.
             times = packet.pts, packet.dts, packet.duration, packet.time_base
             for file, stream in self._copies:
                 packet.stream = stream

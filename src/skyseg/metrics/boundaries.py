@@ -1,7 +1,7 @@
-"""Scores of edges and of thin structures, of one image.
+"""Scores of the edges and the thin structures of one image.
 
-Ignored pixels make no edge and no structure: beside foreground they count as foreground, beside
-background as background.
+Ignored pixels create no edges and no thin structures: next to foreground they count as foreground,
+next to background as background.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from skyseg.params import IGNORE
 
-WIDTH = 0.02  # of the region along an edge, in diagonals (Cheng et al. 2021)
-RHO = 3  # pixels an edge may be off (U-2-Net, section 4.3)
+WIDTH = 0.02  # of the region along an edge, as a share of the diagonal (Cheng et al. 2021)
+RHO = 3  # tolerance for edges, in pixels (U-2-Net, section 4.3)
 DISK = (np.hypot(*np.mgrid[-RHO : RHO + 1, -RHO : RHO + 1]) <= RHO).astype(np.uint8)
 
 
@@ -21,15 +21,15 @@ def boundary_iou(found: NDArray[np.bool_], mask: NDArray[np.uint8]) -> float:
     """Boundary IoU, |Gd ∩ Pd| / |Gd ∪ Pd| (Cheng et al., "Boundary IoU", CVPR 2021).
 
     Gd and Pd are the pixels of mask and prediction within d = 2 % of the image's diagonal (at least
-    1 px) of their edges. As in the authors' code, d is the larger of rows and columns, and the
-    image's border is an edge.
+    1 px) of their edges. As in the authors' code, a distance is the larger of those in rows and in
+    columns, and the image's border is an edge.
 
     Args:
         found: bool [H, W], the predicted foreground.
         mask: uint8 [H, W]; 0 background, 1 foreground, 255 ignore.
 
     Returns:
-        0..1; 1 where both regions are empty.
+        0..1; 1 if both regions are empty.
     """
     width = max(1, round(WIDTH * float(np.hypot(*mask.shape))))
     true, predicted = _inside_edges(found, mask, width, beyond=0)
@@ -40,15 +40,15 @@ def boundary_iou(found: NDArray[np.bool_], mask: NDArray[np.uint8]) -> float:
 def edge_precision_recall(found: NDArray[np.bool_], mask: NDArray[np.uint8]) -> tuple[float, float]:
     """Relaxed precision and recall of edges (Qin et al., U-2-Net 2020, section 4.3; ρ = 3).
 
-    A region's edge is what a 3 x 3 erosion takes away; the image's border is none. Precision is the
-    share of the predicted edge within 3 px of the true one, recall the reverse.
+    A region's edge is what a 3 x 3 erosion removes; the image's border is not an edge. Precision is
+    the share of the predicted edge within 3 px of the true one, recall the reverse.
 
     Args:
         found: bool [H, W], the predicted foreground.
         mask: uint8 [H, W]; 0 background, 1 foreground, 255 ignore.
 
     Returns:
-        Both in 0..1: 0 where nothing is predicted, NaN where the mask has no edge.
+        Both in 0..1: 0 if no edge is predicted, NaN if the mask has no edge.
     """
     true, predicted = _inside_edges(found, mask, 1, beyond=1)
     if not true.any():
@@ -57,10 +57,10 @@ def edge_precision_recall(found: NDArray[np.bool_], mask: NDArray[np.uint8]) -> 
 
 
 def thin_structures(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Foreground and background narrower than a few pixels: what an opening takes away.
+    """Foreground and background narrower than a few pixels: what a morphological opening removes.
 
-    The opening's square is 5 px wide at 480 x 360 and in proportion to the diagonal elsewhere (an
-    odd number, at least 3). What lies beyond the image's border counts as ignored.
+    The opening's square is 5 px wide at 480 x 360. At other sizes its width is proportional to the
+    diagonal (an odd number, at least 3). Everything outside the image counts as ignored.
 
     Args:
         mask: uint8 [H, W]; 0 background, 1 foreground, 255 ignore.
@@ -73,14 +73,14 @@ def thin_structures(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     padded = cv2.copyMakeBorder(mask, width, width, width, width, cv2.BORDER_CONSTANT, value=IGNORE)
     thin = np.zeros(padded.shape, bool)
     for value in (0, 1):
-        region = (padded != 1 - value).view(np.uint8)  # with the ignored pixels
+        region = (padded != 1 - value).view(np.uint8)  # including ignored pixels
         wide = cv2.morphologyEx(region, cv2.MORPH_OPEN, square).view(bool)
         thin |= (padded == value) & ~wide
     return thin[width:-width, width:-width]
 
 
 def _share_near(edge: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Share of an edge within ``RHO`` pixels of another; 0 of no edge."""
+    """Share of an edge within ``RHO`` pixels of another; 0 if there is no edge."""
     near = edge & cv2.dilate(other.view(np.uint8), DISK).view(bool)
     return int(np.count_nonzero(near)) / max(int(np.count_nonzero(edge)), 1)
 
@@ -91,7 +91,7 @@ def _inside_edges(
     """The true and the predicted foreground at most ``width`` rows and columns from background.
 
     Args:
-        beyond: what lies beyond the image's border, 0 background or 1 foreground.
+        beyond: what is assumed outside the image: 0 background, 1 foreground.
     """
     valid = mask != IGNORE
     square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)

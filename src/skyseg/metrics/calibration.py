@@ -1,4 +1,4 @@
-"""Whether a probability means what it says."""
+"""Calibration: whether the predicted probabilities match the observed frequencies."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-PARTS = 16  # of the probability scale, each of 16 of the histogram's 256 bins
+PARTS = 16  # equal parts of the probability scale, each 16 of the histogram's 256 bins
 
 
 def reliability(histogram: NDArray[np.int64]) -> pd.DataFrame:
-    """How often pixels of a probability really are foreground.
+    """How often pixels with a given probability really are foreground.
 
     Args:
         histogram: int64 [2, 256], pixels of background and foreground by probability bin, summed
@@ -38,8 +38,8 @@ def reliability(histogram: NDArray[np.int64]) -> pd.DataFrame:
 
 
 def expected_calibration_error(table: pd.DataFrame) -> float:
-    """Mean |frequency - confidence| over pixels (Guo et al., ICML 2017, eq. 3; there of the
-    predicted class, here of foreground). 0 where there are no pixels.
+    """Mean |frequency - confidence| over pixels (Guo et al., ICML 2017, eq. 3; there for the
+    predicted class, here for foreground). 0 if there are no pixels.
 
     Args:
         table: as ``reliability`` returns it.

@@ -1,4 +1,4 @@
-"""Counts of pixels, and the scores that follow from them: all that training needs of a map.
+"""Pixel counts and the scores computed from them: all that training needs.
 
 A map is reduced once to a histogram: how many background and foreground pixels fall into each of
 256 probability bins. Every threshold ``k / 256`` then has exact counts of true and false positives
@@ -26,7 +26,7 @@ BETA2 = 0.3
 
 
 class Counts(NamedTuple):
-    """Pixels by outcome: numbers, or arrays of one shape."""
+    """Pixels by outcome: numbers, or arrays of the same shape."""
 
     tp: NDArray
     fp: NDArray
@@ -35,7 +35,7 @@ class Counts(NamedTuple):
 
 
 class ImageCounts(NamedTuple):
-    """What one image contributes to the scores of counts."""
+    """What one image contributes to the scores computed from counts."""
 
     histogram: NDArray[np.int64]
     """[2, 256]: pixels of background (row 0) and foreground (row 1) by probability bin."""
@@ -58,9 +58,9 @@ def count_image(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> Im
     if probability.shape != mask.shape:
         raise ValueError(f"shapes differ: {probability.shape} and {mask.shape}")
     bins = (probability * BINS).astype(np.uint16)
-    bins -= bins == BINS  # a probability of 1 is of the last bin
+    bins -= bins == BINS  # a probability of 1 belongs to the last bin
     rows = np.bincount((mask * np.uint16(BINS) + bins).ravel(), minlength=2 * BINS)
-    histogram = rows[: 2 * BINS].reshape(2, BINS).copy()  # ignored pixels are row 255
+    histogram = rows[: 2 * BINS].reshape(2, BINS).copy()  # ignored pixels would be row 255
     ground, truth = mask == 0, mask == 1
     on_ground, on_truth = (cv2.sumElems(probability * where)[0] for where in (ground, truth))
     error = on_ground + np.count_nonzero(truth) - on_truth
@@ -92,38 +92,38 @@ def at_all(histogram: NDArray[np.int64]) -> Counts:
 
 
 def iou(counts: Counts) -> NDArray:
-    """Intersection over union (Jaccard index); 1 where both are empty."""
+    """Intersection over union (Jaccard index); 1 if both are empty."""
     union = counts.tp + counts.fp + counts.fn
     return np.where(union == 0, 1.0, counts.tp / np.maximum(union, 1))
 
 
 def dice(counts: Counts) -> NDArray:
-    """2 tp / (2 tp + fp + fn); 1 where both are empty."""
+    """2 tp / (2 tp + fp + fn); 1 if both are empty."""
     sizes = 2 * counts.tp + counts.fp + counts.fn
     return np.where(sizes == 0, 1.0, 2 * counts.tp / np.maximum(sizes, 1))
 
 
 def precision(counts: Counts) -> NDArray:
-    """tp / (tp + fp); 0 where nothing is predicted."""
+    """tp / (tp + fp); 0 if nothing is predicted."""
     return counts.tp / np.maximum(counts.tp + counts.fp, 1)
 
 
 def recall(counts: Counts) -> NDArray:
-    """tp / (tp + fn); 0 where there is no foreground."""
+    """tp / (tp + fn); 0 if there is no foreground."""
     return counts.tp / np.maximum(counts.tp + counts.fn, 1)
 
 
 def f_measure(p: NDArray | float, r: NDArray | float) -> NDArray:
-    """(1 + b2) p r / (b2 p + r) with b2 = 0.3 (U-2-Net eq. 4); 0 where both are 0."""
+    """(1 + b2) p r / (b2 p + r) with b2 = 0.3 (U-2-Net eq. 4); 0 if both are 0."""
     denominator = BETA2 * p + r
     return (1 + BETA2) * p * r / np.where(denominator == 0, 1, denominator)
 
 
 def best_threshold(histogram: NDArray[np.int64]) -> float:
-    """The threshold with the highest pooled IoU; of those within 0.001 of it, the nearest to 0.5.
+    """Of the thresholds whose pooled IoU is within 0.001 of the highest, the one nearest to 0.5.
 
-    Validation IoU hardly changes over a wide range of thresholds; the middle is the safe side for
-    photographs that are less sure than these.
+    Validation IoU hardly changes over a wide range of thresholds. The middle is the safe choice for
+    photographs on which the model is less sure than on these.
 
     Args:
         histogram: int64 [2, 256], summed over the validation images.
@@ -153,7 +153,7 @@ def mean_curves(histograms: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
 def validation_scores(images: Sequence[ImageCounts], threshold: float) -> dict[str, float]:
     """``iou`` (pooled, at the threshold), ``f_max``, ``f_mean`` and ``mae`` of a set of images.
 
-    They are those of the same names in ``skyseg.metrics.suite``.
+    They equal the scores of the same names in ``skyseg.metrics.suite``.
     """
     histograms = np.stack([image.histogram for image in images])
     f = f_measure(*mean_curves(histograms))
@@ -167,6 +167,6 @@ def validation_scores(images: Sequence[ImageCounts], threshold: float) -> dict[s
 
 
 def weighted_mean(values: NDArray, weights: NDArray) -> NDArray:
-    """Weighted mean over the first axis; NaN where there is no weight."""
+    """Weighted mean over the first axis; NaN if all weights are 0."""
     total = weights.sum()
     return weights @ values / total if total else np.full(values.shape[1:], np.nan)

@@ -1,7 +1,7 @@
-"""Is there any foreground at all? A photograph without sky must not come back with a small one.
+"""Decide whether there is any foreground: a photograph without sky should get no small patch of it.
 
-The network answers pixel by pixel; its surest pixels tell whether to believe it. Where even these
-are less sure than they are wherever there is foreground, the answer is "no foreground here".
+The network classifies each pixel; its surest pixels show whether to trust it. If even these are
+less sure than in photographs that have foreground, the answer is "no foreground here".
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def confidence(probability: NDArray[np.float32]) -> float:
     """Mean probability of the surest hundredth of the pixels, in 0..1.
 
     Args:
-        probability: float32 [H, W], at the network's size, so that it means the same for every
-            photograph.
+        probability: float32 [H, W], at the network's size, so that the result means the same for
+            every photograph.
     """
     count = max(1, round(SUREST * probability.size))
     return float(np.partition(probability.ravel(), -count)[-count:].mean())
@@ -30,12 +30,13 @@ def choose_presence(
 
     Args:
         confidences: float64 [N], of the validation images.
-        ious: float64 [N], of their masks at the operating threshold.
+        ious: float64 [N], IoU of each at the operating threshold.
         has_foreground: bool [N].
 
     Returns:
-        In 0..1, halfway between two images; the higher of several that are as good. 0, which never
-        answers so, where every image has foreground: nothing can be learnt from these.
+        In 0..1, halfway between the confidences of two images; the highest if several are equally
+        good. 0, which never gives that answer, if every image has foreground: then there is nothing
+        to choose it from.
     """
     if has_foreground.all():
         return 0.0
@@ -46,9 +47,9 @@ def choose_presence(
 
 
 def without_foreground(probability: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """The map of a photograph said to have no foreground: nothing reaches the threshold.
+    """The map of a photograph judged to have no foreground, capped just below the threshold.
 
-    Capped rather than zeroed, so that what the network saw can still be looked at, by half a bin of
-    the histogram that scores are made from (``skyseg.metrics.suite``).
+    It is capped and not zeroed, so that one can still see what the network found. The cap is half a
+    bin of the histogram below the threshold (``skyseg.metrics.counts``).
     """
     return np.minimum(probability, np.float32(threshold - 1 / 512))

@@ -1,7 +1,8 @@
-"""Scores of the salient object detection literature, of one image, as their authors compute them.
+"""Scores from the salient object detection literature for one image, as their authors compute them.
 
-Without ignored pixels each equals PySODMetrics to 1e-4 (``tests/test_saliency.py``). Ignored pixels
-count as if they lay beyond the image's border. Probabilities are taken as they are, not stretched.
+Without ignored pixels, each equals PySODMetrics to 1e-4 (``tests/metrics/test_saliency.py``).
+Ignored pixels count as if they were outside the image. Probabilities are used as they are, not
+stretched to 0..1.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from skyseg.params import IGNORE
 
 EPS = float(np.spacing(1.0))
 
-# Margolin et al.'s window of errors, with this deviation, in pixels.
+# Margolin et al.'s Gaussian window over the errors: side and standard deviation, in pixels.
 WINDOW, SIGMA = 7, 5.0
-# A background pixel with foreground in its window is at most 3² + 3² from the nearest, squared: at
-# most 4 rows or columns.
+# From a background pixel with foreground in its window, the squared distance to the nearest
+# foreground is at most 3² + 3² = 18, so the nearest is at most 4 rows or columns away.
 REACH, FARTHEST = 4, 18
-HALF = 5  # pixels in which the discount of a background error halves (Margolin et al.)
-FAR = 80  # pixels from the foreground at which it is below 2e-5
+HALF = 5  # pixels over which the discount of a background error halves (Margolin et al.)
+FAR = 80  # pixels from the foreground at which that discount is below 2e-5
 
 
 def f_weighted(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> float:
-    """Weighted F-measure, 2 Pw Rw / (Pw + Rw): errors count by place (Margolin et al., "How to
-    Evaluate Foreground Maps", CVPR 2014; β = 1).
+    """Weighted F-measure, 2 Pw Rw / (Pw + Rw): errors are weighted by position (Margolin et al.,
+    "How to Evaluate Foreground Maps", CVPR 2014; β = 1).
 
-    The error of a foreground pixel is at most the Gaussian mean of those around it; an error d
-    pixels off the foreground weighs 2 - 2^(-d / 5).
+    The error of a foreground pixel is limited to the Gaussian mean of the errors around it. An
+    error d pixels away from the foreground has the weight 2 - 2^(-d / 5).
 
     Args:
         probability: float32 [H, W] in 0..1.
@@ -56,7 +57,7 @@ def f_weighted(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> flo
     on_truth = error * truth
     missed = _sum(cv2.min(on_truth, around))
 
-    # An error weighs 2 less this: 1 on the foreground, 2 far from it.
+    # The weight of an error is 2 minus this: 1 on the foreground, 2 far from it.
     discount = np.exp(np.float32(-np.log(2) / HALF) * distance)
     false = 2 * everywhere - float(np.vdot(error, discount)) - _sum(on_truth)
     size = np.count_nonzero(truth)
@@ -66,11 +67,11 @@ def f_weighted(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> flo
 
 
 def s_measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> float:
-    """Structure measure, (So + Sr) / 2: likeness of foreground and background as objects, and of
-    the four quarters about the foreground's centroid (Fan et al., "Structure-measure", ICCV 2017;
+    """Structure measure, (So + Sr) / 2: similarity of foreground and background as objects, and of
+    the four quarters around the foreground's centroid (Fan et al., "Structure-measure", ICCV 2017;
     α = 0.5).
 
-    Of an empty mask it is the mean of 1 - probability, of a full one that of the probability.
+    For an empty mask it is the mean of 1 - probability, for a full mask the mean probability.
 
     Args:
         probability: float32 [H, W] in 0..1.
@@ -85,7 +86,7 @@ def s_measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> floa
         mean = _sum(probability * (mask != IGNORE)) / size if size else float("nan")
         return mean if foreground else 1 - mean
 
-    # MATLAB's ranges include their end: the centroid belongs to the upper left quarter.
+    # MATLAB's ranges include their end, so the centroid belongs to the upper left quarter.
     y, x = (
         round(sums.ravel() @ np.arange(sums.size) / foreground) + 1
         for sums in (cv2.reduce(marked, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for axis in (1, 0))
@@ -109,14 +110,14 @@ def s_measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> floa
 
 def e_curve(tp: NDArray, fp: NDArray, fn: NDArray, tn: NDArray) -> NDArray[np.float64]:
     """Enhanced-alignment measure of binary maps (Fan et al., IJCAI 2018), from counts: the mean of
-    (2 a b / (a² + b²) + 1)² / 4, where a and b are map and mask less their means.
+    (2 a b / (a² + b²) + 1)² / 4, where a and b are map and mask minus their means.
 
-    Of an empty mask it is the share of pixels called background, of a full one the share called
-    foreground. The authors' code divides by the number of pixels less one, so a perfect map of N
-    pixels scores N / (N - 1).
+    For an empty mask it is the share of pixels predicted as background, for a full mask the share
+    predicted as foreground. The authors' code divides by the number of pixels minus one, so a
+    perfect map of N pixels scores N / (N - 1).
 
     Args:
-        tp, fp, fn, tn: pixels by outcome, arrays of one shape; at least one pixel in all.
+        tp, fp, fn, tn: pixels by outcome, arrays of the same shape; at least one pixel in total.
 
     Returns:
         Array of that shape.
@@ -134,7 +135,7 @@ def e_curve(tp: NDArray, fp: NDArray, fn: NDArray, tn: NDArray) -> NDArray[np.fl
 
 
 def _sum(values: cv2.typing.MatLike) -> float:
-    """In double precision, at no cost of a copy."""
+    """Sum in double precision, without a copy."""
     return cv2.sumElems(values)[0]
 
 
@@ -145,8 +146,8 @@ def _padded(array: NDArray, value: int) -> NDArray:
 def _nearest_foreground(
     truth: NDArray[np.bool_], ground: NDArray[np.bool_], distance: NDArray[np.float32]
 ) -> tuple[NDArray, NDArray]:
-    """The background within a window of foreground, the only background whose errors excuse any,
-    and the foreground pixel nearest to each: flat indices.
+    """The background pixels with foreground in their window, and the foreground pixel nearest to
+    each; flat indices. Only these affect the Gaussian mean at a foreground pixel.
     """
     window = np.ones((WINDOW, WINDOW), np.uint8)
     place = np.flatnonzero(cv2.dilate(truth.view(np.uint8), window).view(bool) & ground)
@@ -157,10 +158,10 @@ def _nearest_foreground(
 
 
 def _steps() -> NDArray[np.int64]:
-    """[19, 8, 2]: the steps (rows, columns) of each squared length, filled up with no step.
+    """[19, 8, 2]: the steps (rows, columns) of each squared length, padded with (0, 0).
 
-    Leftmost first, then topmost: of equally near pixels scipy's distance transform, and so
-    PySODMetrics, takes the first of these.
+    Leftmost first, then topmost: of equally near pixels, scipy's distance transform, and so
+    PySODMetrics, takes the first in this order.
     """
     steps = np.zeros((FARTHEST + 1, 8, 2), np.int64)
     reach = range(-REACH, REACH + 1)
@@ -180,13 +181,13 @@ def _moments(p: NDArray[np.float32], where: NDArray[np.bool_]) -> tuple[int, flo
 
 
 def _mean_and_variance(count: float, total: float, squares: float) -> tuple[float, float]:
-    """Of a sample; a single value has no variance."""
+    """Sample mean and variance; the variance of a single value is 0."""
     mean = total / count
     return mean, max(squares - total * mean, 0.0) / max(count - 1, 1)
 
 
 def _object(mean: float, variance: float) -> float:
-    """Likeness of probabilities to an object's ones: 2 x / (x² + 1 + σ) (Fan et al. 2017)."""
+    """Similarity of probabilities to an object of ones: 2 x / (x² + 1 + σ) (Fan et al. 2017)."""
     return 2 * mean / (mean * mean + 1 + variance**0.5 + EPS)
 
 
@@ -197,7 +198,7 @@ def _similarity(
     truth: NDArray[np.float64],
 ) -> float:
     """SSIM without its constants (Fan et al. 2017) from the moments of p on background and
-    foreground: 1 if p and mask are constant, 0 if the mask alone is, or there is no pixel.
+    foreground: 1 if p and mask are constant, 0 if only the mask is or if there are no pixels.
     """
     count, total, squares = ground + truth
     foreground = truth[0]

@@ -1,4 +1,4 @@
-"""Scores by kind of photograph: where a model is weak, though its mean is high."""
+"""Scores by kind of photograph: they show where a model is weak although its mean is high."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-FEWEST = 3  # images; the score of fewer says little about their kind
-# Values of a column of the manifest: beyond, or beyond half as many as there are images, it names
-# images rather than kinds.
+FEWEST = 3  # images; a score of fewer says little about their kind
+# Different values in a column of the manifest. A column with more, or with more than half as many
+# as there are images, names images rather than kinds.
 MOST_VALUES = 12
 
 
@@ -20,11 +20,11 @@ class Slice(NamedTuple):
     """One way to cut a data set by a number that each image has."""
 
     column: str
-    """Of the per-image table."""
+    """Column of the per-image table."""
     edges: tuple[float, ...]
-    """Between the parts, ascending; a value on an edge belongs to the part above."""
+    """Limits between the parts, ascending; a value on a limit belongs to the part above it."""
     labels: tuple[str, ...]
-    """One more than edges."""
+    """Names of the parts, one more than there are edges."""
     meaning: str
 
 
@@ -39,13 +39,13 @@ SLICES = {
         "brightness",
         (0.15, 0.35),
         ("night", "dusk", "day"),
-        "mean luma of the photograph, 0 black to 1 white: below 0.15, to 0.35, above",
+        "mean luma of the photograph, from 0 (black) to 1 (white); limits 0.15 and 0.35",
     ),
     "boundary length": Slice(
         "boundary_length",
         (1e-9, 1.0, 2.5),
         ("none", "simple", "winding", "intricate"),
-        "length of the foreground's edge over the photograph's longer side: to 1, to 2.5, more",
+        "length of the foreground's edge divided by the photograph's longer side; limits 1 and 2.5",
     ),
     "image size": Slice(
         "megapixels",
@@ -57,7 +57,7 @@ SLICES = {
 
 
 def traits(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> dict[str, float]:
-    """What ``SLICES`` cuts by beside the share of foreground, of one photograph.
+    """The numbers of one photograph that ``SLICES`` uses, except the share of foreground.
 
     Args:
         image: uint8 [H, W, 3], RGB.
@@ -77,12 +77,13 @@ def assign(found: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     """The part of each slice that each image falls into.
 
     Args:
-        found: a row an image, with the columns that ``SLICES`` names.
-        manifest: the same images in the same order; each of its columns that has few different
-            values (at most 12, and half as many as there are images) is a slice too.
+        found: one row per image, with the columns that ``SLICES`` names.
+        manifest: the same images in the same order. Each column with few different values (at most
+            12, and at most half as many as there are images) is a slice too.
 
     Returns:
-        A row an image, a column a slice, labels as text; no slice that has one part only.
+        One row per image, one column per slice, labels as text. Slices with only one part are left
+        out.
     """
     parts = {
         name: np.array(row.labels)[np.searchsorted(row.edges, found[row.column], side="right")]
@@ -103,7 +104,7 @@ def table(
 
     Args:
         parts: as ``assign`` returns them.
-        score: from rows, int64 [n], to the scores of these images.
+        score: takes row numbers, int64 [n]; returns the scores of these images.
 
     Returns:
         Columns ``slice``, ``part``, ``images`` and the scores; parts in their natural order.
@@ -119,7 +120,7 @@ def table(
 
 
 def worst(scores: pd.DataFrame) -> pd.Series | None:
-    """The part with the lowest IoU among those of at least ``FEWEST`` images, but for the part
-    without foreground; None where no part has as many."""
+    """The part with the lowest IoU among those with at least ``FEWEST`` images, except the part
+    without foreground; None if there is no such part."""
     large = scores[(scores["images"] >= FEWEST) & (scores["part"] != "none")]
     return None if large.empty else large.loc[large["iou"].idxmin()]

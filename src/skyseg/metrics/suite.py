@@ -1,8 +1,8 @@
 """Every score that evaluation prints; ``METRICS`` says what each means.
 
-Most are functions of the counts of ``skyseg.metrics.counts``. Those that need the pixels' places
-are in ``skyseg.metrics.saliency`` and ``skyseg.metrics.boundaries``. ``scorer`` says what becomes
-of a score that no image defines.
+Most are computed from the counts of ``skyseg.metrics.counts``. Those that need pixel positions are
+in ``skyseg.metrics.saliency`` and ``skyseg.metrics.boundaries``. ``scorer`` says what happens to a
+score that is undefined for every image.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from skyseg.metrics.counts import (
 
 
 class Metric(NamedTuple):
-    """A row of the table that people read."""
+    """A row of the table in the report and in docs/metrics.md."""
 
     over: str
     """What it is pooled over or averaged over."""
@@ -47,9 +47,9 @@ PIXELS, IMAGES, MARKED = "pixels", "images", "images with foreground"
 
 METRICS = {
     "iou": Metric(PIXELS, "intersection over union at the model's threshold (Jaccard 1912)"),
-    "iou_image": Metric(IMAGES, "the same of each image"),
+    "iou_image": Metric(IMAGES, "the same for each image"),
     "dice": Metric(PIXELS, "2 TP / (2 TP + FP + FN) at the model's threshold (Dice 1945)"),
-    "precision": Metric(PIXELS, "share of the predicted foreground that is right"),
+    "precision": Metric(PIXELS, "share of the predicted foreground that is correct"),
     "recall": Metric(PIXELS, "share of the true foreground that is found"),
     "mae": Metric(
         IMAGES, "mean absolute error of the probability (Perazzi et al. 2012)", lower_is_better=True
@@ -59,50 +59,56 @@ METRICS = {
         "F (β² = 0.3; Achanta et al. 2009) of mean precision and mean recall, "
         "at the best of 256 thresholds",
     ),
-    "f_mean": Metric(MARKED, "the same, its mean over the thresholds"),
+    "f_mean": Metric(MARKED, "the same, averaged over the thresholds"),
     "f_adaptive": Metric(
         MARKED,
         "F of each image at twice its mean probability (Achanta et al. "
-        "2009): low by definition where foreground fills over half of it",
+        "2009): low by definition if foreground fills over half of the image",
     ),
     "f_max_image": Metric(MARKED, "mean of the images' F, at the best of 256 thresholds"),
-    "f_weighted": Metric(MARKED, "F (β = 1) with errors weighted by place (Margolin et al. 2014)"),
-    "s_measure": Metric(IMAGES, "likeness of objects and of regions (Fan et al. 2017)"),
-    "e_mean": Metric(IMAGES, "enhanced alignment (Fan et al. 2018), its mean over 256 thresholds"),
+    "f_weighted": Metric(
+        MARKED, "F (β = 1) with errors weighted by position (Margolin et al. 2014)"
+    ),
+    "s_measure": Metric(IMAGES, "similarity of objects and of regions (Fan et al. 2017)"),
+    "e_mean": Metric(IMAGES, "enhanced alignment (Fan et al. 2018), averaged over 256 thresholds"),
     "e_max": Metric(IMAGES, "the same, at the best threshold"),
     "boundary_iou": Metric(
-        IMAGES, "IoU of what lies within 2 % of the diagonal inside an edge (Cheng et al. 2021)"
+        IMAGES,
+        "IoU of the foreground within 2 % of the diagonal from its edge (Cheng et al. 2021)",
     ),
     "boundary_f": Metric(
-        "images with an edge", "F (β² = 0.3) of edges, 3 px apart at most (Qin et al. 2020)"
+        "images with an edge", "F (β² = 0.3) of edges, matched within 3 px (Qin et al. 2020)"
     ),
     "thin_recall": Metric(
         PIXELS,
-        "share found of foreground and background narrower than 5 px at "
-        "480 x 360: branches, wires, gaps",
+        "share of the foreground and background narrower than 5 px at 480 x 360 "
+        "(branches, wires, gaps) that is classified correctly",
     ),
     "ece": Metric(
         PIXELS,
-        "expected calibration error: what probabilities are off by (Guo et al. 2017)",
+        "expected calibration error: mean gap between probability and frequency (Guo et al. 2017)",
         lower_is_better=True,
     ),
     "false_alarms": Metric(
-        "images without foreground", "share in which any is predicted", lower_is_better=True
+        "images without foreground",
+        "share of them in which foreground is predicted",
+        lower_is_better=True,
     ),
 }
-OPTIONAL = ("thin_recall", "false_alarms")  # no score at all where there is nothing of their kind
-OF_SETS = ("iou_image", "f_max_image", "false_alarms")  # one image's are its iou and f_max, or none
+OPTIONAL = ("thin_recall", "false_alarms")  # left out if no image defines them
+# Only for sets: for one image, the first two equal iou and f_max, and the last is 0 or 1.
+OF_SETS = ("iou_image", "f_max_image", "false_alarms")
 
 
 class Shape(NamedTuple):
-    """Scores of one image that its histogram does not hold; NaN where undefined."""
+    """Scores of one image that cannot be computed from its histogram; NaN if undefined."""
 
     f_weighted: float
     s_measure: float
     boundary_iou: float
     boundary_f: float
     thin_found: int
-    """Pixels of thin structures that are classified right."""
+    """Pixels of thin structures that are classified correctly."""
     thin: int
     """Pixels of thin structures."""
 
@@ -121,7 +127,7 @@ class ImageStats(NamedTuple):
 
 
 def image_stats(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> ImageStats:
-    """Reduce one probability map to what is cheap: every score that needs only counts.
+    """Reduce one probability map to what is cheap: the scores that need only counts.
 
     Args:
         probability: float32 [H, W] in 0..1.
@@ -169,17 +175,17 @@ Scorer = Callable[[NDArray[np.int64]], dict[str, float]]
 
 
 def scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
-    """Scores of any of these images, quick enough to be asked a thousand times.
+    """A function that scores any selection of these images, fast enough to call a thousand times.
 
     Args:
-        stats: one entry an image, at least one.
+        stats: one entry per image, at least one.
         threshold: the model's operating threshold.
 
     Returns:
-        A function of rows, int64 [n], at least one, repeats counting as often. It gives each of
-        ``METRICS`` (only those of counts, where ``image_stats`` made the entries), ``threshold``
-        and ``images``. Where no image defines a score it is 0, but those in ``OPTIONAL`` are left
-        out.
+        A function of row numbers, int64 [n], at least one; a repeated row counts again. It returns
+        each of ``METRICS`` (only those computed from counts if ``image_stats`` made the entries),
+        ``threshold`` and ``images``. A score that is undefined for every image is 0, but those in
+        ``OPTIONAL`` are left out.
     """
     score = _scorer(stats, threshold)
 
@@ -195,12 +201,12 @@ def scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
 
 
 def summarise(stats: Sequence[ImageStats], threshold: float) -> dict[str, float]:
-    """What ``scorer`` gives for all of them."""
+    """What ``scorer`` returns for all images."""
     return scorer(stats, threshold)(np.arange(len(stats)))
 
 
 def image_scores(stats: ImageStats, threshold: float) -> dict[str, float]:
-    """One image's row of the per-image table: its scores as a set of one, NaN where undefined."""
+    """One image's row of the per-image table: scores of a set of one image, NaN if undefined."""
     scores = _scorer([stats], threshold)(np.zeros(1, np.int64))
     for name in OF_SETS:
         del scores[name]
@@ -217,7 +223,7 @@ def threshold_table(histograms: NDArray[np.int64]) -> pd.DataFrame:
     """Scores at each threshold: the rows behind the PR and threshold curves.
 
     Args:
-        histograms: int64 [N, 2, 256], one an image.
+        histograms: int64 [N, 2, 256], one per image.
     """
     p, r = mean_curves(histograms)
     pooled = at_all(histograms.sum(0))
@@ -233,10 +239,10 @@ def threshold_table(histograms: NDArray[np.int64]) -> pd.DataFrame:
 
 
 def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
-    """``scorer`` with NaN for what no image defines.
+    """``scorer``, with NaN for scores that are undefined for every image.
 
-    Every score is a function of weighted means over images, the weight being how often an image is
-    asked for: what they are means of is computed once.
+    Every score is a function of weighted means over images, where the weight is how often an image
+    is selected. The values that are averaged are computed once.
     """
     histograms = np.stack([s.histogram for s in stats])
     counts, curves = at(histograms, threshold), at_all(histograms)
@@ -255,7 +261,7 @@ def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
         images |= {
             name: of[name] for name in ("f_weighted", "s_measure", "boundary_iou", "boundary_f")
         }
-        e = np.zeros(p.shape)  # an image that is wholly ignored has none
+        e = np.zeros(p.shape)  # an image with only ignored pixels has no E-measure
         e[pixels > 0] = saliency.e_curve(*at_all(histograms[pixels > 0]))
 
     def score(rows: NDArray[np.int64]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What the hardware offers: device, arithmetic, memory layout."""
+"""Choose the hardware: device, precision, memory layout."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ class Hardware:
 
     device: torch.device
     dtype: torch.dtype
-    """Of the network's arithmetic: float32, or bfloat16 under autocast."""
+    """What the network computes in: float32, or bfloat16 under autocast."""
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Of training. In float32 on a CPU channels_last makes convolution's weight gradient two to
-        four times slower, and with it the whole step; the forward pass alone gains a quarter."""
+        """Memory layout for training. In float32 on a CPU, channels_last makes the weight gradient
+        of a convolution two to four times slower, and with it the whole step, although the forward
+        pass alone is a quarter faster."""
         return torch.contiguous_format if self.dtype == torch.float32 else torch.channels_last
 
     def autocast(self) -> AbstractContextManager:
@@ -45,26 +46,26 @@ class Hardware:
 
 
 def pick_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
-    """Pick device and arithmetic.
+    """Choose the device and the precision.
 
     Args:
-        device: auto (CUDA if there is one, else the CPU, said on stderr), cuda or cpu.
-        precision: auto (bfloat16 where the hardware multiplies it natively), fp32 or bf16.
+        device: auto (CUDA if available, else the CPU with a warning on stderr), cuda or cpu.
+        precision: auto (bfloat16 if the hardware multiplies it natively), fp32 or bf16.
 
     Raises:
-        UserError: an unknown device, or cuda asked for where there is none.
+        UserError: the device is unknown, or is cuda and there is no CUDA device.
     """
     if device not in DEVICES:
         raise UserError(f"device: unknown {device!r}; choose from {', '.join(DEVICES)}")
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
         raise UserError(
-            "device cuda is asked for, but PyTorch finds no usable CUDA device; check the driver "
+            "device cuda was requested, but PyTorch finds no usable CUDA device; check the driver "
             "with nvidia-smi, or choose auto or cpu (train.device in params.yaml)"
         )
     if device == "auto" and not has_cuda:
         print(
-            "WARNING: no CUDA device found: running on the CPU, which is much slower",
+            "WARNING: no CUDA device found; running on the CPU, which is much slower",
             file=sys.stderr,
             flush=True,
         )
@@ -81,7 +82,7 @@ def pick_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    """Whether the CPU has bfloat16 multiply instructions; emulated, it is slower than float32."""
+    """Whether the CPU can multiply bfloat16; emulated bfloat16 is slower than float32."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         return False

@@ -1,4 +1,4 @@
-"""From uint8 pictures to the network's input."""
+"""Turn uint8 pictures into the network's input."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from skyseg.model.u2net import IMAGENET_MEAN, IMAGENET_STD
 def normalise(
     images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
 ) -> Tensor:
-    """Network input: scaled to 0..1, then standardised a channel. Never by the image's own maximum.
+    """Divide by 255 (never by the image's own maximum), then standardise each channel.
 
     Args:
         images: uint8 or float32 [B, 3, H, W], RGB in 0..255.
-        mean, std: three numbers each, of channels in 0..1.
+        mean, std: three numbers each, for channels in 0..1.
 
     Returns:
         float32 [B, 3, H, W].

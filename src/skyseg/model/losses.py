@@ -1,7 +1,7 @@
 """Deep supervision: the same loss on the fused map and on each of the six side outputs, summed.
 
 ``L = sum_m w_side l_side + w_fuse l_fuse`` with all weights 1 (U-2-Net eq. 1). One output's loss is
-a weighted sum of terms (``LossParams``); pixels marked "ignore" take part in none of them.
+a weighted sum of terms (``LossParams``), none of which counts ignored pixels.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from skyseg.params import IGNORE, LossParams
 def deep_supervision(
     logits: Sequence[Tensor], mask: Tensor, weights: LossParams
 ) -> dict[str, Tensor]:
-    """Loss of each of the seven outputs; their sum is what training minimises.
+    """Loss of each of the seven outputs; training minimises their sum.
 
     Args:
         logits: seven tensors [B, 1, H, W], in the order of ``SIDE_OUTPUTS``.
         mask: uint8 [B, H, W]; 0 background, 1 foreground, 255 ignore.
-        weights: of the terms.
+        weights: the weight of each term.
 
     Returns:
         ``{"fused": scalar, "side1": scalar, ..., "side6": scalar}``, float32.
@@ -42,7 +42,7 @@ def output_loss(logits: Tensor, target: Tensor, valid: Tensor, weights: LossPara
 
     Args:
         logits, target: float [B, 1, H, W]; target in {0, 1}.
-        valid: bool [B, 1, H, W]; False where ignored.
+        valid: bool [B, 1, H, W]; False for ignored pixels.
     """
     terms = [
         weight * TERMS[name](logits, target, valid)
@@ -61,7 +61,7 @@ def bce(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 def soft_iou(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """1 - soft IoU, averaged over images (BASNet, Qin et al. 2019, eq. 7).
 
-    One is added above and below, so that an empty mask rewards an empty prediction.
+    One is added to numerator and denominator, so that an empty mask rewards an empty prediction.
     """
     probability = logits.sigmoid().where(valid, 0)
     target = target.where(valid, 0)
@@ -73,7 +73,7 @@ def soft_iou(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 def ssim(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """1 - structural similarity over an 11x11 Gaussian window, sigma 1.5 (BASNet eq. 6).
 
-    Inside the window an ignored pixel is equal on both sides, and as a centre it is left out.
+    Inside a window, ignored pixels are 0 in both maps. Windows centred on one are left out.
     """
     offsets = torch.arange(11, device=logits.device, dtype=logits.dtype) - 5
     gauss = torch.softmax(-offsets.square() / (2 * 1.5**2), 0)
@@ -96,7 +96,7 @@ def ssim(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return (1 - similarity).where(valid, 0).sum() / valid.sum().clamp(min=1)
 
 
-# One row a term; the names are the keys of ``LossParams``.
+# One row per term; the names are the keys of ``LossParams``.
 TERMS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "bce": bce,
     "iou": soft_iou,

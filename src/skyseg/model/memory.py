@@ -1,4 +1,4 @@
-"""What the C library does with freed memory: kept between tensors, given back between requests."""
+"""Make the C library keep freed memory between tensors, and return it between requests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import platform
 
 
 def keep_memory() -> None:
-    """Keep glibc from returning every large tensor to the kernel (Linux; elsewhere nothing).
+    """Stop glibc from returning every large tensor to the kernel (Linux; elsewhere does nothing).
 
-    A freed tensor above M_MMAP_THRESHOLD is unmapped, and the next one of its size is faulted in
-    page by page: a quarter of a CPU training step, and several times that on a busy virtual
-    machine. The price is a resident size that stays at its peak.
+    By default, a freed tensor larger than M_MMAP_THRESHOLD is unmapped, and the next one of its
+    size is faulted in page by page. That takes a quarter of a CPU training step, and several times
+    as much on a busy virtual machine. The price is that the resident size stays at its peak.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -23,9 +23,9 @@ def keep_memory() -> None:
 
 
 def release_memory() -> None:
-    """Give the kernel back what ``keep_memory`` kept and nothing uses (Linux; elsewhere nothing).
+    """Return the unused memory that ``keep_memory`` kept to the kernel (Linux; elsewhere nothing).
 
-    For servers, after a request: it takes some 5 ms, and the next photograph is not slower for it.
+    For servers, after a request. It takes about 5 ms and does not slow down the next photograph.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

@@ -2,8 +2,8 @@
 
 Qin et al., "U²-Net: Going Deeper with Nested U-Structure for Salient Object Detection", Pattern
 Recognition 106, 2020. Module names and their order are the published ones, so published weights
-load with ``strict=True``. Unlike the published code the network returns logits: the sigmoid happens
-once, in the predictor.
+load with ``strict=True``. Unlike the published code, the network returns logits: the sigmoid is
+applied once, in the predictor.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 # The seven outputs, in the order the network returns them.
 SIDE_OUTPUTS = ("fused", "side1", "side2", "side3", "side4", "side5", "side6")
 
-# Channel statistics of ImageNet, RGB in 0..1: what the published weights expect of their input.
+# Channel statistics of ImageNet, RGB in 0..1: the published weights expect this normalisation.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -28,13 +28,13 @@ class RSUSpec(NamedTuple):
 
     name: str
     height: int
-    dilated: bool  # RSU-4F: dilated convolutions in place of pooling
+    dilated: bool  # RSU-4F: dilated convolutions instead of pooling
     in_ch: int
     mid_ch: int
     out_ch: int
 
 
-# Table 1 of the paper for u2net and u2netp (there "U²-Net†"); u2net_half has half of u2net's
+# Table 1 of the paper for u2net and u2netp (called "U²-Net†" there); u2net_half has half of u2net's
 # channels (the source project's variant). Encoder first, then decoder.
 VARIANTS: dict[str, tuple[RSUSpec, ...]] = {
     "u2net": (
@@ -93,7 +93,7 @@ class ConvBNReLU(nn.Module):
 
 
 class RSU(nn.Module):
-    """Residual U-block (paper, section 3.1): a small U-Net inside, added to its own input.
+    """Residual U-block (paper, section 3.1): a small U-Net whose output is added to its input.
 
     RSU-L has L levels: L - 2 poolings and a dilated bottom. RSU-4F keeps the size and dilates
     1, 2, 4, 8 instead, for feature maps too small to pool.
@@ -133,7 +133,7 @@ class RSU(nn.Module):
 
 
 class U2Net(nn.Module):
-    """The two-level nested U: six encoder and five decoder stages, six side outputs and their fuse.
+    """The two-level nested U: six encoder and five decoder stages, six side outputs, one fused map.
 
     Args:
         specs: a row of ``VARIANTS``.
@@ -175,15 +175,15 @@ class U2Net(nn.Module):
 
 
 def build_model(variant: str, in_ch: int = 3, out_ch: int = 1) -> U2Net:
-    """A freshly initialised network of a variant in ``VARIANTS`` (KeyError for another name)."""
+    """A newly initialised network of a variant in ``VARIANTS`` (KeyError for any other name)."""
     return U2Net(VARIANTS[variant], in_ch, out_ch)
 
 
 def for_inference(model: nn.Module, device: torch.device) -> nn.Module:
-    """The network in eval mode on a device, in place: every batch normalisation becomes part of its
-    convolution, and the layout is channels_last, which is the faster one without a backward pass.
+    """Prepare a network for inference on a device, in place: eval mode, every batch normalisation
+    folded into its convolution, and channels_last, which is faster without a backward pass.
 
-    Its state dict is no longer the published one. Results differ by rounding.
+    Its state dict no longer matches the published one. Results differ by rounding only.
     """
     model.eval()
     for module in model.modules():
@@ -198,7 +198,7 @@ def _pool(x: Tensor) -> Tensor:
 
 
 def _resize_to(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear resize to another map's height and width; no work where they agree."""
+    """Bilinear resize to another map's height and width; unchanged if they are equal already."""
     if x.shape[2:] == like.shape[2:]:
         return x
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)

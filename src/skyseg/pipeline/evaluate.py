@@ -1,9 +1,9 @@
-"""evaluate: score the best checkpoint at each photograph's own resolution, report, register.
+"""evaluate: score the best checkpoint at each photograph's own resolution, and register it.
 
 Writes ``reports/metrics.json``, ``reports/evaluate/``, ``reports/model_card.md`` and the page
 ``reports/report.html``, continues the training's MLflow run and registers the checkpoint as the
-next version, alias ``challenger``. How it compares with the champion is printed and not written:
-DVC restores written files from its cache, when the champion may be another one.
+next version, alias ``challenger``. The comparison with the champion is printed and not written:
+DVC restores written files from its cache, and by then the champion may be a different one.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def evaluate(params: Params, root: Path) -> None:
     """Score ``models/best.safetensors`` on the split ``evaluate.split``, report and register it.
 
     Raises:
-        UserError: no checkpoint, nothing prepared, an empty split, a photograph that cannot be
-            read, or (with all reports written) a tracking server that does not answer.
+        UserError: there is no checkpoint, nothing is prepared, the split is empty, a photograph
+            cannot be read, or (after all reports are written) the tracking server does not answer.
     """
     weights, split = root / "models" / "best.safetensors", params.evaluate.split
     scored = score(weights, params, root)
@@ -70,7 +70,7 @@ def evaluate(params: Params, root: Path) -> None:
     )
     print(
         f"{split}: IoU {scores['iou']:.4f} over {scores['images']} images "
-        f"({scores['iou_image']:.4f} a mean over images), max F {scores['f_max']:.4f}, "
+        f"(mean over images {scores['iou_image']:.4f}), max F {scores['f_max']:.4f}, "
         f"MAE {scores['mae']:.4f}"
     )
     connection.connect(root)
@@ -86,7 +86,7 @@ def score(weights: Path, params: Params, root: Path) -> Scored:
     """Score any checkpoint on this workspace's evaluation split.
 
     Raises:
-        UserError: as ``evaluate``.
+        UserError: as in ``evaluate``.
     """
     rows = evaluation_rows(params, root)
     dataset = read_dataset(root / "prepared")
@@ -97,10 +97,10 @@ def score(weights: Path, params: Params, root: Path) -> Scored:
 
 
 def evaluation_rows(params: Params, root: Path) -> pd.DataFrame:
-    """The manifest's rows of the split that is scored.
+    """The manifest's rows of the split to score.
 
     Raises:
-        UserError: nothing prepared, or no sample in the split.
+        UserError: nothing is prepared, or no sample is in the split.
     """
     manifest = read_manifest(root / "prepared")
     rows = manifest[manifest["split"] == params.evaluate.split].reset_index(drop=True)
@@ -114,7 +114,7 @@ def evaluation_rows(params: Params, root: Path) -> pd.DataFrame:
 
 
 def write_tables(root: Path, result: SplitScores) -> None:
-    """The figures of each image and of each threshold, for people and for ``dvc plots``."""
+    """Write the scores of each image and each threshold, for people and for ``dvc plots``."""
     folder = root / "reports" / "evaluate"
     write_csv(folder / "per_image.csv", result.per_image)
     table = suite.threshold_table(result.histograms)
@@ -123,15 +123,15 @@ def write_tables(root: Path, result: SplitScores) -> None:
 
 
 def write_gallery(root: Path, params: Params, scored: Scored) -> None:
-    """Photographs with what the model found in them, the worst first."""
+    """Write a picture of photographs with the model's predictions, the worst first."""
     findings = find_again(scored, root, scored.result.worst_first.head(params.evaluate.gallery))
     write_png(root / "reports" / "evaluate" / "gallery.png", error_sheet(findings))
 
 
 def write_page(root: Path, params: Params, scored: Scored, model_card: str) -> None:
-    """reports/report.html."""
+    """Write ``reports/report.html``."""
     result, manifest = scored.result, scored.manifest
-    # These are slices already, or counted in them.
+    # These are slices already, or part of one.
     known = manifest.columns.intersection(["width", "height", "foreground", "ignored"])
     parts = slices.assign(result.per_image, manifest.drop(columns=known))
     by_slice = slices.table(parts, result.scorer)
@@ -157,7 +157,7 @@ def write_page(root: Path, params: Params, scored: Scored, model_card: str) -> N
 
 
 def find_again(scored: Scored, root: Path, shown: pd.DataFrame) -> Iterator[Finding]:
-    """Predict the images in ``shown`` once more: no map is kept while scoring."""
+    """Predict the images in ``shown`` again, because scoring keeps no maps."""
     samples = list(scored.manifest.itertuples())
     for row in shown.itertuples():
         image, mask = read_pair(samples[row.Index], root, scored.dataset.encoding)
@@ -168,26 +168,26 @@ def find_again(scored: Scored, root: Path, shown: pd.DataFrame) -> Iterator[Find
 def beside_champion(
     params: Params, config: ModelConfig, scores: dict[str, float], scoring: str
 ) -> str:
-    """What to say about the champion of the registry, and a model's scores beside its own."""
+    """Text that compares a model's scores with those of the registry's champion."""
     name = params.registry.model
     with connection.store_errors():
         version = registry.aliases(name).get(registry.CHAMPION)
         recorded = registry.tags(name, version) if version else {}
     if version is None:
-        return "there is no champion yet: 'make promote' makes this model the first"
+        return "there is no champion yet: 'make promote' makes this model the champion"
     if recorded.get("fingerprint") == config.fingerprint:
-        return f"it is the champion already, version {version}"
+        return f"this model is already the champion, version {version}"
     here = registry.data_tag(config, params.evaluate.split), scoring
     if (recorded.get("test_data"), recorded.get("scoring")) != here:
         return (
-            f"the champion, version {version}, was scored on other data or by other code; "
-            "'make promote' scores it anew"
+            f"the champion, version {version}, was scored on other data or with other code; "
+            "'make promote' scores it again"
         )
     lower = [metric for metric, row in suite.METRICS.items() if row.lower_is_better]
     return (
-        f"beside the champion, version {version}, on the same photographs:\n"
+        f"compared with the champion, version {version}, on the same photographs:\n"
         f"{comparison(scores, registry.scores(recorded), lower)}\n"
-        "'make promote' makes this model the champion, if it is no worse"
+        "'make promote' makes this model the champion if it is not worse"
     )
 
 

@@ -22,7 +22,7 @@ def prepare(params: Params, root: Path = Path()) -> None:
     """Prepare ``root/data`` for training and evaluation.
 
     Raises:
-        UserError: whatever is wrong with the data; ``root/prepared`` is then as it was.
+        UserError: something is wrong with the data; ``root/prepared`` is then unchanged.
     """
     manifest, encoding, decided = build_manifest(params, root)
     print(decided)

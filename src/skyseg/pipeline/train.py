@@ -1,7 +1,7 @@
 """train: from prepared arrays to the best checkpoint by validation IoU.
 
 Writes ``models/best.safetensors`` with its config ``models/best.json``, ``reports/history.csv``,
-``reports/train.json``, and ``models/resume.safetensors``, from which a killed run goes on.
+``reports/train.json``, and ``models/resume.safetensors``, from which an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from skyseg.training.resume import (
     training_fingerprint,
 )
 
-SAMPLES = 8  # validation pictures logged at each epoch
+SAMPLES = 8  # validation pictures logged after each epoch
 
 
 def train(params: Params, root: Path) -> None:
     """Train the network that ``params`` describe on ``root/prepared``.
 
     Raises:
-        UserError: nothing prepared, unusable initial weights, no CUDA where it is asked for, a
-            tracking server that does not answer, a loss that is not finite.
+        UserError: nothing is prepared, the pretrained weights are unusable, CUDA was requested and
+            is missing, the tracking server does not answer, or a loss is not finite.
     """
     hardware = pick_hardware(params.train.device, params.train.precision)
     dataset = read_dataset(root / "prepared")
@@ -102,7 +102,7 @@ def train(params: Params, root: Path) -> None:
                 sheet = validation_sheet(learner, arrays, hardware, row["val/threshold"])
                 run.image("validation", progress.epoch, sheet)
                 bar.update(progress.epoch * len(arrays.train_names) - bar.n)
-        # Also where a training goes on that was killed at its end: DVC has removed these files.
+        # Needed even if a training was killed after its last epoch: DVC has removed these files.
         write_csv(root / "reports" / "history.csv", pd.DataFrame(progress.history))
         best = save_best()
         write_json(root / "reports" / "train.json", {"val": {**best.val, "epoch": best.epoch}})
@@ -110,12 +110,12 @@ def train(params: Params, root: Path) -> None:
         run.artifact(root / "reports" / "history.csv")
     print(
         f"best epoch {best.epoch} of {progress.epoch}: validation IoU {best.val['iou']:.4f} "
-        f"at threshold {best.threshold:.3f}; kept in models/best.safetensors"
+        f"at threshold {best.threshold:.3f}; saved in models/best.safetensors"
     )
 
 
 def initial_weights(params: Params, root: Path) -> Path | None:
-    """The file that ``model.init`` names, fetched if it is a registered model's; None: none."""
+    """The file that ``model.init`` names, downloaded if it is a registered model's, or None."""
     source = params.model.init
     if not source:
         return None
@@ -125,7 +125,7 @@ def initial_weights(params: Params, root: Path) -> Path | None:
 def with_memory_advice(
     epochs: Iterator[dict[str, float]], params: Params, hardware: Hardware
 ) -> Iterator[dict[str, float]]:
-    """The epochs as they come; what to set where memory runs out in one."""
+    """Yield the epochs; if memory runs out in one, raise an error that says what to set."""
     size = params.train.batch_size
     smaller = f"train.batch_size: {size // 2}" if size > 1 else "a smaller model.size"
     with memory_errors(
@@ -136,7 +136,7 @@ def with_memory_advice(
 
 
 class StepDisplay:
-    """Keeps the progress bar's text: epoch, loss, and the last validation IoU."""
+    """Updates the progress bar and its text: epoch, loss, and the last validation IoU."""
 
     def __init__(self, bar: tqdm, progress: Progress, epochs: int) -> None:
         self._bar, self._progress, self._epochs = bar, progress, epochs
@@ -150,7 +150,7 @@ class StepDisplay:
 
 
 def progress_bar(params: Params, arrays: Arrays, progress: Progress) -> tqdm:
-    """One bar for the whole training, so that the time left is the training's."""
+    """One bar for the whole training, so that it shows the time left for all epochs."""
     per_epoch = len(arrays.train_names)
     return tqdm(
         total=params.train.epochs * per_epoch,
@@ -163,7 +163,7 @@ def progress_bar(params: Params, arrays: Arrays, progress: Progress) -> tqdm:
 
 
 def summary(row: dict[str, float], progress: Progress) -> str:
-    """One line on the last epoch."""
+    """One line about the last epoch."""
     return (
         f"epoch {progress.epoch}: loss {row['train/loss']:.3f}, validation loss "
         f"{row['val/loss']:.3f}, IoU {row['val/iou']:.4f}, max F {row['val/f_max']:.4f}, "
@@ -175,7 +175,7 @@ def summary(row: dict[str, float], progress: Progress) -> str:
 def best_config(
     params: Params, dataset: Dataset, progress: Progress, notes: Notes, start: str | None
 ) -> ModelConfig:
-    """What goes with the weights of the best epoch so far."""
+    """The model config for the weights of the best epoch so far."""
     best = progress.best
     validated = {
         name.removeprefix("val/"): value for name, value in best.items() if name.startswith("val/")
@@ -200,7 +200,7 @@ def best_config(
 def validation_sheet(
     learner: engine.Learner, arrays: Arrays, hardware: Hardware, threshold: float
 ) -> Image:
-    """The same few validation pictures at every epoch, with what the model finds in them."""
+    """The same few validation pictures after every epoch, with the model's predictions."""
     images, masks = arrays.val
     rows = np.unique(np.linspace(0, len(images) - 1, SAMPLES).round().astype(int))
     maps = engine.predict(
@@ -217,7 +217,7 @@ def validation_sheet(
 
 
 def run_name(params: Params) -> str:
-    """Such as 'u2netp 160 px, 10 epochs, lr 0.002'."""
+    """Name of the run, such as 'u2netp 160 px, 10 epochs, lr 0.002'."""
     return (
         f"{params.model.variant} {params.model.size} px, {params.train.epochs} epochs, "
         f"lr {params.train.lr:g}"
@@ -225,7 +225,7 @@ def run_name(params: Params) -> str:
 
 
 def description(params: Params, dataset: Dataset, hardware: Hardware) -> str:
-    """What the run page of the MLflow UI says above everything else (Markdown)."""
+    """Description at the top of the run's page in the MLflow UI (Markdown)."""
     start = params.model.init or "random weights"
     images = ", ".join(f"{part.images} {split}" for split, part in dataset.splits.items())
     return (

@@ -1,1 +1,1 @@
-"""What people look at: tables, pictures and pages. Nothing is computed from them."""
+"""What people look at: tables, pictures and pages. No results are computed from them."""

@@ -1,4 +1,4 @@
-"""What ``prepare`` shows of a data set: figures, sample pictures, how much is foreground."""
+"""What ``prepare`` reports about a data set: counts, sample pictures, shares of foreground."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from skyseg.data.masks import read_mask
 from skyseg.inference.overlays import overlay
 from skyseg.reports.sheets import fit, sheet
 
-SHOWN = 5  # sample pictures a split
+SHOWN = 5  # sample pictures per split
 CELL = (300, 225)
 BINS = 20
 COLOURS = {"train": "#0072B2", "val": "#E69F00", "test": "#009E73"}
 
 
 def write_summary(report: Path, manifest: pd.DataFrame, dataset: Dataset) -> None:
-    """summary.json: what a person wants to know about the data set, and what DVC may diff."""
+    """Write summary.json: statistics of the data set, for people and for diffs with DVC."""
     flags = manifest["flags"].str.split(";").explode()
     summary = {
         "masks": dataset.decided,
@@ -54,7 +54,7 @@ def write_summary(report: Path, manifest: pd.DataFrame, dataset: Dataset) -> Non
 
 
 def sample_sheet(manifest: pd.DataFrame, encoding: Encoding, root: Path) -> Image.Image:
-    """A row of overlays a split: one without foreground, if any, then from little to much."""
+    """A row of overlays per split: one without foreground, if any, then from little to much."""
     shown = []
     for split, rows in manifest.groupby("split", sort=False):
         ranked = rows.sort_values(["foreground", "id"])
@@ -80,8 +80,10 @@ def spread(ranked: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def write_histogram(report: Path, manifest: pd.DataFrame) -> None:
-    """foreground.csv (foreground: centre of the bin; a column a split: per cent of its images) and
-    the same as foreground.png."""
+    """Write foreground.csv and, as a plot, foreground.png.
+
+    Columns: foreground, the centre of the bin; and one per split, the percentage of its images.
+    """
     edges = np.linspace(0, 1, BINS + 1)
     histogram = pd.DataFrame({"foreground": (edges[:-1] + edges[1:]) / 2})
     for split, rows in manifest.groupby("split", sort=False):

@@ -1,4 +1,4 @@
-"""Curves that people look at, as matplotlib figures."""
+"""Plots of curves, as matplotlib figures."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ BLUE, GREEN, VERMILLION, GREY = "#0072B2", "#009E73", "#D55E00", "#8a94a0"
 
 
 def curves_figure(table: pd.DataFrame, scores: dict[str, float]) -> Figure:
-    """Precision-recall and threshold curves, with the shipped threshold marked."""
-    shipped = table.iloc[(table["threshold"] - scores["threshold"]).abs().argmin()]
+    """Precision-recall and threshold curves, with the model's threshold marked."""
+    chosen = table.iloc[(table["threshold"] - scores["threshold"]).abs().argmin()]
     figure = Figure(figsize=(11, 4.4), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(table["recall"], table["precision"], color=BLUE, lw=2)
     left.plot(
-        shipped["recall"],
-        shipped["precision"],
+        chosen["recall"],
+        chosen["precision"],
         "o",
         color=VERMILLION,
         ms=8,
-        label=f"shipped threshold {scores['threshold']:.3f}",
+        label=f"model's threshold {scores['threshold']:.3f}",
     )
     left.set(
         xlabel="recall",
@@ -41,7 +41,7 @@ def curves_figure(table: pd.DataFrame, scores: dict[str, float]) -> Figure:
         color=VERMILLION,
         ls="--",
         lw=1.2,
-        label=f"shipped threshold {scores['threshold']:.3f}",
+        label=f"model's threshold {scores['threshold']:.3f}",
     )
     right.set(
         xlabel="threshold",
@@ -68,7 +68,7 @@ def training_figure(history: pd.DataFrame) -> Figure:
         axes.plot(history["epoch"], history[column], "o-", color=colour, lw=2, ms=4, label=label)
     left.set(title="Loss, summed over the seven outputs", xlabel="epoch")
     best = history.loc[history["val/iou"].idxmax()]
-    right.plot(best["epoch"], best["val/iou"], "o", color=VERMILLION, label="kept")
+    right.plot(best["epoch"], best["val/iou"], "o", color=VERMILLION, label="saved epoch")
     right.set(title="Validation, at training size", xlabel="epoch")
     for axes in (left, right):
         axes.legend(frameon=False)
@@ -77,14 +77,14 @@ def training_figure(history: pd.DataFrame) -> Figure:
 
 
 def calibration_figure(table: pd.DataFrame) -> Figure:
-    """Reliability, and how often each probability is given; ``table`` as of ``reliability``."""
+    """Reliability, and how often each probability occurs; ``table`` as from ``reliability``."""
     figure, (left, right) = _axes()
-    left.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="means what it says")
+    left.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="perfect calibration")
     left.plot(table["confidence"], table["frequency"], "o-", color=BLUE, lw=2, ms=4, label="model")
     left.set(
         title="Reliability",
-        xlabel="probability given",
-        ylabel="share that is foreground",
+        xlabel="predicted probability",
+        ylabel="share of pixels that are foreground",
         xlim=(0, 1),
         ylim=(0, 1),
     )
@@ -93,9 +93,9 @@ def calibration_figure(table: pd.DataFrame) -> Figure:
         table["confidence"], table["pixels"] / max(table["pixels"].sum(), 1), width=0.05, color=BLUE
     )
     right.set(
-        title="How often each probability is given",
-        xlabel="probability given",
-        ylabel="share of pixels, logarithmic",
+        title="How often each probability occurs",
+        xlabel="predicted probability",
+        ylabel="share of pixels, log scale",
         xlim=(0, 1),
         yscale="log",
     )

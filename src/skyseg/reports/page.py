@@ -1,4 +1,4 @@
-"""What people read about a model: one HTML page with everything in it, and the model card."""
+"""Reports about a model: a self-contained HTML page, and the model card."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Evaluation(NamedTuple):
     config: ModelConfig
     split: str
     decided: str
-    """What mask values were taken to mean."""
+    """How the mask values were interpreted."""
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     thresholds: pd.DataFrame
@@ -59,7 +59,7 @@ class Evaluation(NamedTuple):
 
 
 def render_page(evaluation: Evaluation, worst: Iterable[Finding], best: Iterable[Finding]) -> str:
-    """The page as HTML; needs no file and no address but itself."""
+    """The page as HTML. Self-contained: it loads no other file or URL."""
     return (
         _environment(autoescape=True)
         .get_template("page.html")
@@ -73,7 +73,7 @@ def render_page(evaluation: Evaluation, worst: Iterable[Finding], best: Iterable
             slices=list(evaluation.slices.groupby("slice", sort=False)),
             meanings=SLICES,
             galleries=[("Worst", _pictures(worst)), ("Best", _pictures(best))],
-            # Made by this page itself: its Markdown is as trusted.
+            # Safe to insert: this parser escapes HTML in the Markdown.
             model_card=Markup(
                 MarkdownIt("commonmark", {"html": False})
                 .enable("table")
@@ -89,10 +89,10 @@ def render_model_card(
     """The model card in Markdown (sections after Mitchell et al., "Model Cards", FAT* 2019).
 
     Args:
-        config: of the model.
-        scores: on the split, as ``skyseg.metrics.suite.summarise`` gives them.
+        config: the model config.
+        scores: on the split, as ``skyseg.metrics.suite.summarise`` returns them.
         split: its name.
-        decided: what mask values were taken to mean.
+        decided: how the mask values were interpreted.
         worst: rows of the per-image table, the worst first.
     """
     return (
@@ -116,7 +116,7 @@ def _environment(autoescape: bool) -> jinja2.Environment:
 
 
 def _svg(figure: Figure) -> str:
-    """A figure as a data URI; the same figure gives the same text."""
+    """A figure as a data URI. The same figure always gives the same text."""
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "skyseg"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""Photographs with what a model found in them, right and wrong, and sheets of such pictures."""
+"""Overlays that show where a model is right and wrong, and contact sheets of pictures."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ Finding = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint8], str]
 
 
 def error_sheet(findings: Iterable[Finding]) -> Image.Image:
-    """A contact sheet of what a model found, right and wrong pixels coloured.
+    """A contact sheet of error overlays.
 
-    Each finding is shrunk as it comes: an iterator of large photographs needs little memory.
+    Each finding is resized as soon as it is read, so an iterator of large photographs needs little
+    memory.
     """
     return sheet(
         [
@@ -46,7 +47,7 @@ def error_sheet(findings: Iterable[Finding]) -> Image.Image:
 
 def error_overlay(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Where a prediction is right and wrong: hits blue, false alarms vermillion, misses yellow;
-    ignored pixels are greyed; the outline is the true one.
+    ignored pixels are grey; the outline is that of the true mask.
 
     Args:
         image: uint8 [H, W, 3].
@@ -75,8 +76,8 @@ def fitted_error_overlay(
 def fit(
     image: np.ndarray, mask: np.ndarray, cell: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image and mask resized into a cell (width, height), in proportion. Draw outlines after this,
-    so that they stay crisp."""
+    """Image and mask resized to fit into a cell (width, height), with their aspect ratio kept. Draw
+    outlines afterwards, so that they stay sharp."""
     scale = min(cell[0] / image.shape[1], cell[1] / image.shape[0])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return (
@@ -89,7 +90,7 @@ def sheet(
     pictures: list[tuple[np.ndarray, str]], columns: int, cell: int | tuple[int, int] = (320, 240)
 ) -> Image.Image:
     """A contact sheet: pictures in reading order, each fitted to a cell (a square's side, or
-    (width, height)) over its caption. Captions that are too long lose their middle."""
+    (width, height)) above its caption. Long captions are shortened in the middle."""
     width, height = (cell, cell) if isinstance(cell, int) else cell
     rows = -(-len(pictures) // columns)
     page = Image.new(

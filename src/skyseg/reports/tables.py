@@ -8,33 +8,33 @@ from tabulate import tabulate
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns for people and for grep; the first row is the head."""
+    """Aligned columns for people and for grep; the first row is the header."""
     return tabulate(rows[1:], rows[0], "plain", disable_numparse=True)
 
 
 def markdown_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """A Markdown table, aligned as text too; the first row is the head.
+    """A Markdown table, also readable as plain text; the first row is the header.
 
     Args:
-        rows: of cells, in Markdown.
-        right: columns to align at the right.
+        rows: cells in Markdown.
+        right: indices of the columns to right-align.
     """
     alignment = ["right" if column in right else "left" for column in range(len(rows[0]))]
     return tabulate(rows[1:], rows[0], "pipe", colalign=alignment, disable_numparse=True)
 
 
 def escape_cell(text: str) -> str:
-    """Any text, such as a file's name, as one cell of a Markdown table."""
+    """Any text, such as a file name, as one cell of a Markdown table."""
     return " ".join(text.split()).replace("|", r"\|")
 
 
 def comparison(
     ours: dict[str, float], theirs: dict[str, float], lower_is_better: Sequence[str]
 ) -> str:
-    """Two models' scores beside each other, those that both have, and the difference.
+    """A table of the scores that both of two models have, with the differences.
 
     Args:
-        ours, theirs: of the model, and of the champion, by name.
+        ours, theirs: scores of the model and of the champion, by name.
         lower_is_better: names of scores that are better when lower.
     """
     rows = [["metric", "this model", "champion", "difference", ""]]

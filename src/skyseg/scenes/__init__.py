@@ -1,7 +1,7 @@
 """Procedural photographs of outdoor scenes with exact sky masks: the sample data set.
 
-Every scene follows from a seed and an index alone; numpy, scipy and Pillow draw it. The variety is
-the point: a network trained on images this varied takes a real photograph for one more variation
+A seed and an index determine a scene completely; numpy, scipy and Pillow draw it. The scenes vary
+widely on purpose: to a network trained on them, a real photograph looks like one more variation
 (domain randomisation, Tobin et al. 2017).
 """
 

@@ -1,4 +1,4 @@
-"""What people build: walls, windows, roofs, spires."""
+"""Buildings: walls, windows, roofs, spires."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def wall_colour(rng: np.random.Generator) -> Array:
 
 
 def box(pen: Pen, camera: Camera, light: Light, low: Point, high: Point, albedo: Array) -> None:
-    """A block with upright sides between two corners (X, Y, Z) in metres: the sides in view."""
+    """A block with vertical sides between two corners (X, Y, Z) in metres: its visible faces."""
     for corners, lit, distance in sides(light, low, high):
         pen.polygon(camera.outline(corners), shade(light, albedo, lit, distance))
     if high[1] < camera.height:
@@ -56,9 +56,9 @@ def box(pen: Pen, camera: Camera, light: Light, low: Point, high: Point, albedo:
 
 
 def sides(light: Light, low: Point, high: Point) -> list[tuple[Array, float, float]]:
-    """The upright faces of a block that the camera sees: corners (4, 3), how lit, how far.
+    """The vertical faces of a block that the camera sees: corners (4, 3), light, distance (metres).
 
-    Corners run bottom left, bottom right, top right, top left as seen from outside.
+    Corners run bottom left, bottom right, top right, top left, as seen from outside.
     """
     (x0, y0, z0), (x1, y1, z1) = low, high
     faces = []
@@ -85,7 +85,7 @@ def on_face(corners: Array, u: Array, v: Array) -> Array:
 
 
 def panes(camera: Camera, corners: Array, u0: Array, u1: Array, v0: Array, v1: Array) -> Array:
-    """Rectangles on a face as they fall in the image: (n, 4, 2); those too near are dropped."""
+    """Rectangles on a face, projected to the image: (n, 4, 2). Those too near are dropped."""
     u = np.stack([u0, u1, u1, u0], axis=-1)
     v = np.stack([v0, v0, v1, v1], axis=-1)
     seen = camera.view(on_face(corners, u, v))
@@ -105,7 +105,7 @@ def windows(
     bay: float,
     shop: bool,
 ) -> None:
-    """Rows of windows on a face, each dark, mirroring the sky, or lit from within."""
+    """Rows of windows on a face, each dark, reflecting the sky, or lit from inside."""
     length = float(np.linalg.norm(corners[1] - corners[0]))
     height = float(corners[3, 1] - corners[0, 1])
     rows, columns = int(height / storey), int(length / bay)
@@ -120,7 +120,7 @@ def windows(
     frame = shade(light, np.clip(albedo * uniform(rng, 0.6, 1.5), 0, 1), lit, distance)
     glass = shade(light, between(rng, (0.03,) * 3, (0.22, 0.24, 0.27)), 0.5, distance)
     mirrored = 0.85 * (light.haze + uniform(rng, 0, 1) * (light.zenith - light.haze))
-    sheen = uniform(rng, 0, 1) ** 2  # how much of the sky this face's glass shows
+    sheen = uniform(rng, 0, 1) ** 2  # how much of the sky this face's glass reflects
     lamp = np.array([1.0, 0.8, 0.45])
     share_lit = 0.35 if light.night else 0.02
     outer = panes(camera, corners, left - edge_u, right + edge_u, low - edge_v, high + edge_v)
@@ -152,7 +152,7 @@ def shop_front(
     distance: float,
     storey: float,
 ) -> None:
-    """Dark glass, a coloured fascia, perhaps an awning at street level."""
+    """Shops at street level: dark or lit glass with a coloured fascia above it."""
     height = float(corners[3, 1] - corners[0, 1])
     level = min(0.9, 0.85 * storey / height)
     one = np.ones(1)
@@ -182,7 +182,7 @@ def building(
     """A house, block or tower between two corners in metres, with its windows and roof."""
     albedo = wall_colour(rng)
     storey, bay = uniform(rng, 2.7, 3.8), uniform(rng, 1.6, 4.5)
-    if plain:  # seen from far, several storeys merge into one row
+    if plain:  # in the distance, several storeys merge into one row
         storey, bay = 1.6 * storey, 1.6 * bay
     ledge = np.clip(albedo * uniform(rng, 0.7, 1.3), 0, 1)
     balconies = not plain and chance(rng, 0.12)
@@ -204,7 +204,7 @@ def building(
     if balconies:
         _balconies(pen, camera, rng, light, low, high, storey)
     if not pitched:
-        for _ in range(int(rng.integers(0, 4))):  # lift houses, tanks, ventilators
+        for _ in range(int(rng.integers(0, 4))):  # lift housings, tanks, vents
             x, z = uniform(rng, x0, x1), uniform(rng, z0, z1)
             size = uniform(rng, 0.8, 3.0)
             box(

@@ -1,4 +1,4 @@
-"""From metres to the image, and from the painted canvas to a photograph of it."""
+"""The projection from metres to the image, and the simulated photograph of a painted canvas."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Camera:
     centre: float  # the vanishing point's x, in image heights
     horizon: float  # the horizon's y, in image heights
     focal: float  # in image heights
-    height: float  # of the eye, in metres
-    yaw: float = 0.0  # radians by which the camera looks to the right
+    height: float  # of the eye above the plane, in metres
+    yaw: float = 0.0  # radians by which the camera is turned to the right
 
     def view(self, points: Array) -> Array:
-        """World points (..., 3) in the camera's axes, the eye at the origin."""
+        """World points (..., 3) in camera coordinates, with the eye at the origin."""
         x, y, z = points[..., 0], points[..., 1], points[..., 2]
         cos, sin = np.cos(self.yaw), np.sin(self.yaw)
         return np.stack([cos * x - sin * z, y - self.height, sin * x + cos * z], axis=-1)
 
     def flat(self, seen: Array) -> Array:
-        """Where points in the camera's axes fall in the image."""
+        """Points (..., 3) in camera coordinates, projected to the image: (..., 2)."""
         depth = np.maximum(seen[..., 2], NEAR / 2)
         return np.stack(
             [
@@ -41,13 +41,16 @@ class Camera:
         )
 
     def spot(self, x: float, z: float) -> tuple[float, float, float]:
-        """Where a point on the ground falls: x, y, and how many image heights a metre takes."""
+        """A point on the ground in the image: x, y, and the length of a metre in image heights."""
         seen = self.view(np.array([x, 0.0, z]))
         flat = self.flat(seen)
         return float(flat[0]), float(flat[1]), self.focal / max(float(seen[2]), NEAR)
 
     def outline(self, corners: Array) -> Array:
-        """A polygon (n, 3) in the image, cut off at the near plane (Sutherland-Hodgman 1974)."""
+        """A world polygon (n, 3), projected to the image and clipped at the near plane: (m, 2).
+
+        After Sutherland & Hodgman (1974).
+        """
         seen = self.view(corners)
         kept = []
         for here, there in zip(seen, np.roll(seen, -1, axis=0), strict=True):
@@ -58,7 +61,7 @@ class Camera:
         return self.flat(np.array(kept)) if len(kept) > 2 else np.empty((0, 2))
 
     def ground(self, canvas: Canvas) -> tuple[slice, Array, Array, Array]:
-        """The rows under the horizon, and for each sample there: world X, world Z, distance."""
+        """The rows below the horizon, and for each sample in them: world X, world Z, distance."""
         first = int(np.clip(np.ceil(self.horizon * len(canvas.y) + 0.5), 0, len(canvas.y)))
         depth = self.focal * self.height / (canvas.y[first:] - self.horizon)
         across = (canvas.x - self.centre) * depth / self.focal
@@ -69,16 +72,17 @@ class Camera:
 def photograph(
     canvas: Canvas, rng: np.random.Generator, width: int, height: int, dark: bool = False
 ) -> tuple[Array, Array]:
-    """Develop the canvas: a uint8 image (height, width, 3) and its 0/1 mask (height, width).
+    """Photograph the canvas: a uint8 image (height, width, 3) and its 0/1 mask (height, width).
 
-    The camera's tilt and pitch warp light and coverage alike; exposure, colour and noise change
-    the light alone. ``dark`` is a night scene, which gets more noise.
+    The camera's tilt and pitch warp the light and the sky coverage in the same way; exposure,
+    colour and noise change only the light. ``dark`` marks a night scene, which gets more noise.
     """
     rgb, sky = _warp(canvas, rng)
     rgb, mask = _pixels(rgb), _pixels(sky) >= 0.5
 
     exposure = np.exp(rng.normal(0.0, 0.16))
-    # The meter looks mostly at what is not sky, and goes part of the way to a middle grey.
+    # Metering gives most weight to pixels that are not sky, and corrects only part of the way to a
+    # middle grey.
     weight = 1.1 - mask
     metered = float((rgb.mean(-1) * weight).sum() / weight.sum())
     if not dark and mask.mean() < 0.95:
@@ -99,24 +103,24 @@ def photograph(
         blur = uniform(rng, 0.1, 1.0) * height / 330
         rgb = gaussian_filter(rgb, (blur, blur, 0))
 
-    # Noise belongs to the pixels, not to the scene: its amplitude comes first, then as many draws
-    # as there are pixels.
+    # How many random numbers the noise takes depends on the resolution, so it is drawn last, after
+    # its amplitude.
     luma, chroma = rng.exponential([0.006, 0.005]).clip(0, 0.03) * (2.0 if dark else 1.0)
     rgb += luma * rng.standard_normal((height, width, 1))
-    for channel in range(3):  # colour noise comes in blotches of two or three pixels
+    for channel in range(3):  # colour noise has blotches of two or three pixels
         blotches = rng.standard_normal((height // 2, width // 2), dtype=np.float32)
         rgb[..., channel] += chroma * stretch(blotches, (height, width), height // 2)
     return (rgb.clip(0, 1) * 255 + 0.5).astype(np.uint8), mask.astype(np.uint8)
 
 
 def _pixels(samples: Array) -> Array:
-    """The mean of each pixel's samples: the one box filter, for light and coverage alike."""
+    """The mean of each pixel's samples (a box filter), for both light and sky coverage."""
     parts = [samples[i::SAMPLES, j::SAMPLES] for i in range(SAMPLES) for j in range(SAMPLES)]
     return np.sum(parts, axis=0) / len(parts)
 
 
 def _warp(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Tilt the camera, and look up or down a little so that uprights converge."""
+    """Tilt the camera, and look slightly up or down, so that verticals converge."""
     tilt = np.radians(rng.normal(0, 2.5)) if chance(rng, 0.6) else 0.0
     if chance(rng, 0.04):
         tilt = np.radians(rng.normal(0, 12))
@@ -129,7 +133,7 @@ def _warp(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Array]:
     source[:, 0] *= 1 + pitch * corners[:, 1]
     cos, sin = np.cos(tilt), np.sin(tilt)
     source = source @ np.array([[cos, sin], [-sin, cos]])
-    source /= (np.abs(source) / [width / 2, height / 2]).max()  # stay inside what is painted
+    source /= (np.abs(source) / [width / 2, height / 2]).max()  # stay inside the painted area
     middle = np.array([width / 2, height / 2])
     coefficients = _perspective((corners + 1) * middle, source + middle)
     planes = [
@@ -143,17 +147,17 @@ def _warp(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Array]:
         )
         for plane in (*np.moveaxis(canvas.rgb, -1, 0), canvas.sky)
     ]
-    # PIL leaves a sample at the border black where bilinear reading would need one outside.
-    red, green, blue, sky = (_mend_border(plane) for plane in planes)
+    # PIL leaves samples at the border black where bilinear interpolation would need one outside.
+    red, green, blue, sky = (_replicate_border(plane) for plane in planes)
     return np.stack([red, green, blue], axis=-1), sky
 
 
-def _mend_border(plane: Array) -> Array:
+def _replicate_border(plane: Array) -> Array:
     return np.pad(plane[2:-2, 2:-2], 2, mode="edge")
 
 
 def _perspective(target: Array, source: Array) -> list[float]:
-    """PIL's eight numbers for the homography that reads ``source`` to fill ``target``."""
+    """PIL's eight coefficients of the homography that fills ``target`` from ``source``."""
     rows, right = [], []
     for (x, y), (u, v) in zip(target, source, strict=True):
         rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]

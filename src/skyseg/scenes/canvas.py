@@ -1,9 +1,10 @@
 """The drawing surface: light and sky coverage, painted from back to front.
 
-Everything is drawn ``SAMPLES`` times finer than the photograph, and each thing painted takes its
-share of the sky's coverage away, so the mask is exact: it is what is left of the sky at the end.
+Everything is drawn at ``SAMPLES`` times the photograph's resolution, and everything painted reduces
+the sky coverage of the samples that it covers. So the mask is exact: it is the sky that is left at
+the end.
 
-Coordinates are in image heights, whatever the resolution: x runs right from 0 to the aspect ratio,
+Coordinates are in image heights, at any resolution: x runs right from 0 to the aspect ratio,
 y runs down from 0 to 1. Colours are RGB in display values, 0 to 1.
 """
 
@@ -17,7 +18,7 @@ import scipy.fft
 from PIL import Image, ImageDraw
 from scipy.ndimage import map_coordinates
 
-SAMPLES = 2  # samples a pixel along each axis
+SAMPLES = 2  # samples per pixel along each axis
 
 Array = np.ndarray
 Point = Sequence[float] | Array
@@ -25,12 +26,12 @@ Point = Sequence[float] | Array
 
 @dataclass
 class Canvas:
-    """What is painted so far, and the noise that this scene's surfaces are made of."""
+    """What has been painted so far, and the noise textures of this scene's surfaces."""
 
     rgb: Array  # float32, height x width x 3
     sky: Array  # float32, height x width: the share of each sample that still shows the sky
     smooth: Array  # tiling noise with soft shapes (clouds, hills): mean 0, deviation 1
-    pink: Array  # tiling noise with as much detail at every size (leaves, stone): the same
+    pink: Array  # tiling noise with detail at every scale (leaves, stone): the same
     grain: Array = field(init=False)  # pink noise over the whole image, for painted surfaces
     x: Array = field(init=False)  # 1 x width
     y: Array = field(init=False)  # height x 1
@@ -50,7 +51,7 @@ class Canvas:
 
 
 def new_canvas(rng: np.random.Generator, width: int, height: int) -> Canvas:
-    """A canvas of width x height pixels which is sky all over."""
+    """A canvas of width x height pixels that is all sky."""
     samples = (height * SAMPLES, width * SAMPLES)
     return Canvas(
         rgb=np.zeros((*samples, 3), np.float32),
@@ -63,7 +64,7 @@ def new_canvas(rng: np.random.Generator, width: int, height: int) -> Canvas:
 def fractal(rng: np.random.Generator, size: int, slope: float) -> Array:
     """Tiling noise whose amplitude falls as frequency ** -slope (spectral synthesis, Saupe 1988).
 
-    Its largest shapes are some 64 texels wide, so a window of 64 texels shows its whole range.
+    Its largest shapes are about 64 texels wide, so a window of 64 texels shows its whole range.
     Returns float32, size x size, mean 0 and deviation 1.
     """
     spectrum = scipy.fft.rfft2(rng.standard_normal((size, size), dtype=np.float32))
@@ -75,13 +76,16 @@ def fractal(rng: np.random.Generator, size: int, slope: float) -> Array:
 
 
 def lookup(texture: Array, u: Array | float, v: Array | float) -> Array:
-    """The texture at u (right) and v (down) in texels, wrapped round, interpolated."""
+    """The texture at u (right) and v (down), in texels, wrapped around; bilinear."""
     u, v = np.broadcast_arrays(u, v)
     return map_coordinates(texture, [v, u], order=1, mode="grid-wrap", output=np.float32)
 
 
 def stretch(texture: Array, shape: tuple[int, int], texels: float, wide: float = 1.0) -> Array:
-    """The texture laid flat over an area: so many texels down it, features ``wide`` times wider."""
+    """The texture resized to ``shape`` (height, width), so that its height shows ``texels`` texels.
+
+    Features become ``wide`` times as wide.
+    """
     height, width = shape
     across = texels * width / height / wide
     repeats = [
@@ -94,7 +98,7 @@ def stretch(texture: Array, shape: tuple[int, int], texels: float, wide: float =
 
 
 def shifted(rng: np.random.Generator, texture: Array) -> Array:
-    """The tiling texture rolled by a random amount: another stretch of the same material."""
+    """The tiling texture rolled by a random amount: another part of the same material."""
     return np.roll(texture, rng.integers(len(texture), size=2), (0, 1))
 
 
@@ -113,7 +117,7 @@ def cover(
 
 
 class Pen:
-    """Shapes drawn one over the other, then laid on the canvas together by ``put_down``."""
+    """Draws shapes over one another; ``put_down`` then paints them onto the canvas together."""
 
     def __init__(self, canvas: Canvas) -> None:
         self.canvas = canvas
@@ -121,13 +125,13 @@ class Pen:
         self.lift()
 
     def lift(self) -> None:
-        """Start again with nothing drawn."""
+        """Discard the drawing and start a new one."""
         self.image = Image.new("RGBA", (self.width, self.height))
         self.draw = ImageDraw.Draw(self.image)
 
     def _samples(self, points: Iterable[Point] | Array) -> list[tuple[float, float]]:
         scaled = np.asarray(points, np.float64).reshape(-1, 2) * self.height
-        # PIL's coordinates are short of any real limit, but far outside points make it crawl.
+        # PIL accepts any coordinates, but points far outside the image make it very slow.
         scaled = scaled.clip(-4 * self.height, 5 * max(self.height, self.width))
         return [(x, y) for x, y in scaled.tolist()]
 
@@ -137,7 +141,7 @@ class Pen:
             self.draw.polygon(samples, fill=_ink(colour))
 
     def line(self, points: Iterable[Point] | Array, width: float, colour: Array) -> None:
-        """A line of a width in image heights, at least one sample thick."""
+        """A line ``width`` image heights thick, and at least one sample."""
         self.draw.line(
             self._samples(points),
             fill=_ink(colour),
@@ -150,7 +154,7 @@ class Pen:
         self.draw.ellipse((left, top, right, bottom), fill=_ink(colour))
 
     def put_down(self, grain: float = 0.06) -> None:
-        """Lay what was drawn on the canvas, roughened by ``grain``, and start again."""
+        """Paint the drawing onto the canvas, with noise of amplitude ``grain``; start a new one."""
         if drawn := self.drawn():
             rows, columns, samples = drawn
             colour = samples[..., :3] * (1 + grain * self.canvas.grain[rows, columns, None])
@@ -158,7 +162,10 @@ class Pen:
         self.lift()
 
     def drawn(self) -> tuple[slice, slice, Array] | None:
-        """Rows and columns of what was drawn, and its samples, float32 [h, w, 4] RGBA in 0..1."""
+        """Rows and columns of the drawing, and its samples, float32 [h, w, 4] RGBA in 0..1.
+
+        None if nothing was drawn.
+        """
         box = self.image.getbbox()
         if box is None:
             return None
@@ -181,7 +188,7 @@ def chance(rng: np.random.Generator, probability: float) -> bool:
 
 
 def between(rng: np.random.Generator, low: Point, high: Point, jitter: float = 0.02) -> Array:
-    """A colour somewhere on the way from one to the other."""
+    """A random colour between two, with noise of deviation ``jitter`` on each channel."""
     start, end = np.asarray(low), np.asarray(high)
     colour = start + rng.random() * (end - start) + rng.normal(0, jitter, 3)
     return colour.clip(0.0, 1.0)

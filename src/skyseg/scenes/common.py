@@ -1,4 +1,4 @@
-"""What scenes of several kinds share: a level camera, the backdrop, things overhead."""
+"""Parts that several kinds of scene share: a level camera, a backdrop, things overhead."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def backdrop(
     horizon: float,
     size: float = 0.08,
 ) -> None:
-    """What closes the view at the horizon: hills, woods, far buildings, or nothing."""
+    """What is visible at the horizon: hills, woods, distant buildings, or nothing."""
     for _ in range(int(rng.integers(0, 3))):
         sort = rng.random()
         if sort < 0.4:
@@ -59,7 +59,7 @@ def backdrop(
 def far_blocks(
     canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, horizon: float, size: float
 ) -> None:
-    """A town seen from far: blocks with rows of windows, some with spires or cranes."""
+    """A town in the distance: blocks with rows of windows, some with spires or cranes."""
     camera = Camera(canvas.aspect / 2, horizon, 1.0, 0.0)
     for z in sorted(rng.uniform(180, 900, int(rng.integers(5, 40))).tolist(), reverse=True):
         x = uniform(rng, -0.6, 0.6) * canvas.aspect * z
@@ -76,7 +76,7 @@ def far_blocks(
 def overhead(
     canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light, wired: float
 ) -> None:
-    """Things between the lens and the sky, then the sun's glare over all."""
+    """Wires, birds, a balloon or twigs in front of the sky, then the sun's glare over all."""
     if chance(rng, wired):
         objects.wires(pen, rng, light, canvas.aspect)
     if chance(rng, 0.06):

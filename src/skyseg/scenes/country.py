@@ -113,7 +113,7 @@ def fields(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
 def sea(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     camera = level_camera(canvas, rng, 0.2, 0.8, uniform(rng, 2, 30))
     light = paint_sky(canvas, rng, camera.horizon)
-    if chance(rng, 0.35):  # a far coast
+    if chance(rng, 0.35):  # a distant coast
         top = camera.horizon + 0.02 - 0.08 * ground.profile(canvas, rng, 20, 0.3)
         rock = ground.ROCKS[rng.integers(len(ground.ROCKS))]
         ground.ridge(canvas, rng, light, top, between(rng, *rock), uniform(rng, 1500, 9000))
@@ -200,7 +200,7 @@ def _boat(
 
 
 def lake(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
-    """Still water that mirrors the far shore and the sky."""
+    """Still water that reflects the far shore and the sky."""
     camera = level_camera(canvas, rng, 0.3, 0.7, uniform(rng, 1.5, 10))
     light = paint_sky(canvas, rng, camera.horizon)
     if chance(rng, 0.5):
@@ -298,7 +298,7 @@ def upward(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
 
 
 def forest(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
-    """Inside a wood: leaves all the way up, bright with light, and no sky."""
+    """Inside a forest: sunlit leaves up to the top of the picture, and no sky."""
     light = paint_sky(canvas, rng, 0.5, ("clear", "overcast", "hazy"))
     canvas.sky[:] = 0
     shape = canvas.sky.shape
@@ -321,9 +321,9 @@ def forest(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
 
 
 def surface(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
-    """Ground, water or wall square on."""
+    """Ground, water or a wall that fills the picture, without sky."""
     light = paint_sky(canvas, rng, 0.7, ("clear", "cumulus", "overcast", "golden"))
-    if chance(rng, 0.25):  # water from above the horizon
+    if chance(rng, 0.25):  # water, with the horizon above the top of the picture
         canvas.sky[:] = 0
         ground.sea(canvas, rng, light, level_camera(canvas, rng, -0.8, -0.05, uniform(rng, 2, 15)))
     else:

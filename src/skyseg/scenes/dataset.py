@@ -1,4 +1,4 @@
-"""One scene from a seed and an index, and whole data sets of them."""
+"""Render one scene from a seed and an index, or write a whole data set of scenes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from skyseg.scenes.camera import photograph
 from skyseg.scenes.canvas import Array, Pen, new_canvas
 from skyseg.scenes.kinds import KINDS
 
-# Width, height and weight at scale 1.
+# Width and height in pixels at scale 1, and how often the size is drawn.
 SIZES = (
     (480, 360, 35),
     (480, 320, 20),
@@ -32,11 +32,11 @@ SIZES = (
 
 
 def render(seed: int, index: int, scale: float = 1.0) -> tuple[Array, Array, str]:
-    """Scene number ``index`` of a seed.
+    """Render scene number ``index`` of a seed.
 
     Returns the image (uint8, height x width x 3, RGB), its sky mask (uint8, height x width, 1 where
     at least half of the pixel is sky, else 0) and the kind of scene (a key of KINDS). ``scale``
-    multiplies the resolution: 4 gives the same composition four times as wide and as high.
+    multiplies the resolution: 4 gives the same composition, four times as wide and as high.
     """
     rng = np.random.default_rng([seed, index])
     names = list(KINDS)
@@ -60,18 +60,23 @@ def write_scenes(
     """Write scenes 1 to ``count`` of a seed as ``out/images/scene_0001.jpg`` (quality 70 to 86),
     ``out/masks/scene_0001.png`` (mode L, 0 or 1) and ``out/scenes.csv``.
 
-    A scene's bytes depend on its seed, index and scale, not on ``count``. An interrupted run leaves
-    no half-made set.
+    A scene's bytes depend on its seed, index and scale, but not on ``count``. An interrupted run
+    leaves nothing behind.
+
+    Raises:
+        UserError: ``count`` is below 1, or ``out`` exists and is not an empty folder.
     """
     if count < 1:
-        raise UserError(f"the number of scenes is {count}: ask for at least 1")
+        raise UserError(f"the number of scenes is {count}; it must be at least 1")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out} exists and is not an empty folder: remove it or name another one")
-    with atomic_write(out) as aside:
-        (aside / "images").mkdir(parents=True)
-        (aside / "masks").mkdir()
-        write = partial(_write_one, aside, seed, scale)
-        # Ctrl-C is for this process alone, which then stops the others.
+        raise UserError(
+            f"{out}: exists and is not an empty folder; remove it or name another folder"
+        )
+    with atomic_write(out) as temporary:
+        (temporary / "images").mkdir(parents=True)
+        (temporary / "masks").mkdir()
+        write = partial(_write_one, temporary, seed, scale)
+        # The workers ignore Ctrl-C: this process handles it and stops them.
         with ProcessPoolExecutor(
             os.cpu_count(), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
         ) as pool:
@@ -88,7 +93,7 @@ def write_scenes(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        with (aside / "scenes.csv").open("w", newline="", encoding="utf-8") as file:
+        with (temporary / "scenes.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["id", "kind", "foreground_share", "seed", "index"])
             table.writerows(rows)

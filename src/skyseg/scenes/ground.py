@@ -1,4 +1,4 @@
-"""What lies under the skyline: ridges, fields, roads, water."""
+"""Everything below the skyline: ridges, fields, roads, water."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROCKS: tuple[tuple[Point, Point], ...] = (
 
 
 def profile(canvas: Canvas, rng: np.random.Generator, texels: float, sharp: float) -> Array:
-    """A skyline's shape along the image, about -1 to 1: rolling (sharp 0) to peaked (sharp 1)."""
+    """The shape of a skyline, about -1 to 1 for each column: rolling (sharp 0) to peaked (1)."""
     row = float(rng.integers(len(canvas.smooth)))
     start = uniform(rng, 0, len(canvas.smooth))
     u = start + canvas.x[0] * texels
@@ -59,7 +59,7 @@ def ridge(
     snowline: float = -1.0,
     roughness: float = 0.5,
 ) -> None:
-    """A hill or mountain range under the line y = top(x); snow above y = snowline."""
+    """A hill or mountain range below the line y = top(x), with snow above y = snowline."""
     first = max(0, int(top.min() * len(canvas.y)))
     if first >= len(canvas.y):
         return
@@ -70,7 +70,7 @@ def ridge(
     texels = 110 * shape[0] / len(canvas.y)
     slopes = stretch(shifted(rng, canvas.smooth), shape, max(2.0, texels))
     detail = stretch(shifted(rng, canvas.pink), shape, max(2.0, 3 * texels))
-    # Light falls on the sides that lean towards the sun: the relief's sideways gradient.
+    # Slopes that face the sun are lit: the horizontal gradient of the relief.
     step = max(1, int(0.012 * len(canvas.y)))
     toward = 1.0 if light.direction[0] > 0 else -1.0
     relief = (slopes - np.roll(slopes, step, axis=1)) * 6 * toward
@@ -93,7 +93,7 @@ def ridge(
 def mountains(
     canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float, height: float
 ) -> None:
-    """Several ranges one behind the other, the farthest highest."""
+    """One to four ranges behind one another; the farthest is the highest."""
     rock = ROCKS[rng.integers(len(ROCKS))]
     sharp = uniform(rng, 0.1, 1.0)
     count = int(rng.integers(1, 5))
@@ -115,7 +115,7 @@ def tree_line(
     albedo: Array,
     distance: float,
 ) -> None:
-    """A far row of trees: a ragged skyline with gaps, from y = base up."""
+    """A distant row of trees: a ragged skyline with gaps, from y = base upwards."""
     crest = base - height * (0.75 + 0.35 * profile(canvas, rng, 60 / max(height, 0.05), 0.3))
     first, last = (int(np.clip(v, 0, 1) * len(canvas.y)) for v in (base - 2 * height, base + 0.02))
     rows = slice(first, last)
@@ -133,7 +133,7 @@ def tree_line(
 def land(
     canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera, soil: str = ""
 ) -> None:
-    """Open ground to the horizon: two colours of soil in patches, perhaps furrows and a path."""
+    """Open ground to the horizon: patches of two soil colours, some with furrows, path or pond."""
     rows, x, z, depth = camera.ground(canvas)
     soil = soil or str(rng.choice(list(SOILS), p=[0.36, 0.12, 0.1, 0.12, 0.12, 0.05, 0.08, 0.05]))
     near, far = between(rng, *SOILS[soil], jitter=0.03), between(rng, *SOILS[soil], jitter=0.03)
@@ -150,7 +150,7 @@ def land(
         wave = np.sin((x * np.cos(turn) + z * np.sin(turn)) * 2 * np.pi / period)
         clear = 1 / (1 + (depth / (period * 30)) ** 2)
         albedo = albedo * (1 + uniform(rng, 0.05, 0.3) * wave * clear)[..., None]
-    if chance(rng, 0.25):  # a path that wanders off
+    if chance(rng, 0.25):  # a winding path
         bend = uniform(rng, -0.004, 0.004) * z * z / size + uniform(rng, -2, 2) * size
         side = np.abs(x - bend) - uniform(rng, 0.4, 1.8) * size + 0.2 * patches[..., 0]
         path = between(rng, *SOILS["gravel"]) * (1 + 0.1 * grit)
@@ -174,7 +174,7 @@ def land(
 def road(
     canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera, half_width: float
 ) -> None:
-    """A street seen along its length: tarmac, markings, kerbs and pavements."""
+    """A street seen along its length: asphalt, markings, kerbs and pavements."""
     rows, x, z, depth = camera.ground(canvas)
     tarmac = between(rng, *SOILS["asphalt"]) * (1.6 if chance(rng, 0.1) else 1.0)
     paving = between(rng, (0.35, 0.34, 0.32), (0.72, 0.69, 0.64))
@@ -198,11 +198,11 @@ def road(
         paint |= (z > start) & (z < start + 3) & (np.mod(x, 1.0) < 0.5) & (np.abs(x) < half_width)
     yellow = (0.85, 0.7, 0.2) if chance(rng, 0.2) else (0.88, 0.88, 0.86)
     albedo = np.where((paint & (worn + grit > -1.6))[..., None], np.array(yellow), albedo)
-    # Buildings throw shadows over one side, trees over patches.
+    # Some streets lie in the shadow of the buildings on one side.
     shadow = 1.0 if chance(rng, 0.5) else smoothstep(x + worn, -half_width, -half_width + 0.8)
     lit = np.broadcast_to(max(light.direction[1], 0.15) * 0.9 * np.asarray(shadow), x.shape)
     cover(canvas, np.ones(x.shape), shade(light, albedo, lit[..., None], depth[..., None]), rows)
-    if chance(rng, 0.12):  # wet: it mirrors what stands and shines above
+    if chance(rng, 0.12):  # wet: it reflects what is above
         mirror(canvas, rng, camera, uniform(rng, 0.2, 0.5))
 
 
@@ -215,7 +215,7 @@ def sea(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera) 
     chop = lookup(canvas.pink, x * 10 / size, z * 34 / size)
     clear = 1 / (1 + depth / (60 * size))
     wave = 0.5 * swell + 0.5 * chop * clear
-    # Grazing water mirrors the low sky, steep water shows its depth (Fresnel, roughly).
+    # At grazing angles water reflects the low sky; from above it shows its depth (roughly Fresnel).
     grazing = np.exp(-(canvas.y[rows] - camera.horizon) / uniform(rng, 0.08, 0.5))
     ripple = uniform(rng, 0.08, 0.3) * wave
     mirrored = (grazing * uniform(rng, 0.35, 0.9) + ripple).clip(0, 1)[..., None]
@@ -237,7 +237,7 @@ def sea(canvas: Canvas, rng: np.random.Generator, light: Light, camera: Camera) 
 
 
 def beach(canvas: Canvas, rng: np.random.Generator, light: Light, start: float) -> None:
-    """A shore along the bottom of the picture, from about y = start down, with a rim of surf."""
+    """A shore along the bottom of the picture, from about y = start down, with a line of surf."""
     edge = (
         start
         + 0.05 * profile(canvas, rng, 20, 0.0)
@@ -256,7 +256,7 @@ def beach(canvas: Canvas, rng: np.random.Generator, light: Light, start: float) 
 
 
 def mirror(canvas: Canvas, rng: np.random.Generator, camera: Camera, strength: float) -> None:
-    """Still water from the horizon down: it repeats what is painted above, trembling."""
+    """Still water below the horizon: it reflects, with ripples, what is painted above."""
     rows, x, z, _ = camera.ground(canvas)
     height = len(canvas.y)
     first = rows.start
@@ -264,7 +264,7 @@ def mirror(canvas: Canvas, rng: np.random.Generator, camera: Camera, strength: f
     size = camera.height
     ripple = lookup(canvas.smooth, x * 6 / size, z * 30 / size)
     tremble = uniform(rng, 0.0, 0.05) * height * ripple * smoothstep(under / height, -0.02, 0.3)
-    # The mirrored part must lie within the picture, also under a high horizon.
+    # The reflected part must lie within the picture, even with a high horizon.
     squeeze = min(uniform(rng, 0.8, 1.0), 0.95 * first / max(height - first, 1))
     source = (first - 1 - under * squeeze + tremble).clip(0, first - 1).astype(int)
     columns = np.broadcast_to(np.arange(canvas.x.size), source.shape)
@@ -273,7 +273,7 @@ def mirror(canvas: Canvas, rng: np.random.Generator, camera: Camera, strength: f
 
 
 def flat_ground(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
-    """The ground or a wall square on, filling the picture: no sky anywhere."""
+    """The ground or a wall seen straight on, filling the picture: no sky anywhere."""
     canvas.sky[:] = 0
     shape = canvas.sky.shape
     kind = rng.choice(["soil", "pebbles", "tiles", "leaves", "wall"])

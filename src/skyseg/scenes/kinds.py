@@ -1,7 +1,7 @@
-"""The table of scenes: each kind composes a sky, a ground and some objects.
+"""The kinds of scene: each combines a sky, a ground and some objects.
 
-A kind is a function of a blank canvas, a pen on it and a random generator; it returns the light, by
-which the photograph is then exposed.
+A kind is a function that takes a blank canvas, a pen for that canvas and a random generator. It
+returns the scene's light, which the simulated photograph also needs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from skyseg.scenes.sky import Light
 
 
 class Kind(NamedTuple):
-    weight: float  # share of the scenes, to the sum of all
+    weight: float  # how often it is drawn, relative to the sum of all weights
     compose: Callable[[Canvas, Pen, np.random.Generator], Light]
-    sky: bool  # whether any can be in view
+    sky: bool  # whether the sky can be visible
 
 
 KINDS: dict[str, Kind] = {

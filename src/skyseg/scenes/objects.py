@@ -1,4 +1,4 @@
-"""What stands, drives, walks, hangs and flies about: vehicles, people, poles, wires, birds."""
+"""Objects in a scene: vehicles, people, poles, wires, cranes, birds, balloons."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def sign(
 
 
 def wires(pen: Pen, rng: np.random.Generator, light: Light, aspect: float) -> None:
-    """Cables across the sky, sagging between poles outside or inside the picture."""
+    """Sagging cables across the whole sky."""
     colour = shade(light, np.full(3, uniform(rng, 0.02, 0.2)), 0.1)
     left, right = rng.uniform(-0.1, 0.6, 2)
     sag, width = uniform(rng, 0.01, 0.1), uniform(rng, 0.0015, 0.005)

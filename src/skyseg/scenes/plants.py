@@ -38,10 +38,11 @@ def branches(
     lean: float = 0.0,
     spread: float = 0.45,
 ) -> tuple[Array, Array]:
-    """A branching skeleton grown upwards from a point, three twigs from each branch's last third.
+    """A branching skeleton that grows upwards from a point.
 
-    After the recursive trees of Honda (1971). Returns segments (n, 5): x0, y0, x1, y1, width in
-    image heights, thick ones first; and the tips of the last level (m, 2).
+    Two or three twigs grow from the outer half of each branch, after the recursive trees of Honda
+    (1971). Returns segments (n, 5): x0, y0, x1, y1 and width, in image heights, thick ones first;
+    and the tips of the last level (m, 2).
     """
     start = np.array([[x, y]])
     angle = np.array([lean])  # from straight up, clockwise
@@ -118,9 +119,9 @@ def crown(
     thin: float,
     leaf: float = 0.0,
 ) -> None:
-    """Foliage round the blobs (n, 3: x, y, radius); ``thin`` -0.3 is a hedge, 0.9 mostly sky.
+    """Foliage around blobs (n, 3: x, y, radius); ``thin`` is -0.3 for a hedge, 0.9 for mostly sky.
 
-    ``leaf`` is the size of a leaf or tuft in image heights; 0 goes by the blobs' size.
+    ``leaf`` is the size of a leaf or tuft in image heights; 0 derives it from the blobs' size.
     """
     x0, y0 = (blobs[:, :2] - 1.25 * blobs[:, 2:]).min(0)
     x1, y1 = (blobs[:, :2] + 1.25 * blobs[:, 2:]).max(0)
@@ -160,7 +161,7 @@ def conifer(
     height: float,
     distance: float = 0.0,
 ) -> None:
-    """A spruce, fir or cypress: ragged tiers round a straight stem."""
+    """A spruce, fir or cypress: ragged tiers around a straight stem."""
     albedo = between(rng, (0.06, 0.14, 0.07), (0.2, 0.28, 0.14))
     half = height * uniform(rng, 0.08, 0.24)
     pen.line([(x, base), (x, base - height)], height * 0.015, shade(light, albedo, 0.1, distance))
@@ -214,7 +215,7 @@ def any_tree(
     distance: float = 0.0,
     bare: float = 0.2,
 ) -> None:
-    """One tree of some sort on the canvas, the pen's drawing put down under it first."""
+    """A tree of a random sort; whatever the pen has drawn so far is painted behind it."""
     pen.put_down()
     sort = rng.random()
     if sort < bare:
@@ -229,7 +230,7 @@ def any_tree(
 
 
 def overhang(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light) -> None:
-    """Twigs with leaves that hang into the picture from above, close to the camera."""
+    """Twigs that hang into the picture from one side, close to the camera, most with leaves."""
     side = rng.choice([0.0, 1.0])
     x = side * canvas.aspect
     y = uniform(rng, -0.1, 0.3)
@@ -266,7 +267,7 @@ def overhang(canvas: Canvas, pen: Pen, rng: np.random.Generator, light: Light) -
 
 
 def undergrowth(canvas: Canvas, rng: np.random.Generator, light: Light, top: Array) -> None:
-    """Grass or scrub along the bottom of the picture, under the line y = top(x)."""
+    """Grass or scrub along the bottom of the picture, below the line y = top(x)."""
     first = int(np.clip(top.min() - 0.05, 0, 1) * len(canvas.y))
     rows = slice(first, None)
     shape = canvas.sky[rows].shape

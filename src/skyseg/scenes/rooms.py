@@ -40,7 +40,7 @@ def indoor(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     )
     half, tall, deep = uniform(rng, 1.5, 4.0), uniform(rng, 2.3, 4.0), uniform(rng, 2.5, 8.0)
     horizon, turn = uniform(rng, 0.3, 0.6), rng.normal(0, 0.35)
-    if chance(rng, 0.5):  # close by and looking down: pale walls up to the edge, no ceiling
+    if chance(rng, 0.5):  # close, and looking down: pale walls up to the edge, no ceiling
         half, deep = uniform(rng, 1.0, 2.5), uniform(rng, 1.8, 4.0)
         horizon, turn = uniform(rng, -0.1, 0.4), rng.normal(0, 0.5)
     camera = Camera(
@@ -101,7 +101,7 @@ def indoor(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     _furniture(pen, camera, rng, light, half, deep)
     _lamps(pen, camera, rng, light, half, tall, deep)
     pen.put_down(uniform(rng, 0.01, 0.05))
-    # Light falls off into the corners and pools where it comes in.
+    # The light is uneven, and weaker at the top and bottom.
     pools = stretch(canvas.smooth, canvas.sky.shape, 40)
     corners_dark = 0.12 * smoothstep(np.abs(canvas.y - 0.5), 0.2, 0.7)
     canvas.rgb *= (1 + uniform(rng, 0.03, 0.15) * pools - corners_dark)[..., None]
@@ -111,7 +111,7 @@ def indoor(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
 def _patch(
     pen: Pen, camera: Camera, face: Array, u0: float, u1: float, v0: float, v1: float, colour: Array
 ) -> None:
-    """A rectangle on a wall, in shares of its width and height."""
+    """A rectangle on a wall, in fractions of the wall's width and height."""
     u, v = np.array([u0, u1, u1, u0]), np.array([v0, v0, v1, v1])
     pen.polygon(camera.outline(on_face(face, u, v)), colour)
 
@@ -179,7 +179,7 @@ def _tiles(
 def _openings(
     canvas: Canvas, pen: Pen, camera: Camera, rng: np.random.Generator, light: Light, face: Array
 ) -> None:
-    """Windows with a burnt-out or a clear view, curtains, doors, mirrors."""
+    """Windows with an overexposed or a clear view, and their blinds and curtains."""
     if chance(rng, 0.35):
         return
     count = int(rng.integers(1, 4))
@@ -297,7 +297,7 @@ def block(
     high: Point,
     albedo: Array,
 ) -> None:
-    """A piece of furniture: five faces of a box, far ones first."""
+    """A piece of furniture: the sides, front and top of a box, as far as they are visible."""
     (x0, y0, z0), (x1, y1, z1) = low, high
     lit = rng.uniform(0.0, 1.0, 3)
     quads = [
@@ -373,7 +373,7 @@ def _furniture(
                 _patch(
                     pen, camera, front, (door + 0.1) / doors, (door + 0.9) / doors, 0.08, 0.9, tone
                 )
-        else:  # white porcelain or a household machine
+        else:  # white porcelain or a household appliance
             height = uniform(rng, 0.4, 0.95)
             white = between(rng, (0.85,) * 3, (1.0,) * 3)
             block(pen, camera, rng, light, (x0, 0, z), (x0 + 0.6, height, z + 0.6), white)
@@ -391,7 +391,7 @@ def _lamps(
     deep: float,
 ) -> None:
     glow = np.array([1.0, 0.95, 0.8])
-    for _ in range(int(rng.integers(0, 6))):  # let into the ceiling
+    for _ in range(int(rng.integers(0, 6))):  # recessed in the ceiling
         point = np.array([uniform(rng, -half, half), tall, uniform(rng, 1.0, deep)])
         seen = camera.view(point)
         if seen[2] > 0.5:

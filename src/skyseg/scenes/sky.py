@@ -1,4 +1,4 @@
-"""The sky, and the light that it throws on everything else."""
+"""The sky, and the light that it casts on everything else."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from skyseg.scenes.canvas import (
 
 @dataclass(frozen=True)
 class Light:
-    """What an object needs to know of the sky to be coloured."""
+    """How the sky lights the objects of a scene."""
 
     key: Array  # the sun's light on a surface that faces it
     ambient: Array  # the light in the shade
-    haze: Array  # the colour that distance fades to
+    haze: Array  # the colour that distant objects fade to
     zenith: Array  # the sky's colour overhead, for reflections
     direction: Array  # towards the sun: x right, y up, z away from the camera; length 1
-    visibility: float  # metres at which haze has taken 63 % of the contrast
+    visibility: float  # metres at which haze has removed 63 % of the contrast
     night: bool  # lamps and windows are lit
     sun: tuple[float, float] | None  # where the disc is, if it is in the frame
 
 
 @dataclass(frozen=True)
 class Mood:
-    """One row of the table of skies: the ranges its colours are drawn from."""
+    """A row of ``MOODS``, the kinds of sky: the ranges that its colours are drawn from."""
 
     weight: float
     zenith: tuple[Point, Point]
@@ -44,7 +44,7 @@ class Mood:
     key: Point
     ambient: Point
     clouds: str  # "", "cumulus", "cirrus", "stratus", "broken" or "storm"
-    sun: float  # probability of the disc in the frame
+    sun: float  # probability that the disc is in the frame
     night: bool = False
 
 
@@ -145,7 +145,7 @@ MOODS = {
 def paint_sky(
     canvas: Canvas, rng: np.random.Generator, horizon: float, moods: tuple[str, ...] = tuple(MOODS)
 ) -> Light:
-    """Fill the whole canvas with a sky above a horizon at y, and say how it lights the scene."""
+    """Fill the whole canvas with a sky, its horizon at y = ``horizon``; return its light."""
     weights = np.array([MOODS[name].weight for name in moods])
     name = moods[rng.choice(len(moods), p=weights / weights.sum())]
     mood = MOODS[name]
@@ -153,7 +153,7 @@ def paint_sky(
     low = between(rng, *mood.horizon, jitter=0.01)
     height = (horizon - canvas.y) / uniform(rng, 0.55, 1.3)  # 0 at the horizon, 1 far up
     slope = uniform(rng, 0.45, 0.9)
-    drift = uniform(rng, -0.25, 0.25) * (canvas.x / canvas.aspect - 0.5)  # brighter to one side
+    drift = uniform(rng, -0.25, 0.25) * (canvas.x / canvas.aspect - 0.5)  # brighter on one side
     rise = (height.clip(0, 1) ** slope + drift).clip(0, 1)[..., None]
     canvas.rgb[:] = low + rise * (zenith - low)
 
@@ -165,7 +165,7 @@ def paint_sky(
     turn = rng.uniform(-np.pi, np.pi)
     lift = uniform(rng, 0.3, 1.2)
     direction = np.array([np.cos(turn) * np.cos(lift), np.sin(lift), np.sin(turn) * np.cos(lift)])
-    if in_frame:  # then the sun is ahead, and what we see of things is their shaded side
+    if in_frame:  # then the sun is ahead, and we see the shaded sides of objects
         direction = np.array([sun[0] - canvas.aspect / 2, 0.3, 1.5])
         direction /= np.linalg.norm(direction)
 
@@ -209,7 +209,7 @@ def _paint_clouds(
     across = (canvas.x - canvas.aspect / 2) / elevation
     ahead = 1 / elevation
     soft, rough = shifted(rng, canvas.smooth), shifted(rng, canvas.pink)
-    size = uniform(rng, 14, 40)  # texels of noise in a unit of the plane
+    size = uniform(rng, 14, 40)  # texels of noise per unit of the plane
 
     if clouds == "stratus":
         density = lookup(soft, across * size, ahead * size * 2)
@@ -218,9 +218,9 @@ def _paint_clouds(
     if clouds == "cirrus":
         turn = rng.uniform(-0.8, 0.8)
         along = across * np.cos(turn) + ahead * np.sin(turn)
-        beside = ahead * np.cos(turn) - across * np.sin(turn)
+        sideways = ahead * np.cos(turn) - across * np.sin(turn)
         bend = 6 * lookup(soft, across * 9, ahead * 9)
-        density = lookup(rough, along * size * 0.6 + bend, beside * size * 3 + bend)
+        density = lookup(rough, along * size * 0.6 + bend, sideways * size * 3 + bend)
         patches = lookup(soft, across * 12, ahead * 12)
         alpha = uniform(rng, 0.3, 0.9) * smoothstep(density * 0.5 + patches, -0.4, 2.2)
         colour = bright if mood != "dusk" else (low + bright) / 2
@@ -235,7 +235,7 @@ def _paint_clouds(
         clouds
     ]
     alpha = smoothstep(density, amount, amount + uniform(rng, 0.25, 0.7))
-    # Cloud higher up in the picture shades what is under it: lit tops, grey bases.
+    # Clouds higher up in the picture shade those below: lit tops, grey bases.
     above = _lowered(mass, 0.035)
     lit = 0.85 + 0.35 * (mass - above) + 0.10 * (puffs - _lowered(puffs, 0.01))
     lit = (lit - uniform(rng, 0.05, 0.3) * (density - amount).clip(0, 2)).clip(0, 1)[..., None]
@@ -249,7 +249,7 @@ def _paint_clouds(
 
 
 def _lowered(values: Array, amount: float) -> Array:
-    """The field moved down by a share of the image's height, its first row repeated above."""
+    """The field moved down by a fraction of the image's height; its first row fills the gap."""
     step = max(1, int(amount * len(values)))
     return np.concatenate([np.repeat(values[:1], step, axis=0), values[:-step]])
 
@@ -278,7 +278,7 @@ def _paint_night(canvas: Canvas, rng: np.random.Generator, horizon: float) -> No
 
 
 def glare(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
-    """The veil a sun in the frame throws over the lens, in front of everything."""
+    """The veiling glare of a sun in the frame, in front of everything."""
     if light.sun is None:
         return
     distance = np.hypot(canvas.x - light.sun[0], canvas.y - light.sun[1])[..., None]
@@ -287,7 +287,7 @@ def glare(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
 
 
 def shade(light: Light, albedo: Array, lit: float | Array, distance: float | Array = 0.0) -> Array:
-    """The colour of a surface that faces the sun by ``lit`` (0 to 1), so many metres away."""
+    """The colour of a surface that faces the sun by ``lit`` (0 to 1), ``distance`` metres away."""
     colour = albedo * (light.ambient + lit * light.key)
     fade = 1 - np.exp(-distance / light.visibility)
     return colour + fade * (light.haze - colour)

@@ -50,7 +50,7 @@ def street(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
     backdrop(canvas, pen, rng, light, camera.horizon, 0.1)
     ground.road(canvas, rng, light, camera, lane)
     things: list[tuple[float, Callable[[], None]]] = []
-    crowded = uniform(rng, 0.4, 1.0)  # how closed the rows of buildings are
+    crowded = uniform(rng, 0.4, 1.0)  # share of each row that buildings fill
     wooded = uniform(rng, 0, 1) ** 2
     tall = rng.lognormal(2.3, 0.45)  # metres
     pavement = uniform(rng, 2.0, 5.0)
@@ -81,7 +81,7 @@ def street(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
             elif chance(rng, 0.6):
                 x = side * (lane + pavement + uniform(rng, 1, 8))
                 things.append((z, partial(_street_tree, canvas, pen, rng, light, camera, x, z)))
-            else:  # a wall, a hedge or railings' backing
+            else:  # a wall or a hedge
                 x0, x1 = sorted((side * (lane + pavement), side * (lane + pavement + 0.5)))
                 colour = built.wall_colour(rng) if chance(rng, 0.5) else plants.leaf_colour(rng)
                 things.append(
@@ -149,7 +149,7 @@ def _billboard(
     x: float,
     z: float,
 ) -> None:
-    """A hoarding, sometimes with a picture of a sky on it."""
+    """A billboard with a picture of a sky on it."""
     pen.put_down()
     cx, base, metre = camera.spot(x, z)
     wide, low, high = uniform(rng, 1.5, 4), uniform(rng, 1.5, 4), uniform(rng, 2, 4)
@@ -263,7 +263,7 @@ def house(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
                 high * uniform(rng, 1.0, 2.0),
             )
     pen.put_down()
-    for _ in range(int(rng.integers(0, 5))):  # shrubs and trees before it
+    for _ in range(int(rng.integers(0, 5))):  # shrubs and trees in front of it
         nearer = uniform(rng, 0.4, 0.9) * z
         cx, base, metre = camera.spot(np.sin(camera.yaw) * nearer + uniform(rng, -10, 10), nearer)
         if chance(rng, 0.5):
@@ -287,7 +287,7 @@ def house(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
 
 
 def tower(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
-    """Looking up between high buildings: they lean over a scrap of sky."""
+    """Looking up between tall buildings at a small piece of sky."""
     camera = Camera(
         canvas.aspect * uniform(rng, 0.3, 0.7),
         uniform(rng, 0.95, 1.5),
@@ -374,7 +374,7 @@ def bridge(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
 
 
 def facade(canvas: Canvas, pen: Pen, rng: np.random.Generator) -> Light:
-    """A wall with windows that fills the picture; its panes mirror the sky."""
+    """A wall with windows that fills the picture; its panes reflect the sky."""
     camera = Camera(
         canvas.aspect / 2,
         uniform(rng, 0.3, 1.0),

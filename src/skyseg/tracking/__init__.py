@@ -1,1 +1,1 @@
-"""Runs and models in MLflow. Only this package and the served model know MLflow."""
+"""Runs and models in MLflow. Only this package and the served model import MLflow."""

@@ -1,4 +1,4 @@
-"""Reaching the MLflow store: which one, whether it answers, and what to say when it does not."""
+"""Connects to the MLflow store, and reports a store that does not answer."""
 
 from __future__ import annotations
 
@@ -21,26 +21,30 @@ from skyseg.tracking.store import store_uri
 
 
 def connect(root: Path, uri: str | None = None) -> str:
-    """Choose the store for tracking and registry, and make sure that it answers.
+    """Set the store for tracking and registry, and check that it answers.
 
     Args:
         root: the workspace.
-        uri: another store than the workspace's own (see ``skyseg.tracking.store.store_uri``).
+        uri: a store to use instead of the workspace's own; see ``skyseg.tracking.store.store_uri``.
 
     Returns:
-        Its URI.
+        The store's URI.
 
     Raises:
-        UserError: it does not answer within about ten seconds, or is none that MLflow knows.
+        UserError: the store does not answer within about ten seconds, or MLflow does not support
+            this kind of URI.
     """
     uri = store_uri(root, uri)
-    # MLflow waits for minutes by default. These are for the whole process, but not over the user's.
+    # MLflow waits for minutes by default. These limits hold for the whole process, unless the user
+    # has set others.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    with _environment_kept("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        mlflow.set_tracking_uri(uri)  # both also write the environment, where the next call to
-        mlflow.set_registry_uri(uri)  # connect would take this URI for the user's own wish
+    with _preserve_environment("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        # Both also set the environment variable, which the next call of connect would take for the
+        # user's own setting.
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
     try:
         with impatience():
             MlflowClient().search_experiments(max_results=1)
@@ -51,7 +55,7 @@ def connect(root: Path, uri: str | None = None) -> str:
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn a store that stops answering into one line; MLflow's other errors pass."""
+    """Turn the errors of a store that stops answering into a UserError; other errors pass."""
     try:
         yield
     except RequestException as error:
@@ -64,16 +68,20 @@ def store_errors() -> Iterator[None]:
 
 @contextmanager
 def impatience(wanted: bool = True) -> Iterator[None]:
-    """Within the block, ask a server once and wait for 8 seconds."""
+    """Within the block, send each request only once, with a timeout of 8 seconds.
+
+    Args:
+        wanted: False changes nothing.
+    """
     names = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
-    with _environment_kept(*names):
+    with _preserve_environment(*names):
         if wanted:
             os.environ |= dict(zip(names, ("0", "8"), strict=True))
         yield
 
 
 @contextmanager
-def _environment_kept(*names: str) -> Iterator[None]:
+def _preserve_environment(*names: str) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in names}
     try:
         yield
@@ -93,12 +101,12 @@ def _unreachable(uri: str, error: Exception) -> UserError:
     )
     return UserError(
         f"MLflow at {uri} does not answer ({reason(error)}): {fix}, and run the same "
-        "command again. Nothing is lost: what was trained stays in models/"
+        "command again. Nothing is lost: trained models stay in models/"
     )
 
 
 def reason(error: Exception) -> str:
-    """The core of an error that may carry a whole chain of causes in its text."""
+    """The cause of an error whose text may contain a whole chain of errors."""
     text = " ".join(str(error).split())
     for known in (
         "Connection refused",

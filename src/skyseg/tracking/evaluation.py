@@ -1,4 +1,4 @@
-"""An evaluation, logged to the run that trained the model."""
+"""Logs an evaluation to the run that trained the model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from skyseg.tracking.connection import store_errors
 from mlflow import MlflowClient  # isort: skip
 from mlflow.entities import RunTag  # isort: skip
 
-# What the figures of ``reports/metrics.json`` are called: ``val/...`` is each epoch's, measured at
-# training size, so those measured on the same photographs at their own size are named apart.
-FIGURES = {"test": "test", "val": "val_full_size"}
+# Prefixes in MLflow of the scores in ``reports/metrics.json``. ``val/...`` are the scores of each
+# epoch, at training size, so scores on the same photographs at their own size get another prefix.
+PREFIXES = {"test": "test", "val": "val_full_size"}
 NOTE_CHARACTERS = 8000  # MLflow's limit on a tag
 
 
@@ -26,16 +26,16 @@ def log_evaluation(
     metrics: dict[str, dict[str, float]],
     experiment: str,
 ) -> str:
-    """Log a checkpoint's scores and reports to the run that trained it; twice is as good as once.
+    """Log a checkpoint's scores and reports to the run that trained it. Can be repeated.
 
-    Where this store has no such run, as in a second clone, one is made from the config and
-    ``reports/history.csv`` and tagged as restored.
+    If this store does not have that run, as in a second clone, a run is created from the model
+    config and ``reports/history.csv`` and tagged as restored.
 
     Args:
         root: the workspace, with ``reports/``.
-        config: the checkpoint's.
-        metrics: content of ``reports/metrics.json``: figures by split.
-        experiment: name of the experiment a restored run goes into.
+        config: the checkpoint's model config.
+        metrics: content of ``reports/metrics.json``: scores by split.
+        experiment: name of the experiment for a restored run.
 
     Returns:
         The run's id.
@@ -62,14 +62,14 @@ def log_evaluation(
             runs.log_inputs(run.info.run_id, config.data, ("train", "val"))
         run_id = run.info.run_id
         runs.log_metrics(run_id, runs.missing(_history(root), runs.epochs(run)))
-        figures = {
-            f"{FIGURES[split]}/{name}": value
+        logged = {
+            f"{PREFIXES[split]}/{name}": value
             for split, scores in metrics.items()
             for name, value in scores.items()
         }
         changed = {
             name: value
-            for name, value in figures.items()
+            for name, value in logged.items()
             if not _same(run.data.metrics.get(name), value)
         }
         note = _model_card(root)
@@ -89,7 +89,8 @@ def log_evaluation(
         ):
             if path.exists():
                 runs.log_path(run_id, path, folder)
-        if run.info.status != "FINISHED":  # restored, or its store was away at the end
+        # A restored run, or one whose store did not answer when training ended.
+        if run.info.status != "FINISHED":
             client.set_terminated(run_id)
     return run_id
 

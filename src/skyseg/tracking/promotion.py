@@ -1,4 +1,4 @@
-"""The gate: is a challenger good enough to become champion? Pure; the registry is elsewhere."""
+"""Decides whether a challenger is good enough to become champion. Does not access the registry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from skyseg.params import PromoteParams
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known about a version."""
+    """What the decision needs to know about a version."""
 
     version: str
     fingerprint: str
@@ -17,30 +17,31 @@ class Evidence:
     test_data: str
     """Split and fingerprint of the data that the metrics were measured on."""
     scoring: str
-    """Digest of the code that measured them."""
+    """Digest of the code that computed the metrics."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Figures in 0..1 by name, as in ``reports/metrics.json``; higher is better."""
+    """Scores in 0..1 by name, as in ``reports/metrics.json``; higher is better."""
 
 
 @dataclass(frozen=True)
 class Decision:
     ok: bool
     reasons: list[str]
-    """Why, for people; at least one."""
+    """For people; at least one."""
 
 
 def decide(challenger: Evidence, champion: Evidence | None, gate: PromoteParams) -> Decision:
-    """Compare by ``gate.metric``: the challenger has to be better by ``gate.min_gain``.
+    """Compare by ``gate.metric``: the challenger has to be better by at least ``gate.min_gain``.
 
-    Refuses what cannot be compared: a score that is missing or not a number, or scores that were
-    measured on different data or by different code, which the caller has to measure anew first.
+    Refuses scores that cannot be compared: one is missing or NaN, or they were measured on
+    different data or by different code. In the latter cases the caller has to score the champion
+    again first.
     """
     name = gate.metric
     ours = challenger.metrics.get(name)
     if ours is None or ours != ours:
         return Decision(
             False,
-            [f"version {challenger.version} has no figure for {name}; run 'dvc repro evaluate'"],
+            [f"version {challenger.version} has no score for {name}; run 'dvc repro evaluate'"],
         )
     if champion is None:
         return Decision(True, [f"{name} {ours:.4f}, and there is no champion yet"])
@@ -52,7 +53,7 @@ def decide(challenger: Evidence, champion: Evidence | None, gate: PromoteParams)
         return Decision(
             False,
             [
-                "the two were measured on different data: "
+                "the two models were scored on different data: "
                 f"version {challenger.version} on {challenger.test_data}, "
                 f"the champion on {champion.test_data}"
             ],
@@ -68,14 +69,18 @@ def decide(challenger: Evidence, champion: Evidence | None, gate: PromoteParams)
     theirs = champion.metrics.get(name)
     if theirs is None or theirs != theirs:
         return Decision(
-            False, [f"the champion, version {champion.version}, has no figure for {name}"]
+            False, [f"the champion, version {champion.version}, has no score for {name}"]
         )
-    figures = (
+    scores = (
         f"{name} {ours:.4f} against the champion's {theirs:.4f} "
         f"(version {champion.version}) on the same data"
     )
-    # Rounded to what a figure can mean, so that 0.9 + 0.05 is 0.95 and no hair more.
+    # Rounded, so that floating-point errors do not count: 0.95 is a gain of 0.05 over 0.9.
     if round(ours - theirs - gate.min_gain, 9) >= 0:
-        return Decision(True, [figures])
-    wanted = f"; at least {gate.min_gain:+g} is asked for" if gate.min_gain else ""
-    return Decision(False, [figures + wanted])
+        return Decision(True, [scores])
+    wanted = (
+        f"; promote.min_gain requires a gain of at least {gate.min_gain:+g}"
+        if gate.min_gain
+        else ""
+    )
+    return Decision(False, [scores + wanted])

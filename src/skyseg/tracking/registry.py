@@ -1,4 +1,4 @@
-"""Model versions in MLflow's registry: register, list, name by alias, fetch.
+"""Model versions in MLflow's registry: register, list, set aliases, download.
 
 Functions work on the store that ``connection.connect`` was last called for. A version is found by
 the fingerprint of its weights, which is one of its tags.
@@ -38,7 +38,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS  # isort: skip
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
-# What `served_model` and the modules it imports need; a test keeps it so.
+# What `served_model` and the modules that it imports need; a test checks this list.
 REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "pillow", "pydantic")
 
 SIGNATURE = ModelSignature(
@@ -49,8 +49,8 @@ SIGNATURE = ModelSignature(
 DESCRIPTION = (
     "U²-Net segmentation. Input: column `image`, the bytes of a photograph (base64 in "
     "JSON). Output: `mask`, a PNG of 0 and 255 at the photograph's own size, and "
-    "`foreground`, its share of the pixels. `champion` is the model to use, "
-    "`challenger` the last one evaluated, `previous` the champion before."
+    "`foreground`, the share of foreground pixels. `champion` is the model to use, "
+    "`challenger` the one evaluated last, `previous` the champion before it."
 )
 
 
@@ -62,15 +62,15 @@ def register(
     run_id: str,
     model: str,
 ) -> str:
-    """Make a checkpoint the next version of a registered model, with alias ``challenger``.
+    """Register a checkpoint as the next version of a model, with the alias ``challenger``.
 
-    The same weights give the same version: if the registry has them already, only the evidence and
-    the alias are renewed. The reigning champion does not become its own challenger.
+    The same weights give the same version: if the registry has them already, only the tags, the
+    description and the alias are updated. The champion does not become its own challenger.
 
     Args:
-        weights: a checkpoint with its config beside it.
-        config: that config.
-        metrics: figures by split, of one split.
+        weights: a checkpoint, with its model config next to it.
+        config: that model config.
+        metrics: scores by split, with one split in it.
         scoring: digest of the code that computed them (``skyseg.provenance.code_digest``).
         run_id: the run the version belongs to, as ``evaluation.log_evaluation`` returns it.
         model: name of the registered model.
@@ -107,29 +107,29 @@ def register(
 
 
 def find_version(model: str, fingerprint: str) -> ModelVersion | None:
-    """The version that holds the weights with this fingerprint."""
+    """The version with the weights of this fingerprint; None if there is none."""
     found = MlflowClient().search_model_versions(
-        f"{_named(model)} and tags.fingerprint = '{fingerprint}'", max_results=1
+        f"{_name_filter(model)} and tags.fingerprint = '{fingerprint}'", max_results=1
     )
     return found[0] if found else None
 
 
 def versions(model: str) -> list[dict[str, Any]]:
-    """Versions of a model, newest first: version, aliases, scores, variant, created, git commit."""
+    """A model's versions, newest first: version, aliases, scores, variant, created, git commit."""
     names: dict[str, list[str]] = {}
     for alias, version in aliases(model).items():
         names.setdefault(version, []).append(alias)
-    found = MlflowClient().search_model_versions(_named(model), max_results=1000)
+    found = MlflowClient().search_model_versions(_name_filter(model), max_results=1000)
     rows = []
     for entry in sorted(found, key=lambda entry: int(entry.version), reverse=True):
-        figures = scores(entry.tags)
+        values = scores(entry.tags)
         created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
         rows.append(
             {
                 "version": str(entry.version),
                 "aliases": sorted(names.get(str(entry.version), [])),
                 "split": entry.tags.get("split"),
-                **{name: figures.get(name) for name in ("iou", "iou_image", "f_max")},
+                **{name: values.get(name) for name in ("iou", "iou_image", "f_max")},
                 "variant": entry.tags.get("variant"),
                 "created": created.isoformat(timespec="seconds"),
                 "git_commit": entry.tags.get("git.commit"),
@@ -139,7 +139,7 @@ def versions(model: str) -> list[dict[str, Any]]:
 
 
 def aliases(model: str) -> dict[str, str]:
-    """Version by alias; empty for a model that does not exist."""
+    """Versions by alias; empty if the model does not exist."""
     try:
         found = MlflowClient().get_registered_model(model).aliases
     except MlflowException as error:
@@ -150,12 +150,12 @@ def aliases(model: str) -> dict[str, str]:
 
 
 def tags(model: str, version: str) -> dict[str, str]:
-    """What is recorded with a version."""
+    """The tags of a version."""
     return dict(MlflowClient().get_model_version(model, version).tags)
 
 
 def set_tags(model: str, version: str, values: dict[str, str | None]) -> None:
-    """Record with a version; None removes what was recorded."""
+    """Set tags of a version; None removes a tag."""
     client, before = MlflowClient(), tags(model, version)
     for key, value in values.items():
         if value is not None:
@@ -165,9 +165,9 @@ def set_tags(model: str, version: str, values: dict[str, str | None]) -> None:
 
 
 def set_champion(model: str, version: str) -> None:
-    """Move alias ``champion`` to a version; the champion before becomes ``previous``.
+    """Move the alias ``champion`` to a version; the champion until now becomes ``previous``.
 
-    ``champion`` comes last of the two: an interrupted promotion can just be tried again.
+    ``previous`` is set first, so that an interrupted promotion can simply be repeated.
     """
     client, before = MlflowClient(), aliases(model)
     if CHAMPION in before:
@@ -178,18 +178,20 @@ def set_champion(model: str, version: str) -> None:
 
 
 def resolve(uri: str) -> tuple[str, str]:
-    """The model and the version that a URI means.
+    """The name of the model and the version that a URI refers to.
 
     Args:
         uri: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
 
     Raises:
-        UserError: another kind of URI; no such model, alias or version (says which there are); the
-            store does not answer.
+        UserError: another kind of URI; no such model, alias or version (the message lists those
+            that exist); the store does not answer.
     """
     form = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if form is None:
-        raise UserError(f"{uri}: write models:/NAME@ALIAS or models:/NAME/VERSION")
+        raise UserError(
+            f"{uri}: not a registered model; write models:/NAME@ALIAS or models:/NAME/VERSION"
+        )
     model, alias, version = form.groups()
     with connection.store_errors():
         known = aliases(model)
@@ -198,23 +200,23 @@ def resolve(uri: str) -> tuple[str, str]:
         if version not in numbers:
             raise UserError(
                 f"{uri}: not in the registry at {mlflow.get_registry_uri()}; "
-                + _what_there_is(model, numbers, known)
+                + _available(model, numbers, known)
             )
     return model, str(version)
 
 
 def download_weights(uri: str) -> Path:
-    """Fetch the weights of a registered model, with their config beside them.
+    """Fetch the weights of a registered model, with their model config next to them.
 
     Args:
         uri: as for ``resolve``.
 
     Returns:
-        The weights file: the store's own if it is on this machine, else a copy that lasts as long
-        as the process.
+        The weights file: the store's own file if it is on this machine, else a copy that is deleted
+        when the process ends.
 
     Raises:
-        UserError: see ``resolve``; or the store has lost the files.
+        UserError: see ``resolve``; or the version's files cannot be read.
     """
     model, version = resolve(uri)
     with connection.store_errors():
@@ -226,59 +228,63 @@ def download_weights(uri: str) -> Path:
             )
         except (MlflowException, OSError) as error:
             raise UserError(
-                f"{uri}: the registry knows version {version}, but its files cannot be "
+                f"{uri}: the registry has version {version}, but its files cannot be "
                 f"read ({str(error).splitlines()[0]}); if the repository was moved, "
-                "move it back, or delete that version and register it anew with "
+                "move it back, or delete that version and register it again with "
                 "'make promote'"
             ) from None
     return next(Path(fetched).glob("*.safetensors"))
 
 
 def attach(model: str, version: str, path: Path, key: str) -> str:
-    """Log a file beside a version, in the version's run, and record where: tag ``key`` becomes
-    its path among the run's artifacts, tag ``key.sha256`` its hash. Twice replaces the first.
+    """Log a file to the run of a version, and record it in the version's tags: ``key`` is the
+    file's path among the run's artifacts, ``key.sha256`` its hash. Replaces a file attached before
+    under the same key.
 
     Args:
+        path: the file.
         key: folder and name, such as ``onnx/fixed``.
 
     Returns:
-        That path.
+        The path among the run's artifacts.
 
     Raises:
-        UserError: the store does not answer, or the version's run is gone.
+        UserError: the store does not answer, or the version's run was deleted.
     """
     folder, name = key.split("/")
     stored = f"{folder}/{model}-{version}-{name}{path.suffix}"  # a run may have several versions
     client = MlflowClient()
-    with connection.store_errors(), tempfile.TemporaryDirectory() as place:
-        copy = shutil.copy(path, Path(place) / Path(stored).name)
+    with connection.store_errors(), tempfile.TemporaryDirectory() as temporary:
+        copy = shutil.copy(path, Path(temporary) / Path(stored).name)
         run_id = client.get_model_version(model, version).run_id
         try:
             client.log_artifact(run_id, str(copy), folder)
         except (MlflowException, OSError) as error:
             raise UserError(
-                f"{path}: written, but not attached to {model} version {version}: its "
-                f"run {run_id} takes no files ({connection.reason(error)})"
+                f"{path}: written, but not attached to {model} version {version}: the file "
+                f"cannot be logged to its run {run_id} ({connection.reason(error)})"
             ) from None
         set_tags(model, version, {key: stored, f"{key}.sha256": sha256(path)})
     return stored
 
 
-def _named(model: str) -> str:
-    """MLflow's filter for a registered model; there is no way to escape a quote in it."""
+def _name_filter(model: str) -> str:
+    """MLflow's filter for a registered model. Quotes cannot be escaped in it."""
     if "'" in model and '"' in model:
-        raise UserError(f"{model}: a model's name may hold one kind of quotes, not both")
+        raise UserError(
+            f"{model}: the name of a model may contain single or double quotes, not both"
+        )
     return f'name = "{model}"' if "'" in model else f"name = '{model}'"
 
 
 def _log_model(weights: Path, run_id: str, step: int) -> str:
-    """Log the servable model to a run; returns its id."""
+    """Log the model to a run in a form that MLflow can serve. Returns the logged model's id."""
     example = Image.fromarray(np.full((24, 32, 3), 128, np.uint8))
     with tempfile.NamedTemporaryFile(suffix=".png") as file:
         example.save(file, "PNG")
         photograph = Path(file.name).read_bytes()
-    # MLflow tries the example on the copy it is about to log: it puts that one's code on the path
-    # for good, and Python would leave bytecode in it.
+    # MLflow tests the example on the copy that it is about to log. It adds the copy's code to
+    # sys.path and leaves it there, and Python would write bytecode into the copy.
     before = list(sys.path), sys.dont_write_bytecode
     sys.dont_write_bytecode = True
     try:
@@ -290,7 +296,7 @@ def _log_model(weights: Path, run_id: str, step: int) -> str:
                 code_paths=[str(PACKAGE)],
                 signature=SIGNATURE,
                 input_example=pd.DataFrame({"image": [photograph]}),
-                # A local build's suffix (+cpu) is in no package index.
+                # No package index knows the suffix of a local build (+cpu).
                 pip_requirements=[
                     f"{name}=={installed(name).split('+')[0]}" for name in REQUIREMENTS
                 ],
@@ -304,7 +310,7 @@ def _log_model(weights: Path, run_id: str, step: int) -> str:
 def _create_version(
     model: str, model_id: str, run_id: str, tags: dict[str, str], description: str
 ) -> str:
-    """Register a logged model, with its tags in one transaction: ``find_version`` needs them."""
+    """Register a logged model and its tags in one transaction: ``find_version`` needs the tags."""
     client = MlflowClient()
     try:
         client.create_registered_model(model, description=DESCRIPTION)
@@ -324,7 +330,7 @@ def _create_version(
 def _evidence_tags(
     config: ModelConfig, metrics: dict[str, dict[str, float]], scoring: str, run_id: str
 ) -> dict[str, str]:
-    split, figures = next(iter(metrics.items()))
+    split, values = next(iter(metrics.items()))
     evidence = {
         "fingerprint": config.fingerprint,
         "variant": config.variant,
@@ -337,18 +343,18 @@ def _evidence_tags(
         "data.dvc_md5": config.data.get("dvc_md5"),
         "test_data": data_tag(config, split),
         "scoring": scoring,
-        **{f"{split}.{name}": value for name, value in figures.items()},
+        **{f"{split}.{name}": value for name, value in values.items()},
     }
     return {key: str(value) for key, value in evidence.items() if value is not None}
 
 
 def data_tag(config: ModelConfig, split: str) -> str:
-    """What figures are measured on; those of two models compare only where this is the same."""
+    """Names the data of scores. Scores of two models can be compared only if this is the same."""
     return f"{split} {config.data['splits'][split]['fingerprint']}"
 
 
 def scores(recorded: dict[str, str]) -> dict[str, float]:
-    """The figures among a version's tags, by name as in ``reports/metrics.json``."""
+    """The scores among a version's tags, by name as in ``reports/metrics.json``."""
     prefix = recorded.get("split", "test") + "."
     return {
         key.removeprefix(prefix): float(value)
@@ -358,17 +364,17 @@ def scores(recorded: dict[str, str]) -> dict[str, float]:
 
 
 def _describe(config: ModelConfig, metrics: dict[str, dict[str, float]]) -> str:
-    split, figures = next(iter(metrics.items()))
+    split, values = next(iter(metrics.items()))
     data = config.data.get("dvc_md5") or config.data.get("fingerprint") or "unknown"
     return (
         f"{config.variant} at {config.size} px, epoch {config.epoch}: {split} IoU "
-        f"{figures['iou']:.4f} pooled, {figures['iou_image']:.4f} mean, on "
-        f"{figures['images']:.0f} images at threshold {config.threshold:.3f}. "
+        f"{values['iou']:.4f} pooled, {values['iou_image']:.4f} mean, on "
+        f"{values['images']:.0f} images at threshold {config.threshold:.3f}. "
         f"Data {data[:8]}, code {(config.git_commit or 'unknown')[:8]}."
     )
 
 
-def _what_there_is(model: str, numbers: list[str], known: dict[str, str]) -> str:
+def _available(model: str, numbers: list[str], known: dict[str, str]) -> str:
     if numbers:
         names = "".join(f", {alias} = {version}" for alias, version in sorted(known.items()))
         return f"{model} has the versions {', '.join(reversed(numbers))}{names}"

@@ -1,7 +1,7 @@
-"""A run in MLflow: made, found again, and what is logged to it.
+"""Creates and finds runs in MLflow, and logs to them.
 
-Functions work on the store that ``connection.connect`` was last called for, and raise what MLflow
-raises: see ``connection.store_errors``.
+Functions work on the store that ``connection.connect`` was last called for, and raise MLflow's own
+errors: see ``connection.store_errors``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from mlflow import MlflowClient  # isort: skip
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 
-# Marks an experiment as model training. MLflow 3.17 does not open by it: see ``commands.ui``.
+# Marks an experiment as model training. MLflow 3.17 opens its GenAI view all the same: see
+# ``commands.ui``.
 KIND = ("mlflow.experimentKind", "custom_model_development")
 METRICS_A_BATCH = 1000  # MLflow's limit
 
 
 def experiment_id(name: str) -> str:
-    """The experiment of that name, made if there is none.
+    """The id of the experiment with this name, which is created if there is none.
 
     Raises:
         UserError: it was deleted in the UI.
@@ -46,8 +47,8 @@ def experiment_id(name: str) -> str:
             return experiment_id(name)
     if found.lifecycle_stage != "active":
         raise UserError(
-            f"MLflow experiment {name!r} was deleted; bring it back with 'mlflow "
-            f"experiments restore -x {found.experiment_id}', or name another under "
+            f"MLflow experiment {name!r} was deleted; restore it with 'mlflow "
+            f"experiments restore -x {found.experiment_id}', or set another name as "
             "registry.experiment in params.yaml"
         )
     if KIND[0] not in found.tags:
@@ -63,7 +64,7 @@ def create_run(
     tags: dict[str, str],
     commit: str | None,
 ) -> Run:
-    """A run with its params, and the tags MLflow itself sets for its own ``start_run``.
+    """Create a run with params, tags, and the tags that MLflow's ``start_run`` would set.
 
     Raises:
         UserError: see ``experiment_id``.
@@ -79,7 +80,7 @@ def create_run(
         source["mlflow.source.git.commit"] = commit.removesuffix("-dirty")
         source["git_dirty"] = str(commit.endswith("-dirty")).lower()
     run = client.create_run(experiment_id(experiment), run_name=name, tags=source | tags)
-    # MLflow takes a hundred a request; the settings are fewer.
+    # MLflow accepts 100 params per request; there are fewer settings.
     client.log_batch(
         run.info.run_id, params=[Param(key, str(value)) for key, value in params.items()]
     )
@@ -87,7 +88,7 @@ def create_run(
 
 
 def find_run(run_id: str | None) -> Run | None:
-    """A run that this store has and nobody deleted."""
+    """The run with this id; None if the store does not have it or it was deleted."""
     if not run_id:
         return None
     try:
@@ -100,7 +101,7 @@ def find_run(run_id: str | None) -> Run | None:
 
 
 def find_restored_run(config: ModelConfig, experiment: str) -> Run | None:
-    """The run that an earlier ``tracking.log_evaluation`` of the same weights made."""
+    """The run that an earlier ``evaluation.log_evaluation`` created for the same weights."""
     found = MlflowClient().search_runs(
         [experiment_id(experiment)], f"tags.fingerprint = '{config.fingerprint}'", max_results=1
     )
@@ -108,7 +109,7 @@ def find_restored_run(config: ModelConfig, experiment: str) -> Run | None:
 
 
 def epochs(run: Run) -> set[int]:
-    """Epochs a run has numbers of. An epoch is logged in one transaction: one name tells all."""
+    """A run's epochs. Each is logged in one transaction, so one metric's history has them all."""
     name = next((name for name in sorted(run.data.metrics) if name.startswith("train/")), None)
     if name is None:
         return set()
@@ -116,9 +117,9 @@ def epochs(run: Run) -> set[int]:
 
 
 def log_inputs(run_id: str, dataset: dict[str, Any], contexts: tuple[str, ...]) -> None:
-    """Name the data a run works on, a split at a time, under DVC's hash where there is one.
+    """Log the data that a run uses, one input per split, with DVC's hash if there is one.
 
-    MLflow tells inputs apart by name and digest, so the name says which split.
+    MLflow distinguishes inputs by name and digest, so the name contains the split.
     """
     digest = dataset.get("dvc_md5") or str(dataset.get("fingerprint", ""))[:32]
     if not digest:
@@ -126,7 +127,7 @@ def log_inputs(run_id: str, dataset: dict[str, Any], contexts: tuple[str, ...]) 
     inputs = []
     for split in contexts:
         entry = dataset.get("splits", {}).get(split)
-        if entry is None:  # a split without images is left out
+        if entry is None:  # the split has no images
             continue
         data = Dataset(
             f"data/{split}",
@@ -140,7 +141,7 @@ def log_inputs(run_id: str, dataset: dict[str, Any], contexts: tuple[str, ...]) 
 
 
 def log_path(run_id: str, path: Path, folder: str | None) -> None:
-    """Log a file, or a folder with all in it, into ``folder`` among the run's artifacts."""
+    """Log a file or a whole folder to ``folder`` among the run's artifacts."""
     client = MlflowClient()
     if path.is_dir():
         client.log_artifacts(run_id, str(path), folder)
@@ -149,7 +150,7 @@ def log_path(run_id: str, path: Path, folder: str | None) -> None:
 
 
 def missing(rows: Iterable[dict[str, float]], known: set[int]) -> list[Metric]:
-    """Metrics of those rows of a history whose epoch is not among ``known``, and now is."""
+    """Metrics of the history's rows whose epoch is not in ``known``; adds these epochs to it."""
     found = []
     for row in rows:
         epoch = int(row["epoch"])
@@ -160,13 +161,13 @@ def missing(rows: Iterable[dict[str, float]], known: set[int]) -> list[Metric]:
 
 
 def log_metrics(run_id: str, metrics: list[Metric]) -> None:
-    """Log in as few requests as MLflow allows; what is logged leaves the list."""
+    """Log in as few requests as MLflow allows. Removes from the list what is logged."""
     while metrics:
         MlflowClient().log_batch(run_id, metrics[:METRICS_A_BATCH])
         del metrics[:METRICS_A_BATCH]
 
 
 def as_metrics(stats: dict[str, float], step: int) -> list[Metric]:
-    """The same numbers as MLflow takes them, measured now."""
+    """The same numbers as MLflow metrics, with the current time."""
     now = int(time.time() * 1000)
     return [Metric(name, float(value), now, step) for name, value in stats.items()]

@@ -1,4 +1,4 @@
-"""Where this repository's MLflow store is. No mlflow here, so that asking costs nothing."""
+"""Finds this repository's MLflow store. Does not import mlflow, which takes seconds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def repository_root(start: Path) -> Path:
     """The main repository that a folder belongs to.
 
     ``dvc exp run --temp`` works in ``<repository>/.dvc/tmp/exps/standalone/<temporary>`` and
-    ``--queue`` in ``<repository>/.dvc/tmp/exps/<temporary>``, each a clone of its own that is
-    deleted afterwards; for both the answer is ``<repository>``.
+    ``--queue`` in ``<repository>/.dvc/tmp/exps/<temporary>``. Both are clones that are deleted
+    afterwards; the result is ``<repository>`` for both.
     """
     start = start.resolve()
     for inner in start.parents:
@@ -28,8 +28,8 @@ def store_uri(root: Path, uri: str | None = None) -> str:
     """The tracking URI: the one given, else ``MLFLOW_TRACKING_URI`` from the environment or from
     ``.env`` in the main repository, else ``mlflow.db`` there.
 
-    A relative sqlite path is taken from the main repository; from the working folder it would be
-    another store in each of DVC's temporary clones.
+    A relative sqlite path is relative to the main repository. Relative to the working folder, it
+    would be a different store in each of DVC's temporary clones.
     """
     repository = repository_root(root)
     load_dotenv(repository / ".env", override=False)
@@ -40,7 +40,7 @@ def store_uri(root: Path, uri: str | None = None) -> str:
 
 
 def artifact_folder(uri: str) -> Path | None:
-    """Where a sqlite store keeps its files: beside the database. None: a server's own business."""
+    """The folder of a sqlite store's artifacts, next to the database. None for a server."""
     if not uri.startswith(SQLITE):
         return None
     return Path(uri.removeprefix(SQLITE).split("?")[0]).parent / "mlartifacts"

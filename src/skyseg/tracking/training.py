@@ -1,4 +1,4 @@
-"""A training's run in MLflow, written while it trains.
+"""Logs a training to MLflow while it runs.
 
 Functions work on the store that ``connection.connect`` was last called for.
 """
@@ -27,22 +27,22 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  #
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SAMPLING_SECONDS = 5  # of system metrics
+SAMPLING_SECONDS = 5  # between two samples of the system metrics
 
 
 class TrainingRun:
-    """A run that is being trained. Nothing it does raises when the store goes away: what could not
-    be sent waits in a buffer and is tried again at each epoch."""
+    """The run of a training in progress. No method raises an error if the store stops answering:
+    metrics that could not be sent are kept, and retried at each epoch."""
 
     def __init__(self, run_id: str, known: set[int]) -> None:
         self.id = run_id
-        self._known = known  # epochs the store has; MLflow would keep a second value beside them
+        self._known = known  # epochs in the store; logged again, they would get a second value
         self._unsent: list[Metric] = []
-        self._away = False
+        self._offline = False
         self._monitor: SystemMetricsMonitor | None = None
 
     def record(self, epoch: int, stats: dict[str, float]) -> None:
-        """Log an epoch's numbers, in one request; an epoch already logged is left as it is."""
+        """Log an epoch's metrics, in one request. Does nothing if the epoch is logged already."""
         self.replay([{"epoch": epoch, **stats}])
 
     def replay(self, rows: Iterable[dict[str, float]]) -> None:
@@ -51,15 +51,15 @@ class TrainingRun:
         self._flush()
 
     def image(self, key: str, epoch: int, image: Image) -> None:
-        """Log a picture that belongs to an epoch; the UI shows them in a grid with a slider.
+        """Log a picture of an epoch; the UI shows these in a grid with a slider.
 
-        While the store is away, pictures are dropped: each would cost a wait.
+        Pictures are dropped while the store does not answer: each would wait for the timeout.
         """
-        if not self._away:
+        if not self._offline:
             self._send(lambda: MlflowClient().log_image(self.id, image, key=key, step=epoch))
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Log a file, or a folder with all in it, into ``folder`` among the run's artifacts."""
+        """Log a file or a whole folder to ``folder`` among the run's artifacts."""
         self._send(lambda: runs.log_path(self.id, path, folder))
 
     def _flush(self) -> None:
@@ -67,45 +67,47 @@ class TrainingRun:
             self._send(lambda: runs.log_metrics(self.id, self._unsent))
 
     def _send(self, request: Callable[[], object]) -> None:
-        """Make a request; say once that the store is away, and once that it is back."""
+        """Make a request. Prints once when the store stops answering, and once when it is back."""
         try:
-            with impatience(self._away):
+            with impatience(self._offline):
                 request()
         except (MlflowException, RequestException, OSError) as error:
-            if not self._away:
+            if not self._offline:
                 print(
                     f"\nWARNING: MLflow at {mlflow.get_tracking_uri()} stopped answering "
-                    f"({reason(error)}). Training goes on; its numbers are kept, and sent when "
-                    "it is back, at the latest when the model is evaluated.",
+                    f"({reason(error)}). Training continues. Its metrics are kept, and logged when "
+                    "MLflow answers again or when the model is evaluated.",
                     file=sys.stderr,
                     flush=True,
                 )
-            self._away = True
+            self._offline = True
         else:
-            if self._away:
+            if self._offline:
                 print(
-                    f"\nMLflow at {mlflow.get_tracking_uri()} is back.", file=sys.stderr, flush=True
+                    f"\nMLflow at {mlflow.get_tracking_uri()} answers again.",
+                    file=sys.stderr,
+                    flush=True,
                 )
-                self._away = False
-                self._watch()  # the monitor gives up at its first failure
+                self._offline = False
+                self._start_monitor()  # the monitor stops at its first failure
 
-    def _watch(self) -> None:
-        """Log CPU, memory, disk, network and GPU figures every few seconds, beside the training."""
+    def _start_monitor(self) -> None:
+        """Log usage of CPU, memory, disk, network and GPU every few seconds, in a thread."""
         if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() in ("false", "0"):
             return
-        self._unwatch()
+        self._stop_monitor()
         self._monitor = SystemMetricsMonitor(self.id, SAMPLING_SECONDS, resume_logging=True)
         self._monitor.start()
 
-    def _unwatch(self) -> None:
+    def _stop_monitor(self) -> None:
         if self._monitor is not None:
             self._monitor.finish()
             self._monitor = None
 
     def _end(self, status: str) -> None:
         self._flush()
-        with impatience(self._away):
-            self._unwatch()
+        with impatience(self._offline):
+            self._stop_monitor()
         self._send(lambda: MlflowClient().set_terminated(self.id, status))
 
 
@@ -120,18 +122,18 @@ def training_run(
     commit: str | None,
     resume: str | None = None,
 ) -> Iterator[TrainingRun]:
-    """A run for the length of a training, in the store ``connect`` chose.
+    """Within the block, a run for a training, in the store that ``connect`` has set.
 
-    Ends as FINISHED, as KILLED after Ctrl-C, as FAILED after any other exception.
+    Its final status is FINISHED, KILLED after Ctrl-C, or FAILED after any other exception.
 
     Args:
-        experiment: name of the experiment; made if there is none.
-        name, description: what people see.
-        params: settings under DVC's names.
-        tags: further tags; a run that goes on gets them too.
+        experiment: name of the experiment; created if there is none.
+        name, description: shown in the UI.
+        params: settings, by the names that DVC gives them.
+        tags: further tags; set on a resumed run too.
         dataset: content of ``prepared/dataset.json``.
         commit: of the code, as ``skyseg.provenance.git_commit`` gives it.
-        resume: a run to go on with; if this store does not know it, a new run starts.
+        resume: id of a run to continue; if this store does not have it, a new run starts.
 
     Raises:
         UserError: the experiment was deleted, or the store does not answer at the start.
@@ -148,7 +150,7 @@ def training_run(
                 MlflowClient().set_tag(run.info.run_id, key, value)
             known = runs.epochs(run)
     tracked = TrainingRun(run.info.run_id, known)
-    tracked._watch()
+    tracked._start_monitor()
     status = "FAILED"
     try:
         yield tracked

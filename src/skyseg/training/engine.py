@@ -24,9 +24,9 @@ from skyseg.model.losses import deep_supervision
 from skyseg.model.u2net import SIDE_OUTPUTS
 from skyseg.params import LossParams, TrainParams
 
-WINDOW = 50  # steps between two looks at the losses on a GPU: each look waits for it
+WINDOW = 50  # steps between two checks of the losses on a GPU: each check waits for it
 RESIDENT = 0.5  # share of a GPU's free memory that the training data may take
-AHEAD = 2  # batches read while the network works
+AHEAD = 2  # batches read ahead while the network computes
 
 
 Pixels = NDArray[np.uint8] | Tensor
@@ -39,9 +39,9 @@ class Learner:
 
     model: nn.Module
     forward: Callable[[Tensor], tuple[Tensor, ...]]
-    """The model, compiled where that pays."""
+    """The model, compiled if that makes it faster."""
     average: AveragedModel
-    """Exponential moving average of the model: what is validated and kept."""
+    """Exponential moving average of the model, which is validated and saved."""
     optimizer: torch.optim.Optimizer
     scheduler: LambdaLR
 
@@ -53,13 +53,13 @@ class Batch:
     masks: Tensor
     """uint8 [B, H, W]; 0, 1 and 255 for ignore"""
     rows: NDArray[np.int64]
-    """Which rows of the arrays these are."""
+    """Row numbers of these samples in the arrays."""
 
 
 def build_learner(
     model: nn.Module, train: TrainParams, total_steps: int, hardware: Hardware
 ) -> Learner:
-    """Optimizer, learning-rate schedule and weight average for a freshly built model."""
+    """Optimizer, learning-rate schedule and weight average for a newly built model."""
     model = model.to(hardware.device).to(memory_format=hardware.memory_format)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[train.optimizer]
     optimizer = kind(model.parameters(), lr=train.lr, weight_decay=train.weight_decay, fused=True)
@@ -74,13 +74,13 @@ def build_learner(
     scheduler = LambdaLR(optimizer, factor)
     average = AveragedModel(model, multi_avg_fn=_ema(train.ema, scheduler), use_buffers=True)
     compiled = hardware.device.type == "cuda" and train.compile == "auto"
-    # Batches have one size, so CUDA graphs can replay the thousand small kernels of a step.
+    # Batches all have one size, so CUDA graphs can replay the thousand small kernels of a step.
     forward = torch.compile(model, mode="reduce-overhead", dynamic=False) if compiled else model
     return Learner(model, forward, average, optimizer, scheduler)
 
 
 def resident(pixels: NDArray[np.uint8], device: torch.device) -> Pixels:
-    """An array on the GPU, where it fits and there is one; else as it is."""
+    """Copy an array to the GPU if there is one and it fits; else return it unchanged."""
     if device.type != "cuda" or pixels.nbytes > RESIDENT * torch.cuda.mem_get_info(device)[0]:
         return pixels
     return torch.from_numpy(np.array(pixels)).to(device)
@@ -89,9 +89,9 @@ def resident(pixels: NDArray[np.uint8], device: torch.device) -> Pixels:
 def batches(
     images: Pixels, masks: Pixels, batch_size: int, device: torch.device, order: NDArray[np.int64]
 ) -> Iterator[Batch]:
-    """Cut arrays [N, H, W, 3] and [N, H, W] into batches on a device, in an order.
+    """Cut arrays [N, H, W, 3] and [N, H, W] into batches on a device, in the given order.
 
-    What is not on the device already is read by a thread while the network works.
+    Arrays that are not on the device yet are read by a thread while the network computes.
     """
 
     def load(start: int) -> Batch:
@@ -101,13 +101,13 @@ def batches(
         )
 
     with ThreadPoolExecutor(1) as reader:
-        begun: deque[Future[Batch]] = deque()
+        pending: deque[Future[Batch]] = deque()
         for start in range(0, len(order), batch_size):
-            begun.append(reader.submit(load, start))
-            if len(begun) > AHEAD:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+            pending.append(reader.submit(load, start))
+            if len(pending) > AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def train_one_epoch(
@@ -121,8 +121,8 @@ def train_one_epoch(
     """One pass over the training data.
 
     Args:
-        names: of the samples by row, for the error message.
-        on_step: called after each step with the images in it and its loss.
+        names: the samples' names by row, for the error message.
+        on_step: called for each step with the number of its images and its loss.
 
     Returns:
         ``{"loss": total, "loss/fused": ..., ..., "loss/side6": ...}``, means over samples.
@@ -133,12 +133,13 @@ def train_one_epoch(
     learner.model.train()
     window = window_of(hardware)
     sums, seen = np.zeros(len(SIDE_OUTPUTS)), 0
-    waiting: list[tuple[NDArray[np.int64], Tensor]] = []  # rows, not batches: those fill the GPU
+    # Rows and not batches, which would fill the GPU's memory.
+    waiting: list[tuple[NDArray[np.int64], Tensor]] = []
 
-    def look() -> None:
+    def check() -> None:
         nonlocal seen
-        figures = torch.stack([figure for _, figure in waiting]).tolist()
-        for (rows, _), (*losses, norm) in zip(waiting, figures, strict=True):
+        fetched = torch.stack([values for _, values in waiting]).tolist()
+        for (rows, _), (*losses, norm) in zip(waiting, fetched, strict=True):
             for what, value in (("loss", sum(losses)), ("gradient", norm)):
                 if not math.isfinite(value):
                     raise _not_finite(what, value, rows, names)
@@ -150,14 +151,14 @@ def train_one_epoch(
     for batch in data:
         waiting.append((batch.rows, _step(learner, batch, train, hardware)))
         if len(waiting) == window:
-            look()
+            check()
     if waiting:
-        look()
+        check()
     return _loss_means(sums, seen)
 
 
 def window_of(hardware: Hardware) -> int:
-    """Steps between two looks at the losses."""
+    """Steps between two checks of the losses."""
     return WINDOW if hardware.device.type == "cuda" else 1
 
 
@@ -165,7 +166,8 @@ def _step(learner: Learner, batch: Batch, train: TrainParams, hardware: Hardware
     """One update of the weights; never waits for a GPU.
 
     Returns:
-        float32 [8], still on the device: the seven losses, and the gradient's norm (0 unclipped).
+        float32 [8], still on the device: the seven losses, and the gradient's norm (0 if gradients
+        are not clipped).
     """
     learner.optimizer.zero_grad(set_to_none=True)
     images, masks = augment(batch.images, batch.masks, train.augment)
@@ -194,12 +196,12 @@ def evaluate(
     """Losses and scores of a model at training size.
 
     Args:
-        names: of the samples by row, for the error message.
+        names: the samples' names by row, for the error message.
 
     Returns:
-        The losses as ``train_one_epoch`` names them; ``iou``, ``f_max``, ``f_mean`` and ``mae``;
-        and the operating point: ``threshold`` with the best pooled IoU, at which the IoU is given,
-        and ``presence`` (see ``skyseg.metrics.presence.choose_presence``).
+        The losses under the names that ``train_one_epoch`` uses; ``iou``, ``f_max``, ``f_mean`` and
+        ``mae``; and the operating point: ``threshold``, chosen for the pooled IoU (``iou`` is the
+        IoU at this threshold), and ``presence`` (see ``skyseg.metrics.presence.choose_presence``).
 
     Raises:
         UserError: a loss is not finite; names the samples of the batch.
@@ -220,7 +222,7 @@ def evaluate(
         confidences += map(presence.confidence, probability)
     histograms = np.stack([image.histogram for image in images])
     threshold = counts.best_threshold(histograms.sum(0))
-    refusal = presence.choose_presence(
+    presence_level = presence.choose_presence(
         np.array(confidences),
         counts.iou(counts.at(histograms, threshold)),
         histograms[:, 1].sum(axis=-1) > 0,
@@ -229,7 +231,7 @@ def evaluate(
         **_loss_means(sums, seen),
         **counts.validation_scores(images, threshold),
         "threshold": threshold,
-        "presence": refusal,
+        "presence": presence_level,
     }
 
 
@@ -247,7 +249,7 @@ def predict(model: nn.Module, data: Iterable[Batch], hardware: Hardware) -> NDAr
 def _logits(
     forward: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, hardware: Hardware
 ) -> tuple[Tensor, ...]:
-    """Normalised images through the network, in the hardware's layout and arithmetic."""
+    """Normalise images and run the network, in the hardware's memory layout and precision."""
     layout = hardware.memory_format if torch.is_grad_enabled() else torch.channels_last
     x = normalise(images).contiguous(memory_format=layout)
     with hardware.autocast():
@@ -258,7 +260,7 @@ def _take(pixels: Pixels, rows: NDArray[np.int64], device: torch.device) -> Tens
     if isinstance(pixels, Tensor):
         return pixels[torch.from_numpy(rows).to(pixels.device, non_blocking=True)]
     taken = torch.from_numpy(pixels[rows])
-    # From pinned memory the copy to a GPU goes on beside its work.
+    # From pinned memory, the copy to a GPU runs while the GPU computes.
     return taken.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else taken
 
 
@@ -272,13 +274,13 @@ def _loss_means(sums: NDArray[np.float64], count: int) -> dict[str, float]:
 def _ema(
     decay: float, scheduler: LambdaLR
 ) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """Moving average whose decay rises to its value, so that early steps are soon forgotten.
+    """Moving average whose decay rises to ``decay``, so that early steps are soon forgotten.
 
     The ramp (1 + t) / (10 + t) is TensorFlow's ExponentialMovingAverage(num_updates=...).
     """
 
     def update(averages: Sequence[Tensor], current: Sequence[Tensor], _: Tensor | int) -> None:
-        t = scheduler.last_epoch - 1  # PyTorch's own count lies on the device
+        t = scheduler.last_epoch - 1  # PyTorch's own count is on the device
         weight = 1 - min(decay, (1 + t) / (10 + t))
         if averages[0].is_floating_point():
             torch._foreach_lerp_(list(averages), list(current), weight)
@@ -293,6 +295,6 @@ def _not_finite(
 ) -> UserError:
     samples = ", ".join(names[row] for row in rows)
     return UserError(
-        f"the {what} became {value} on the batch of {samples}; look at these samples, "
+        f"the {what} became {value} on the batch of {samples}; check these samples, "
         "or lower train.lr (checkpoints of earlier epochs are kept)"
     )

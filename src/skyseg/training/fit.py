@@ -1,7 +1,7 @@
-"""A training, epoch by epoch: everything that decides which weights come out of it.
+"""Training, epoch by epoch: everything that decides the resulting weights.
 
-Nothing is written and nothing is logged here: ``pipeline.train`` does that around it. So what DVC
-and a resumed training have to compare is this module and what it imports.
+Nothing is written or logged here: ``pipeline.train`` does that. So DVC and a resumed training only
+have to compare this module and the modules that it imports.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ class Arrays:
 
 @dataclass
 class Progress:
-    """How far a training is: what outlives a kill, besides the learner's tensors."""
+    """How far a training has got; saved for resuming, together with the learner's tensors."""
 
     history: list[dict[str, float]] = field(default_factory=list)
-    """A row an epoch, under the names that MLflow shows."""
+    """One row per epoch, under the names that MLflow shows."""
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     """The averaged weights of the best epoch."""
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """Number of finished epochs."""
         return len(self.history)
 
     @property
     def best(self) -> dict[str, float]:
-        """The epoch with the best validation IoU, the first of equals."""
+        """The epoch with the best validation IoU; the first if several are equal."""
         return max(self.history, key=lambda row: row["val/iou"])
 
 
 def open_arrays(prepared: Path, device: torch.device) -> Arrays:
-    """What prepare wrote; the training split on the GPU already, where it fits.
+    """Open what prepare wrote, with the training split on the GPU if it fits.
 
     Raises:
-        UserError: nothing prepared there.
+        UserError: nothing is prepared there.
     """
     manifest = read_manifest(prepared)
     images, masks = open_split(prepared, "train")
@@ -75,17 +75,17 @@ def open_arrays(prepared: Path, device: torch.device) -> Arrays:
 def new_learner(
     params: Params, images: int, hardware: Hardware, weights: Path | None, source: str
 ) -> engine.Learner:
-    """A seeded network, from weights where some are given, with optimizer and schedule.
+    """A network with seeded or pretrained weights, its optimizer and its schedule.
 
     Args:
         params: the settings.
-        images: in the training split.
-        hardware: that trains.
-        weights: a file of initial weights; None: random ones.
-        source: what the user calls them; stands in errors.
+        images: number of images in the training split.
+        hardware: what to train on.
+        weights: a file of pretrained weights; None: random ones.
+        source: what the user calls them; used in error messages.
 
     Raises:
-        UserError: weights that cannot be read, or of another network.
+        UserError: the weights cannot be read, or belong to another network.
     """
     torch.manual_seed(params.train.seed)
     model = build_model(params.model.variant)
@@ -105,11 +105,11 @@ def fit(
 ) -> Iterator[dict[str, float]]:
     """Train until all epochs are done or validation has not improved for too long.
 
-    Yields each epoch's row of ``progress.history`` once it is there, and ``progress.best_weights``
-    with it, so that a kill after that loses nothing.
+    Yields each epoch's row after updating ``progress.history`` and ``progress.best_weights``, so
+    that nothing is lost if the training is killed after that.
 
     Args:
-        on_step: called after each step with the images in it and its loss.
+        on_step: called for each step with the number of its images and its loss.
 
     Raises:
         UserError: a loss or a gradient is not finite; names the samples of the batch.
@@ -144,12 +144,12 @@ def run_epoch(
 ) -> dict[str, float]:
     """Train for an epoch, then validate the averaged weights; returns a row of the history.
 
-    Order and augmentation depend on the seed and the epoch alone, so that a resumed training
-    computes what an uninterrupted one would have.
+    Order and augmentation depend only on the seed and the epoch, so a resumed training computes
+    what an uninterrupted one would have computed.
     """
     torch.manual_seed(train.seed * 100_003 + epoch)
     order = np.random.default_rng([train.seed, epoch]).permutation(len(arrays.train_names))
-    # Full batches only; who is left out changes from epoch to epoch.
+    # Full batches only; the samples that are left out change from epoch to epoch.
     order = order[: max(len(order) // train.batch_size, 1) * train.batch_size]
     lr, start = float(learner.scheduler.get_last_lr()[0]), time.perf_counter()
     trained = engine.train_one_epoch(

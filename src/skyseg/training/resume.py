@@ -1,4 +1,4 @@
-"""What a killed training goes on from: one safetensors file, and what must be equal for that."""
+"""Resuming an interrupted training: its saved state, and the settings, data and code to compare."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from skyseg.training.engine import Learner
 from skyseg.training.fit import Progress
 
 # Settings that only say how long to train, or what is done with the weights afterwards: a training
-# goes on when they change.
+# can be resumed after they change.
 MAY_CHANGE = ("train.epochs", "train.patience", "model.refine")
 
 
 class Notes(NamedTuple):
-    """What the state says besides tensors and history."""
+    """What the state contains besides tensors and history."""
 
     run: str | None = None
     """MLflow run of the training."""
     commit: str | None = None
     """Commit of the code when the training began."""
     epochs: int | None = None
-    """What ``train.epochs`` was."""
+    """Value of ``train.epochs`` when the state was saved."""
 
 
 def training_fingerprint(params: Params, inputs: list[str | None]) -> str:
     """SHA-256 of all that decides what a training computes: settings, data, initial weights, code.
 
     Args:
-        params: all settings; only those of ``model`` and ``train`` count, less ``MAY_CHANGE``.
+        params: all settings; only those of ``model`` and ``train`` count, except ``MAY_CHANGE``.
         inputs: fingerprints of the data and of the initial weights.
     """
     settings = {
@@ -48,19 +48,25 @@ def training_fingerprint(params: Params, inputs: list[str | None]) -> str:
 def load_progress(
     learner: Learner, state: Path, fingerprint: str, epochs: int
 ) -> tuple[Progress, Notes]:
-    """Take up a killed training of the same settings, data and code; else start afresh.
+    """Resume an interrupted training with the same settings, data and code, or start from scratch.
 
-    Says on stdout what it does, unless there is nothing to go on from.
+    Prints what it does, unless there is nothing to resume.
     """
     loaded = load_state(state)
     if loaded is None or loaded[1].get("finished"):
         return Progress(), Notes()
     tensors, saved = loaded
     if saved.get("fingerprint") != fingerprint:
-        print(f"starting afresh: {state.name} is from a training with other settings, data or code")
+        print(
+            f"starting from scratch: {state.name} is from a training with other settings, data or "
+            "code"
+        )
         return Progress(), Notes()
     if len(saved["history"]) > epochs:
-        print(f"starting afresh: {state.name} has trained {len(saved['history'])} epochs already")
+        print(
+            f"starting from scratch: {state.name} already has {len(saved['history'])} epochs, "
+            f"more than train.epochs: {epochs}"
+        )
         return Progress(), Notes()
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -70,11 +76,12 @@ def load_progress(
     learner.average.load_state_dict(parts["average"])
     _load_optimizer(learner, parts["optimizer"], saved["scheduler"])
     notes = Notes(saved["run"], saved["commit"], saved["epochs"])
-    print(f"going on after epoch {len(saved['history'])}")
+    print(f"resuming after epoch {len(saved['history'])}")
     if notes.epochs != epochs:
         print(
-            f"train.epochs was {notes.epochs} and is {epochs} now: the learning rate goes on as in "
-            f"a training of {epochs}, so the result differs from one begun with {epochs}"
+            f"train.epochs was {notes.epochs} and is now {epochs}: the learning rate follows the "
+            f"schedule for {epochs} epochs from here on, so the result differs from a training "
+            f"that started with {epochs}"
         )
     return Progress(saved["history"], parts["best"]), notes
 
@@ -82,7 +89,8 @@ def load_progress(
 def save_progress(
     state: Path, learner: Learner, progress: Progress, fingerprint: str, notes: Notes
 ) -> None:
-    """Write what ``load_progress`` reads. Random numbers follow from seed and epoch: no state."""
+    """Write what ``load_progress`` reads. Random numbers depend only on seed and epoch, so no
+    generator state is saved."""
     slots = {
         f"{index}/{name}": tensor
         for index, values in learner.optimizer.state_dict()["state"].items()
@@ -114,7 +122,7 @@ def save_progress(
 
 
 def mark_finished(state: Path) -> None:
-    """Leave a state that says there is nothing to go on from."""
+    """Write a state that says there is nothing to resume."""
     save_state(state, {}, {"finished": True})
 
 
@@ -125,7 +133,7 @@ def _load_optimizer(
     slots: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, slot = name.split("/")
-        # In the weight's memory layout: a fused optimizer pairs numbers by their place in memory.
+        # Use the weight's memory layout: a fused optimizer pairs values by their place in memory.
         like = weights[int(index)]
         slots.setdefault(int(index), {})[slot] = (
             torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
@@ -134,7 +142,7 @@ def _load_optimizer(
     learner.optimizer.load_state_dict({"state": slots, "param_groups": groups})
     base, lambdas = learner.scheduler.base_lrs, learner.scheduler.lr_lambdas
     learner.scheduler.load_state_dict(scheduler | {"lr_lambdas": [None]})
-    # By the schedule as it is now: train.epochs may have changed.
+    # Use the current schedule: train.epochs may have changed.
     step = learner.scheduler.last_epoch
     rates = [rate * factor(step) for rate, factor in zip(base, lambdas, strict=True)]
     learner.scheduler._last_lr = rates
