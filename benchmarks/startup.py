@@ -37,7 +37,7 @@ def command(words: list[str], folder: str) -> Callable[[], None]:
     return run
 
 
-def keeping_track(folder: str) -> Callable[[], None]:
+def track_epochs(folder: str) -> Callable[[], None]:
     """What a training logs to MLflow at each epoch, in a sqlite store, without the training."""
     params = load_params()
     connection.connect(Path(folder))
@@ -112,7 +112,7 @@ def rows(work: Path) -> Iterator[Row]:
     epochs = load_params().train.epochs
     both = race(
         {
-            "track": Contender("benchmarks.startup:keeping_track", {"folder": str(workspace)}),
+            "track": Contender("benchmarks.startup:track_epochs", {"folder": str(workspace)}),
             "train": Contender("benchmarks.startup:training"),
         },
         rounds=3,

@@ -7,7 +7,7 @@ pytest.importorskip("gradio")
 from gradio.components.image_editor import EditorDataBlobs
 
 from skyseg.app import components
-from skyseg.app.components import Newest, layers, uploaded
+from skyseg.app.components import NewestDrawings, layers, uploaded
 
 
 def test_an_uploaded_file_is_not_opened(tmp_path):
@@ -32,7 +32,7 @@ def test_layers_are_returned_as_bytes(tmp_path):
 
 
 def test_the_oldest_unused_drawings_are_dropped():
-    drawings = Newest()
+    drawings = NewestDrawings()
     for number in range(100):
         drawings[str(number)] = EditorDataBlobs(background=None, layers=[], composite=None)
-    assert list(drawings) == [str(n) for n in range(100 - components.UNFINISHED, 100)]
+    assert list(drawings) == [str(n) for n in range(100 - components.MAX_DRAWINGS, 100)]

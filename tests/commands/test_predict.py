@@ -28,7 +28,7 @@ from skyseg.model.u2net import build_model
 from tiny import bomb, photograph, save
 
 
-def make_model(path: Path, seed: int = 0) -> Path:
+def make_model(path: Path, seed: int = 0, size: int = 32) -> Path:
     torch.manual_seed(seed)
     path.parent.mkdir(exist_ok=True)
     model = build_model("u2netp")
@@ -36,7 +36,7 @@ def make_model(path: Path, seed: int = 0) -> Path:
     save_checkpoint(
         path,
         model.state_dict(),
-        ModelConfig(variant="u2netp", size=32, threshold=0.5, refine="colour"),
+        ModelConfig(variant="u2netp", size=size, threshold=0.5, refine="colour"),
     )
     return path
 
@@ -302,6 +302,29 @@ def test_a_batch_that_is_too_large_is_halved_and_stays_halved():
 
 def test_an_input_that_is_too_large_alone_gives_none():
     assert Forward(Small(0), 4)(range(3)) == [None, None, None]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_with_little_memory_gets_smaller_batches(tmp_path: Path):
+    weights = make_model(tmp_path / "m.safetensors", size=320)
+    predictor = CheckpointPredictor(weights, "cuda")
+    inputs = [predictor.preprocess(photograph(seed, 320, 320)) for seed in range(16)]
+    expected = [predictor.forward([each])[0] for each in inputs]
+    torch.cuda.reset_peak_memory_stats()
+    predictor.forward(inputs[:4])
+    room = 1.2 * torch.cuda.max_memory_reserved()
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(room / torch.cuda.mem_get_info()[1])
+    try:
+        forward = Forward(predictor, 16)
+        found = forward(inputs)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert forward.batch in (1, 2, 4)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours is not None
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.05)  # bfloat16, other kernels
 
 
 @pytest.mark.parametrize("step", ["preprocess", "forward", "postprocess"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skyseg.data.audit import LEAST, closest_across, clusters, merge, thumbnail
+from skyseg.data.audit import MIN_SIDE, closest_across, clusters, merge, thumbnail
 from skyseg.data.pictures import read
 from tiny import photograph, save
 
@@ -77,6 +77,6 @@ def test_camvid_splits_share_no_photograph() -> None:
 
 def test_thumbnails_at_reduced_scale_are_the_same_within_a_grey_level(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", photograph(1, 1000, 800))
-    whole, reduced = (thumbnail(read(path, least=least).pixels) for least in (None, LEAST))
+    whole, reduced = (thumbnail(read(path, least=least).pixels) for least in (None, MIN_SIDE))
     assert np.abs(whole.astype(int) - reduced).max() <= 2
     assert np.abs(whole.astype(int) - reduced).mean() < 1

@@ -19,7 +19,7 @@ def soft_horizon(width=200, height=160):
     blurred = Image.fromarray((hard * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(3))
     matte = np.asarray(blurred).astype(np.float32) / 255
     image = matte[..., None] * SKY + (1 - matte[..., None]) * GROUND
-    odds = (matte / (1 - matte).clip(1e-6)) ** (1 / outputs.DECIDED)
+    odds = (matte / (1 - matte).clip(1e-6)) ** (1 / outputs.SHARPNESS)
     return image.round().astype(np.uint8), (odds / (1 + odds)).astype(np.float32)
 
 

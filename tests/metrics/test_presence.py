@@ -7,7 +7,7 @@ from skyseg.metrics import counts, presence
 from skyseg.metrics import suite as metrics
 
 
-def test_confidence_is_the_mean_of_the_surest_hundredth():
+def test_confidence_is_the_mean_of_the_most_confident_hundredth():
     p = np.full((20, 20), 0.1, np.float32)
     p[0, :4] = 0.9
     assert presence.confidence(p) == pytest.approx(0.9)

@@ -10,11 +10,14 @@ from skyseg.model import device
 @pytest.fixture
 def without_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    device._warn_about_cpu.cache_clear()
 
 
-def test_falling_back_to_the_cpu_prints_a_warning(without_cuda, capsys):
+def test_falling_back_to_the_cpu_prints_one_warning(without_cuda, capsys):
     assert device.pick_hardware("auto").device.type == "cpu"
     assert "WARNING: no CUDA" in capsys.readouterr().err
+    assert device.pick_hardware("auto").device.type == "cpu"
+    assert capsys.readouterr().err == ""
 
 
 def test_choosing_the_cpu_prints_no_warning(without_cuda, capsys):

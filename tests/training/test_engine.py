@@ -161,6 +161,36 @@ def test_batches_are_freed_before_their_losses_are_fetched(monkeypatch):
     assert max(alive) <= 1
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_waiting_for_losses_keeps_no_images_on_a_gpu(monkeypatch):
+    cuda = pick_hardware("cuda")
+    images = np.random.default_rng(0).integers(0, 256, (8, 320, 320, 3), dtype=np.uint8)
+    masks = (images[..., 0] > 127).astype(np.uint8)
+    train = once(batch_size=8, compile="off")
+    order = np.arange(8 * 60) % 8  # 60 steps: the losses of the first 50 are fetched together
+
+    def peak(window):
+        torch.manual_seed(0)
+        learner = engine.build_learner(build_model("u2netp"), train, 60, cuda)
+        monkeypatch.setattr(engine, "window_of", lambda hardware: window)
+        torch.cuda.reset_peak_memory_stats()
+        engine.train_one_epoch(
+            learner,
+            engine.batches(images, masks, 8, cuda.device, order),
+            train,
+            cuda,
+            NAMES,
+            lambda *_: None,
+        )
+        return torch.cuda.max_memory_allocated()
+
+    peak(1)  # the first run also allocates the workspaces of the libraries
+    ten_batches = 10 * (images.nbytes + masks.nbytes)
+    assert engine.WINDOW == 50
+    assert peak(engine.WINDOW) < peak(1) + ten_batches
+
+
 def test_validation_does_not_count_ignored_pixels():
     images, masks = bright_is_foreground(2)
     learner = build(ONCE, 1)

@@ -14,15 +14,15 @@ from gradio.components.image_editor import EditorDataBlobs
 
 from skyseg.app.actions import Photo
 
-UNFINISHED = 8  # drawings kept that no event has used yet
+MAX_DRAWINGS = 8  # drawings kept that no event has used yet
 
 
-class Newest(dict[str, EditorDataBlobs]):
+class NewestDrawings(dict[str, EditorDataBlobs]):
     """Drops the oldest drawings: a client that disconnects never uses its own."""
 
     def __setitem__(self, key: str, value: EditorDataBlobs) -> None:
         super().__setitem__(key, value)
-        while len(self) > UNFINISHED:
+        while len(self) > MAX_DRAWINGS:
             del self[next(iter(self))]
 
 

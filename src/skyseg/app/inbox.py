@@ -29,7 +29,7 @@ from skyseg.files import atomic_write, sha256, write_text
 from skyseg.params import DataParams
 
 FOLDER = "inbox"
-LOOKED_AT = 64  # masks of the data set that are read to find out their encoding
+SAMPLED_MASKS = 64  # masks of the data set that are read to find out their encoding
 
 
 class Entry(NamedTuple):
@@ -188,7 +188,7 @@ def _encoding(folder: Path, data: DataParams) -> Encoding:
     if not folder.is_dir():
         return Encoding(kind="0/255", threshold=128, invert=data.invert)
     samples = find_samples(folder, "pairs")
-    some = samples[:: -(-len(samples) // LOOKED_AT)]
+    some = samples[:: -(-len(samples) // SAMPLED_MASKS)]
     return infer_encoding([count_values(sample.mask, data) for sample in some], data)[0]
 
 

@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from skyseg.app import actions, catalogue, inbox
-from skyseg.app.components import Newest, layers, uploaded
+from skyseg.app.components import NewestDrawings, layers, uploaded
 from skyseg.app.guard import Guard
 from skyseg.app.texts import LANGUAGES, TEXTS, say
 from skyseg.data.pictures import UPLOAD
@@ -28,7 +28,7 @@ File = dict[str, Any] | None  # as a client sends it
 HERE = Path(__file__).parent
 WAITING = 16  # events in the queue; further ones are refused
 SESSIONS = 100  # open pages that the server remembers
-FORGOTTEN = (600, 3600)  # seconds: every 10 minutes, delete files older than an hour
+DELETE_CACHE = (600, 3600)  # seconds: every 10 minutes, delete files older than an hour
 SYSTEM_FONTS = [
     "system-ui",
     "-apple-system",
@@ -59,7 +59,7 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
     """Build the page of a workspace, without serving it."""
     work = Workspace(root, model, files)
     t = I18N
-    with gr.Blocks(title="skyseg", analytics_enabled=False, delete_cache=FORGOTTEN) as demo:
+    with gr.Blocks(title="skyseg", analytics_enabled=False, delete_cache=DELETE_CACHE) as demo:
         with gr.Row(elem_id="head"):
             gr.HTML("<h1>skyseg</h1>", elem_id="name", padding=False)
             gr.Markdown(t("tagline"), elem_id="tagline")
@@ -283,7 +283,7 @@ def _correct(
         brush=gr.Brush(default_size=24, colors=brushes, color_mode="fixed"),
         eraser=gr.Eraser(default_size=24),
     )
-    canvas.blob_storage = Newest()
+    canvas.blob_storage = NewestDrawings()
     button = gr.Button(I18N("save"), variant="primary", elem_id="save")
     line = gr.Markdown(elem_id="saved")
     mask = gr.Image(
@@ -425,7 +425,7 @@ def _folder(work: Workspace) -> Path:
     results = work.files / "results"
     results.mkdir(parents=True, exist_ok=True)
     for old in results.iterdir():
-        if time.time() - old.stat().st_mtime > FORGOTTEN[1]:
+        if time.time() - old.stat().st_mtime > DELETE_CACHE[1]:
             shutil.rmtree(old, ignore_errors=True)
     folder = results / uuid.uuid4().hex
     folder.mkdir()

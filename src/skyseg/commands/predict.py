@@ -33,8 +33,8 @@ from skyseg.metrics import presence
 
 BUDGET = 64_000_000  # pixels processed at a time; a larger photograph is processed alone
 BATCH = 16  # photographs per forward pass on a GPU
-LEAST = 250_000  # pixels; smaller photographs count as this many
-NOTHING = np.empty((0, 0, 3), np.uint8)
+MIN_PIXELS = 250_000  # pixels; smaller photographs count as this many
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 UNMIXED = {"cutout", "replace"}  # outputs that need pymatting
 NO_MEMORY = "not enough memory for it; scale it down, or close other programs"
 
@@ -227,8 +227,8 @@ def _origin(source: Input, request: Request) -> Origin:
 
 def _weight(task: Task) -> int:
     if task.problem or not task.places or task.source.is_video or task.source.path is None:
-        return LEAST
-    return max(LEAST, pictures.pixel_count(task.source.path))
+        return MIN_PIXELS
+    return max(MIN_PIXELS, pictures.pixel_count(task.source.path))
 
 
 def _each(step: Callable[[Task], None]) -> Callable[[Task], Task]:
@@ -294,7 +294,6 @@ class Forward:
                 if len(part) == 1:
                     found.append(None)
                 self.batch = max(1, len(part) // 2)
-                torch.cuda.empty_cache()  # does nothing without a GPU
         return found
 
 
@@ -330,7 +329,7 @@ def _write_results(task: Task, request: Request, results: Results) -> None:
                 OUTPUTS[kind].data,
             )
         results.record(task.source, numbers, request.origin, task.places)
-    task.picture = task.picture._replace(pixels=NOTHING)  # frees memory; notes are still needed
+    task.picture = task.picture._replace(pixels=NO_PIXELS)  # frees memory; notes are still needed
     task.input = task.logits = None
 
 

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
 SIDE = 16
-LEAST = 4 * SIDE
+MIN_SIDE = 4 * SIDE
 """Smallest side to decode a photograph at; its thumbnail stays the same within a grey level."""
 NEAR = 3.0
 """Root mean square difference, in grey levels of 255, below which two thumbnails count as the same

@@ -66,7 +66,7 @@ def inspect_sample(sample: Sample, data: DataParams) -> Inspection:
         UserError: a damaged file, or an image and a mask of different sizes.
     """
     content = pictures.read_bytes(sample.image)
-    picture = pictures.decode(content, str(sample.image), least=audit.LEAST)
+    picture = pictures.decode(content, str(sample.image), least=audit.MIN_SIDE)
     mask = count_values(sample.mask, data)
     width, height = pictures.upright_size(content)
     if mask.size != (width, height):

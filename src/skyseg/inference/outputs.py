@@ -16,7 +16,7 @@ from skyseg.inference.unmixing import unmix
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
-DECIDED = 2  # exponent of the odds in the matte
+SHARPNESS = 2  # exponent of the odds in the matte
 EDGE = 0.8  # pixels: standard deviation of the blur that softens the matte
 LIGHT = 0.35  # how far the ground follows the change of the sky's colour; 1: all the way
 GAIN = (0.6, 1.6)  # limits of the gain of a colour channel, before LIGHT
@@ -60,17 +60,17 @@ def matte(probability: Map, threshold: float = 0.5) -> Pixels:
     """Opacity of the foreground, uint8 [H, W], with which ``cutout`` and ``replace`` blend.
 
     Edges stay soft, but low probabilities elsewhere, such as 0.1 on a bright wall, almost vanish:
-    the odds are raised to the power ``DECIDED``. Opacity is one half at the threshold, as in
+    the odds are raised to the power ``SHARPNESS``. Opacity is one half at the threshold, as in
     ``mask``. Sharp edges are softened by about a pixel, because the photograph's own pixels mix
     foreground and background there.
     """
     if probability.max() < threshold:
         return np.zeros(probability.shape, np.uint8)
     threshold = min(max(threshold, 1e-3), 1 - 1e-3)
-    even = np.float32((threshold / (1 - threshold)) ** DECIDED)
+    even = np.float32((threshold / (1 - threshold)) ** SHARPNESS)
 
     def mixed(p: Map) -> Any:
-        yes, no = p**DECIDED, even * (1 - p) ** DECIDED
+        yes, no = p**SHARPNESS, even * (1 - p) ** SHARPNESS
         return np.float32(255) * yes / (yes + no)
 
     return np.asarray(cv2.GaussianBlur(_by_rows(mixed, probability), (0, 0), EDGE), np.uint8)

@@ -25,7 +25,7 @@ from skyseg.metrics import presence
 BUDGET = 32_000_000  # pixels of the frames processed at a time
 CUT = 30.0  # grey levels: mean difference of two thumbnails at which a new scene begins
 # Colour coding, ITU-T H.273, tables 2 to 4. If a video does not state it, its height decides.
-BT709, UNSAID, BT601 = 1, 2, 5
+BT709, UNSPECIFIED, BT601 = 1, 2, 5
 HD = 720  # lines: from this height on, such a video is BT.709
 LIMITED = 1  # FFmpeg's AVCOL_RANGE_MPEG: 16 to 235
 
@@ -40,7 +40,7 @@ class Frame(NamedTuple):
     """Time at which it is shown, in the stream's time base."""
 
 
-class Shrunk(NamedTuple):
+class Preprocessed(NamedTuple):
     frame: Frame
     input: Any
     """Result of ``preprocess``."""
@@ -97,7 +97,7 @@ def segment(
                     frames,
                     lambda frame: frame.image[..., 0].size,
                     BUDGET,
-                    lambda frame: Shrunk(
+                    lambda frame: Preprocessed(
                         frame,
                         model.predictor.preprocess(frame.image),
                         resize(frame.image, 32).astype(np.float32),
@@ -121,24 +121,24 @@ def segment(
 
 def _decode(container: Any, stream: Any) -> Iterator[Frame]:
     stated = stream.codec_context.colorspace
-    space = stated if stated != UNSAID else BT709 if stream.height >= HD else BT601
+    space = stated if stated != UNSPECIFIED else BT709 if stream.height >= HD else BT601
     for frame in container.decode(stream):
         rgb = frame.reformat(format="rgb24", src_colorspace=space).to_ndarray()
         yield Frame(np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90)), frame.pts)
 
 
-def _smoothed(model: Model, smooth: float) -> Callable[[Shrunk], tuple[Tensor, Frame]]:
+def _smoothed(model: Model, smooth: float) -> Callable[[Preprocessed], tuple[Tensor, Frame]]:
     """The forward step, smoothed over the previous frames."""
     previous: list[tuple[Tensor, NDArray[np.float32]]] = []
 
-    def run(shrunk: Shrunk) -> tuple[Tensor, Frame]:
-        logits = model.predictor.forward([shrunk.input])[0]
+    def run(preprocessed: Preprocessed) -> tuple[Tensor, Frame]:
+        logits = model.predictor.forward([preprocessed.input])[0]
         if previous:
             past, thumbnail = previous.pop()
-            if np.abs(shrunk.thumbnail - thumbnail).mean() < CUT:
+            if np.abs(preprocessed.thumbnail - thumbnail).mean() < CUT:
                 logits = smooth * past + (1 - smooth) * logits
-        previous.append((logits, shrunk.thumbnail))
-        return logits, shrunk.frame
+        previous.append((logits, preprocessed.thumbnail))
+        return logits, preprocessed.frame
 
     return run
 

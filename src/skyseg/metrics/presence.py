@@ -1,7 +1,7 @@
 """Decide whether there is any foreground: a photograph without sky should get no small patch of it.
 
-The network classifies each pixel; its surest pixels show whether to trust it. If even these are
-less sure than in photographs that have foreground, the answer is "no foreground here".
+The network classifies each pixel; its most confident pixels show whether to trust it. If even these
+are less confident than in photographs that have foreground, the answer is "no foreground here".
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-SUREST = 0.01  # share of the pixels
+MOST_CONFIDENT = 0.01  # share of the pixels
 
 
 def confidence(probability: NDArray[np.float32]) -> float:
-    """Mean probability of the surest hundredth of the pixels, in 0..1.
+    """Mean probability of the most confident hundredth of the pixels, in 0..1.
 
     Args:
         probability: float32 [H, W], at the network's size, so that the result means the same for
             every photograph.
     """
-    count = max(1, round(SUREST * probability.size))
+    count = max(1, round(MOST_CONFIDENT * probability.size))
     return float(np.partition(probability.ravel(), -count)[-count:].mean())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -49,7 +50,7 @@ def pick_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     """Choose the device and the precision.
 
     Args:
-        device: auto (CUDA if available, else the CPU with a warning on stderr), cuda or cpu.
+        device: auto (CUDA if available, else the CPU, with one warning on stderr), cuda or cpu.
         precision: auto (bfloat16 if the hardware multiplies it natively), fp32 or bf16.
 
     Raises:
@@ -64,11 +65,7 @@ def pick_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
             "with nvidia-smi, or choose auto or cpu (train.device in params.yaml)"
         )
     if device == "auto" and not has_cuda:
-        print(
-            "WARNING: no CUDA device found; running on the CPU, which is much slower",
-            file=sys.stderr,
-            flush=True,
-        )
+        _warn_about_cpu()
     kind = "cuda" if has_cuda and device != "cpu" else "cpu"
     if kind == "cpu":
         keep_memory()
@@ -79,6 +76,16 @@ def pick_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     )
     use_bf16 = precision == "bf16" or (precision == "auto" and native)
     return Hardware(torch.device(kind), torch.bfloat16 if use_bf16 else torch.float32)
+
+
+@cache
+def _warn_about_cpu() -> None:
+    """Once per process: a command may load several models."""
+    print(
+        "WARNING: no CUDA device found; running on the CPU, which is much slower",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _cpu_multiplies_bfloat16() -> bool:

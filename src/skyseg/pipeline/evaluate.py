@@ -79,7 +79,7 @@ def evaluate(params: Params, root: Path) -> None:
         weights, config, {split: scores}, scoring, run, params.registry.model
     )
     print(f"registered: {params.registry.model} version {version}")
-    print(beside_champion(params, config, scores, scoring))
+    print(compare_with_champion(params, config, scores, scoring))
 
 
 def score(weights: Path, params: Params, root: Path) -> Scored:
@@ -124,7 +124,7 @@ def write_tables(root: Path, result: SplitScores) -> None:
 
 def write_gallery(root: Path, params: Params, scored: Scored) -> None:
     """Write a picture of photographs with the model's predictions, the worst first."""
-    findings = find_again(scored, root, scored.result.worst_first.head(params.evaluate.gallery))
+    findings = predict_again(scored, root, scored.result.worst_first.head(params.evaluate.gallery))
     write_png(root / "reports" / "evaluate" / "gallery.png", error_sheet(findings))
 
 
@@ -150,13 +150,13 @@ def write_page(root: Path, params: Params, scored: Scored, model_card: str) -> N
         model_card=model_card,
     )
     worst, best = (
-        find_again(scored, root, chosen.head(GALLERY))
+        predict_again(scored, root, chosen.head(GALLERY))
         for chosen in (result.worst_first, result.worst_first[::-1])
     )
     write_text(root / "reports" / "report.html", page.render_page(evaluation, worst, best))
 
 
-def find_again(scored: Scored, root: Path, shown: pd.DataFrame) -> Iterator[Finding]:
+def predict_again(scored: Scored, root: Path, shown: pd.DataFrame) -> Iterator[Finding]:
     """Predict the images in ``shown`` again, because scoring keeps no maps."""
     samples = list(scored.manifest.itertuples())
     for row in shown.itertuples():
@@ -165,7 +165,7 @@ def find_again(scored: Scored, root: Path, shown: pd.DataFrame) -> Iterator[Find
         yield image, found, mask, f"{row.id}  IoU {row.iou:.3f}"
 
 
-def beside_champion(
+def compare_with_champion(
     params: Params, config: ModelConfig, scores: dict[str, float], scoring: str
 ) -> str:
     """Text that compares a model's scores with those of the registry's champion."""

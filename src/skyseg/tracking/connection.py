@@ -46,7 +46,7 @@ def connect(root: Path, uri: str | None = None) -> str:
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
     try:
-        with impatience():
+        with short_timeouts():
             MlflowClient().search_experiments(max_results=1)
     except (MlflowException, RequestException, OSError) as error:
         raise _unreachable(uri, error) from None
@@ -67,7 +67,7 @@ def store_errors() -> Iterator[None]:
 
 
 @contextmanager
-def impatience(wanted: bool = True) -> Iterator[None]:
+def short_timeouts(wanted: bool = True) -> Iterator[None]:
     """Within the block, send each request only once, with a timeout of 8 seconds.
 
     Args:

@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException  # isort: skip
 # Marks an experiment as model training. MLflow 3.17 opens its GenAI view all the same: see
 # ``commands.ui``.
 KIND = ("mlflow.experimentKind", "custom_model_development")
-METRICS_A_BATCH = 1000  # MLflow's limit
+METRICS_PER_BATCH = 1000  # MLflow's limit
 
 
 def experiment_id(name: str) -> str:
@@ -163,8 +163,8 @@ def missing(rows: Iterable[dict[str, float]], known: set[int]) -> list[Metric]:
 def log_metrics(run_id: str, metrics: list[Metric]) -> None:
     """Log in as few requests as MLflow allows. Removes from the list what is logged."""
     while metrics:
-        MlflowClient().log_batch(run_id, metrics[:METRICS_A_BATCH])
-        del metrics[:METRICS_A_BATCH]
+        MlflowClient().log_batch(run_id, metrics[:METRICS_PER_BATCH])
+        del metrics[:METRICS_PER_BATCH]
 
 
 def as_metrics(stats: dict[str, float], step: int) -> list[Metric]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from requests import RequestException
 
 from skyseg.tracking import runs
-from skyseg.tracking.connection import impatience, reason, store_errors
+from skyseg.tracking.connection import reason, short_timeouts, store_errors
 
 # After connection, which sets the environment that mlflow reads while it is imported.
 import mlflow  # isort: skip
@@ -69,7 +69,7 @@ class TrainingRun:
     def _send(self, request: Callable[[], object]) -> None:
         """Make a request. Prints once when the store stops answering, and once when it is back."""
         try:
-            with impatience(self._offline):
+            with short_timeouts(self._offline):
                 request()
         except (MlflowException, RequestException, OSError) as error:
             if not self._offline:
@@ -106,7 +106,7 @@ class TrainingRun:
 
     def _end(self, status: str) -> None:
         self._flush()
-        with impatience(self._offline):
+        with short_timeouts(self._offline):
             self._stop_monitor()
         self._send(lambda: MlflowClient().set_terminated(self.id, status))
 
