@@ -189,11 +189,18 @@ def test_a_champion_scored_on_other_data_is_scored_again(
     assert registry.aliases("sky")["champion"] == champion
 
 
+@pytest.mark.parametrize("digest", ["0" * 64, None], ids=["other", "registered before the tag"])
 def test_a_champion_scored_with_other_code_is_scored_again(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    digest: str | None,
 ):
     promote(PARAMS, trained)
-    MlflowClient().set_model_version_tag("sky", "1", "scoring", "0" * 64)  # an earlier release
+    if digest:
+        MlflowClient().set_model_version_tag("sky", "1", "scoring", digest)
+    else:
+        MlflowClient().delete_model_version_tag("sky", "1", "scoring")
     new_model(trained, seed=1, iou=0.95)
     write_dataset(trained, "t" * 64)
     monkeypatch.setattr(

@@ -50,6 +50,10 @@ def test_config_threshold_and_map(tmp_path: Path):
     assert 0.1 < found.min() < found.max() < 0.95
 
 
+def test_the_metadata_key_is_that_of_files_exported_before():
+    assert CONFIG == "skyseg.card"
+
+
 def test_only_exported_files_have_a_config(tmp_path: Path):
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     assert has_config(write(tmp_path / "m.onnx", GOOD))

@@ -2,6 +2,7 @@
 
 import json
 import pickletools
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from skyseg.model.checkpoint import (
     ModelConfig,
     config_path,
     load_checkpoint,
+    load_config,
     load_into,
     load_state,
     read_weights,
@@ -58,6 +60,16 @@ def test_files_are_safetensors_and_json(weights):
     json.loads(config_path(weights).read_text())
     with pytest.raises(ValueError, match="opcode"):
         list(pickletools.genops(weights.read_bytes()))
+
+
+def test_configs_that_users_have_stored_are_read_as_before(weights):
+    stored = Path(__file__).parents[2] / "models" / "start.json"  # written before the packages
+    config = json.loads(stored.read_text())
+    config["fingerprint"] = sha256(weights)
+    config_path(weights).write_text(json.dumps(config))
+    read = load_config(weights)
+    assert json.loads(read.model_dump_json()) == config
+    assert config.keys() == ModelConfig.model_fields.keys()
 
 
 def test_changed_weights_are_detected(weights, network):
