@@ -1,4 +1,4 @@
-# What this repository can do. Every target only calls dvc, python -m skyseg, or the checkers.
+# What this repository can do. Targets only install packages and call dvc, skyseg or the checkers.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -25,11 +25,11 @@ rollback: setup ## Undo the last promotion
 ##@ Using and looking
 
 .PHONY: app
-app: $(APP_READY) data ## Open the web page (PORT=7860, this machine only)
+app: $(APP_READY) data ## Serve the web page (PORT=7860, this machine only)
 	python -m skyseg app $(if $(PORT),--port "$(PORT)")
 
 .PHONY: ui
-ui: setup ## Open runs and models in the MLflow UI (PORT=5000, this machine only)
+ui: setup ## Serve runs and models in the MLflow UI (PORT=5000, this machine only)
 	python -m skyseg ui $(if $(PORT),--port "$(PORT)")
 
 .PHONY: models
@@ -51,19 +51,19 @@ test-all: test ## The same, then whole pipelines, real servers and a browser
 	pytest -m slow --numprocesses auto --dist loadfile
 
 .PHONY: lint
-lint: dev ## Layout, lint, types and import contracts alone
+lint: dev ## Formatting, lint, types and import contracts alone
 	ruff format --check
 	ruff check
 	mypy
 	lint-imports
 
 .PHONY: format
-format: dev ## Lay the code out, and correct what can be corrected by itself
+format: dev ## Format the code and apply automatic fixes
 	ruff check --fix --exit-zero
 	ruff format
 
 .PHONY: bench
-bench: dev data ## Speed beside what others use, into reports/bench/ (ONLY="step loader")
+bench: dev data ## Speed compared with other tools, into reports/bench/ (ONLY="step loader")
 	python -m benchmarks $(ONLY)
 
 .PHONY: lock

@@ -60,9 +60,11 @@ def scenes(
     out: Annotated[Path, typer.Argument(help="Folder to write images/ and masks/ into.")],
     count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same scenes.")] = 0,
-    scale: Annotated[float, typer.Option(min=0.1, max=8, help="Size; 1 is the usual size.")] = 1.0,
+    scale: Annotated[
+        float, typer.Option(min=0.1, max=8, help="Factor for width and height; 1: about 480 x 360.")
+    ] = 1.0,
 ) -> None:
-    """Render outdoor scenes with exact sky masks."""
+    """Render scenes with exact sky masks."""
     from skyseg.scenes import write_scenes
 
     write_scenes(out, count, seed, scale)
@@ -182,7 +184,8 @@ def predict(
         ),
     ] = None,
     sky: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A new sky, for --output replace.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Photograph of the new sky, for --output replace."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make existing results again.")

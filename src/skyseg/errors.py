@@ -54,7 +54,7 @@ def exit_code(command: Callable[[], object]) -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "interrupted: finished work is kept; run the same command again to continue",
+            "interrupted: finished files are kept; run the same command again",
             file=sys.stderr,
         )
         return 130

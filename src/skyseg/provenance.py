@@ -53,7 +53,7 @@ def deciding_files(stage: str) -> list[Path]:
     waiting = [DECIDES[stage]]
     while waiting:
         for path in _files(waiting.pop()) - found:
-            if path.relative_to(PACKAGE).parts[0] not in _NEUTRAL:
+            if path.relative_to(PACKAGE).parts[0] not in _NEUTRAL_PARTS:
                 found.add(path)
                 waiting += _imports(path)
     return sorted(found)
@@ -76,7 +76,7 @@ def fingerprint_of(stage: str, settings: dict[str, Any], inputs: list[str | None
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-_NEUTRAL = {name for entry in NEUTRAL for name in (entry, f"{entry}.py")}
+_NEUTRAL_PARTS = {name for entry in NEUTRAL for name in (entry, f"{entry}.py")}
 
 
 def _files(module: str) -> set[Path]:

@@ -13,7 +13,7 @@ CHAMPION, SECOND = "models:/skyseg@champion", "models:/skyseg/2"
 
 
 def test_the_champion_is_the_first_choice(registered):
-    assert [tuple(choice) for choice in catalogue.choices(registered, "skyseg")] == [
+    assert [tuple(choice) for choice in catalogue.choices(registered, "skyseg", "en")] == [
         ("champion (version 1)", CHAMPION),
         ("challenger (version 2)", "models:/skyseg@challenger"),
         ("version 2", SECOND),
@@ -22,7 +22,7 @@ def test_the_champion_is_the_first_choice(registered):
 
 
 def test_an_empty_registry_gives_instructions(store):
-    assert catalogue.choices(store, "skyseg") == []
+    assert catalogue.choices(store, "skyseg", "en") == []
     assert "dvc repro" in catalogue.registry_table(store, "skyseg", "en")
     assert "dvc repro" in catalogue.registry_table(store, "skyseg", "zh")
 
@@ -39,6 +39,6 @@ def test_the_registry_as_a_table(registered):
 def test_an_unreachable_registry_is_a_user_error(registered, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="does not answer"):
-        catalogue.choices(Path(), "skyseg")
+        catalogue.choices(Path(), "skyseg", "en")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     connection.connect(registered)

@@ -77,6 +77,8 @@ def test_camvid_splits_share_no_photograph() -> None:
 
 def test_thumbnails_at_reduced_scale_are_the_same_within_a_grey_level(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", photograph(1, 1000, 800))
-    whole, reduced = (thumbnail(read(path, least=least).pixels) for least in (None, MIN_SIDE))
+    whole, reduced = (
+        thumbnail(read(path, min_side=min_side).pixels) for min_side in (None, MIN_SIDE)
+    )
     assert np.abs(whole.astype(int) - reduced).max() <= 2
     assert np.abs(whole.astype(int) - reduced).mean() < 1

@@ -220,10 +220,20 @@ def test_jpeg_noise(tmp_path: Path, quality: int) -> None:
     noisy = np.asarray(Image.open(path))
     encoding, sentence = judge([path])
     touched = ((noisy > 0) & (noisy < 255)).sum()
-    assert f"blurred by JPEG, foreground from 128 on; {touched:,} of" in sentence
+    assert f"blurred by lossy compression, foreground from 128 on; {touched:,} of" in sentence
     assert (read_mask(path, encoding) != (clean > 0)).mean() < 0.01
     rgb = save(tmp_path / "b.jpg", np.repeat(clean[..., None], 3, 2), quality=quality)
     assert judge([rgb])[0] == encoding
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".heic"])
+def test_the_noise_of_other_lossy_formats(tmp_path: Path, suffix: str) -> None:
+    clean = disc(soft=False)
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    path = save(tmp_path / f"a{suffix}", np.repeat(clean[..., None], 3, 2), quality=40)
+    encoding, sentence = judge([path])
+    assert "blurred by lossy compression, foreground from 128 on" in sentence
+    assert (read_mask(path, encoding) != (clean > 0)).mean() < 0.01
 
 
 def test_exif_turns_masks_too(tmp_path: Path) -> None:

@@ -10,7 +10,13 @@ from skyseg.errors import UserError
 
 
 def run(
-    items, weights=None, budget=10, load=lambda x: x, work=lambda x: x, finish=lambda x: x, batch=1
+    items,
+    weights=None,
+    budget=10,
+    load=lambda x: x,
+    work=lambda x: x,
+    postprocess=lambda x: x,
+    batch=1,
 ):
     return list(
         overlapped(
@@ -19,7 +25,7 @@ def run(
             budget,
             load,
             lambda loaded: [work(item) for item in loaded],
-            finish,
+            postprocess,
             None,
             batch,
         )
@@ -31,12 +37,12 @@ def test_results_are_in_order_however_long_items_take():
         time.sleep(0.02 if item % 3 == 0 else 0)
         return item + 1
 
-    assert run(range(20), load=slowly, finish=slowly) == list(range(2, 22))
+    assert run(range(20), load=slowly, postprocess=slowly) == list(range(2, 22))
     assert run([]) == []
 
 
 def test_only_work_runs_in_the_calling_thread():
-    threads = {"load": set(), "work": set(), "finish": set()}
+    threads = {"load": set(), "work": set(), "postprocess": set()}
 
     def note(name):
         def step(item):
@@ -45,10 +51,10 @@ def test_only_work_runs_in_the_calling_thread():
 
         return step
 
-    run(range(9), load=note("load"), work=note("work"), finish=note("finish"))
+    run(range(9), load=note("load"), work=note("work"), postprocess=note("postprocess"))
     here = threading.get_ident()
     assert threads["work"] == {here}
-    assert here not in threads["load"] | threads["finish"]
+    assert here not in threads["load"] | threads["postprocess"]
 
 
 def test_items_in_progress_stay_within_the_budget():
@@ -62,14 +68,14 @@ def test_items_in_progress_stay_within_the_budget():
             most = max(most, in_progress)
         return item
 
-    def finish(item):
+    def postprocess(item):
         nonlocal in_progress
         time.sleep(0.005)
         with lock:
             in_progress -= weights[item]
         return item
 
-    assert run(range(30), weights, 14, load, finish=finish) == list(range(30))
+    assert run(range(30), weights, 14, load, postprocess=postprocess) == list(range(30))
     assert 6 < most <= 14
 
 
@@ -81,18 +87,18 @@ def test_an_item_heavier_than_the_budget_is_processed_alone():
         in_progress.append(item)
         return item
 
-    def finish(item):
+    def postprocess(item):
         time.sleep(0.01)  # gives other items time to start
         seen[item] = list(in_progress)
         in_progress.remove(item)
         return item
 
-    assert run(range(6), {3: 100}, 10, load, finish=finish) == list(range(6))
+    assert run(range(6), {3: 100}, 10, load, postprocess=postprocess) == list(range(6))
     assert seen[3] == [3]
     assert max(map(len, seen.values())) > 1
 
 
-@pytest.mark.parametrize("step", ["load", "work", "finish"])
+@pytest.mark.parametrize("step", ["load", "work", "postprocess"])
 def test_an_error_is_raised_in_place_of_its_result(step):
     done = []
 
@@ -101,7 +107,7 @@ def test_an_error_is_raised_in_place_of_its_result(step):
             raise ValueError("three")
         return item
 
-    steps = {"load": lambda x: x, "work": lambda x: x, "finish": lambda x: x} | {step: fail}
+    steps = {"load": lambda x: x, "work": lambda x: x, "postprocess": lambda x: x} | {step: fail}
     work = steps.pop("work")
     with pytest.raises(ValueError, match="three"):
         done.extend(

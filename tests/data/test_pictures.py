@@ -119,7 +119,7 @@ def test_resize_averages_when_shrinking() -> None:
 def test_reduced_scale_is_close_and_keeps_twice_the_side(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(photograph(3, 700, 500)).convert(mode).save(path, quality=90)
-    whole, reduced = read(path).pixels, read(path, least=60).pixels
+    whole, reduced = read(path).pixels, read(path, min_side=60).pixels
     assert reduced.shape[0] in range(120, 240)
     difference = np.abs(resize(whole, 60).astype(int) - resize(reduced, 60))
     assert difference.mean() < 1  # of 255
@@ -129,7 +129,7 @@ def test_reduced_scale_still_finds_a_truncated_file(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", photograph(3, 700, 500))
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(UserError, match="truncated or damaged"):
-        read(path, least=20)
+        read(path, min_side=20)
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(1, (48, 40)), (3, (48, 40)), (6, (40, 48))])

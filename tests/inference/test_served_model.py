@@ -30,7 +30,7 @@ from skyseg.data import pictures
 from skyseg.errors import UserError
 from skyseg.inference import served_model
 from skyseg.inference.predictor import CheckpointPredictor, probability
-from skyseg.tracking import registry
+from skyseg.tracking import logged_model, registry
 from skyseg.tracking.evaluation import log_evaluation
 from tiny import bomb
 
@@ -232,7 +232,7 @@ def test_the_requirements_match_what_serving_imports():
     third_party = modules - sys.stdlib_module_names - {"skyseg", "pillow_heif"}
     distributions = {packages_distributions()[name][0] for name in third_party - {"mlflow"}}
 
-    assert distributions | {"mlflow"} == set(registry.REQUIREMENTS)
+    assert distributions | {"mlflow"} == set(logged_model.REQUIREMENTS)
 
 
 def test_running_out_of_memory_is_an_error_with_the_row(

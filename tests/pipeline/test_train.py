@@ -204,8 +204,8 @@ def test_after_a_finished_training_a_new_one_starts(prepared):
 
 def test_patience_stops_early(prepared, monkeypatch):
     worse = iter([0.9, 0.8, 0.7, 0.6])
-    evaluate = engine.evaluate
-    monkeypatch.setattr(engine, "evaluate", lambda *args: evaluate(*args) | {"iou": next(worse)})
+    validate = engine.validate
+    monkeypatch.setattr(engine, "validate", lambda *args: validate(*args) | {"iou": next(worse)})
     stage.train(settings(epochs=4, patience=2), prepared)
     assert history(prepared)["epoch"].tolist() == [1, 2, 3]
     assert load_checkpoint(prepared / "models" / "best.safetensors")[0].epoch == 1

@@ -62,7 +62,7 @@ def test_one_batch_overfits():
     train = once(lr=3e-3, ema=0.5, warmup=0)
     learner, stats = run(40, train, images, masks)
     order = np.arange(4)
-    result = engine.evaluate(
+    result = engine.validate(
         learner.average.module,
         engine.batches(images, masks, 4, CPU.device, order),
         train.loss,
@@ -136,7 +136,7 @@ def test_a_validation_loss_that_is_not_finite_names_its_samples():
     torch.nn.init.constant_(learner.model.outconv.bias, math.nan)
     rows = np.array([3, 1, 2, 0])
     with pytest.raises(UserError, match=r"the validation loss became nan on .* photo 3, photo 1"):
-        engine.evaluate(
+        engine.validate(
             learner.model, engine.batches(images, masks, 2, CPU.device, rows), ONCE.loss, CPU, NAMES
         )
 
@@ -197,7 +197,7 @@ def test_validation_does_not_count_ignored_pixels():
     order = np.arange(2)
 
     def losses(mask):
-        return engine.evaluate(
+        return engine.validate(
             learner.model, engine.batches(images, mask, 2, CPU.device, order), ONCE.loss, CPU, NAMES
         )
 

@@ -29,10 +29,10 @@ SHOWN = 1600  # longest side of a picture that is only displayed; pixels
 EDITED = 1024  # longest side of the picture that is painted on; pixels
 STROKES = pictures.UPLOAD._replace(pixels=4 * EDITED**2)  # limits for a layer of strokes
 
-SKY_BRUSH = (220, 38, 127)  # overlays.FOREGROUND: the overlay's tint
-NO_SKY_BRUSH = (240, 228, 66)  # overlays.MISS
+SKY_BRUSH = (220, 38, 127)  # as overlays.FOREGROUND, the overlay's tint
+NO_SKY_BRUSH = (240, 228, 66)  # as reports.sheets.MISS
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
 class Photo(NamedTuple):
@@ -56,7 +56,7 @@ class Found(NamedTuple):
     seconds: float
 
     @property
-    def mask(self) -> Picture:
+    def mask(self) -> Pixels:
         """uint8 [H, W], 0 or 255."""
         from skyseg.inference import outputs
 
@@ -128,14 +128,14 @@ def overlay_of(found: Found, folder: Path, name: str) -> Path:
 
 def to_paint_on(found: Found, folder: Path, name: str) -> Path:
     """Write the photograph with the sky tinted, at most EDITED pixels long. Returns the file."""
-    from skyseg.inference import overlays as pictures
+    from skyseg.inference import overlays
 
     image, probability = _shrunk(found, EDITED)
-    tinted = pictures.overlay(image, probability >= found.model.threshold, SKY_BRUSH)
+    tinted = overlays.overlay(image, probability >= found.model.threshold, SKY_BRUSH)
     return write(tinted, folder, f"{name}-canvas.jpg")
 
 
-def write(picture: Picture, folder: Path, name: str) -> Path:
+def write(picture: Pixels, folder: Path, name: str) -> Path:
     """Write a picture to a file that the browser can fetch. Returns the file."""
     path = folder / name
     options: dict[str, Any] = {"quality": 90} if path.suffix == ".jpg" else {"compress_level": 1}
@@ -187,7 +187,7 @@ def compare(
     return paths[0], paths[1], f"{agreement}\n\n{score_table(resolved, language)}"
 
 
-def corrected(mask: Picture, layers: list[bytes]) -> Picture:
+def corrected(mask: Pixels, layers: list[bytes]) -> Pixels:
     """Apply brush strokes to a mask.
 
     Args:
@@ -210,7 +210,7 @@ def corrected(mask: Picture, layers: list[bytes]) -> Picture:
     return result
 
 
-def _strokes(layer: bytes, size: tuple[int, int]) -> Picture:
+def _strokes(layer: bytes, size: tuple[int, int]) -> Pixels:
     """A layer as uint8 [height, width, 4], resized to (width, height)."""
     try:
         image, _ = pictures.open_upright(layer, "the strokes", limits=STROKES)
@@ -225,7 +225,7 @@ def save(
     layers: list[bytes],
     root: Path,
     language: str,
-) -> tuple[str, Picture]:
+) -> tuple[str, Pixels]:
     """Correct a model's mask, and save photograph and mask to the inbox.
 
     Returns:
@@ -247,7 +247,7 @@ def save(
     return inbox.save(root, photo.path.read_bytes(), mask, photo.name, provenance), mask
 
 
-def _shrunk(found: Found, longest: int) -> tuple[Picture, NDArray[np.float32]]:
+def _shrunk(found: Found, longest: int) -> tuple[Pixels, NDArray[np.float32]]:
     height, width = found.probability.shape
     scale = min(1.0, longest / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -13,7 +13,6 @@ from skyseg.app.texts import say
 from skyseg.reports.tables import markdown_table
 
 SCORES = ("iou", "iou_image", "f_max", "boundary_f", "mae")  # compared; the tags contain more
-TABLE = ("iou", "iou_image", "f_max")  # listed
 
 
 class Choice(NamedTuple):
@@ -23,7 +22,7 @@ class Choice(NamedTuple):
     uri: str
 
 
-def choices(root: Path, model: str) -> list[Choice]:
+def choices(root: Path, model: str, language: str) -> list[Choice]:
     """The aliases, champion first, then all versions, newest first."""
     from skyseg.tracking import connection, registry
 
@@ -36,12 +35,22 @@ def choices(root: Path, model: str) -> list[Choice]:
         (alias for alias in known if known[alias] in numbers),
         key=lambda alias: (order.index(alias) if alias in order else 9, alias),
     )
+
     return [
         *(
-            Choice(f"{alias} (version {known[alias]})", f"models:/{model}@{alias}")
+            Choice(
+                say("alias_choice", language, alias=alias, version=known[alias]),
+                f"models:/{model}@{alias}",
+            )
             for alias in aliases
         ),
-        *(Choice(f"version {row['version']}", f"models:/{model}/{row['version']}") for row in rows),
+        *(
+            Choice(
+                say("version_choice", language, version=row["version"]),
+                f"models:/{model}/{row['version']}",
+            )
+            for row in rows
+        ),
     ]
 
 
@@ -90,12 +99,21 @@ def registry_table(root: Path, model: str, language: str) -> str:
         return say("no_models", language)
     head = [
         say(key, language)
-        for key in ("col_version", "col_aliases", *TABLE, "col_split", "col_variant", "col_created")
+        for key in (
+            "col_version",
+            "col_aliases",
+            *registry.LISTED_SCORES,
+            "col_split",
+            "col_variant",
+            "col_created",
+        )
     ]
     table = [head]
     for row in rows:
         aliases = " ".join(f"`{alias}`" for alias in row["aliases"])
-        scores = ["" if row[name] is None else f"{row[name]:.3f}" for name in TABLE]
+        scores = [
+            "" if row[name] is None else f"{row[name]:.3f}" for name in registry.LISTED_SCORES
+        ]
         table.append(
             [
                 row["version"],

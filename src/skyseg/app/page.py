@@ -398,7 +398,7 @@ def _refresh(
     language: str,
 ) -> tuple[Any, ...]:
     """Read the registry: three dropdowns, the table, and what to do if it is empty."""
-    choices = catalogue.choices(work.root, work.model)
+    choices = catalogue.choices(work.root, work.model, language)
     uris = [choice.uri for choice in choices]
     default = uris[0] if uris else None
     other = next(
@@ -436,7 +436,7 @@ def _model(work: Workspace, uri: str | None, language: str) -> str:
     """The chosen model, or the first one if the page has not read the registry yet."""
     if uri:
         return uri
-    choices = catalogue.choices(work.root, work.model)
+    choices = catalogue.choices(work.root, work.model, language)
     return _required(choices, "no_model", language)[0].uri
 
 

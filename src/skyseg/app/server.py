@@ -57,4 +57,4 @@ def run(root: Path, model: str, port: int) -> None:
 
 def warm_up() -> None:
     """Import the modules that the first photograph needs."""
-    from skyseg.inference import loading as models  # noqa: F401
+    import skyseg.inference.loading  # noqa: F401

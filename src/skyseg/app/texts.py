@@ -28,8 +28,8 @@ TEXTS = {
     "correct": Text("Correct", "修正"),
     "models": Text("Models", "模型库"),
     "hint": Text(
-        "Drop a photograph or take one. The sky is found at once.",
-        "拖入或拍摄一张照片，天空会立即被识别出来。",
+        "Drop a photograph or take one. The result appears within seconds.",
+        "拖入或拍摄一张照片，几秒内即可显示结果。",
     ),
     "compare_hint": Text(
         "Run two models on the same photograph, and see their registered scores.",
@@ -81,6 +81,8 @@ TEXTS = {
         "**No sky found** · {label} · {width} × {height} · {seconds:.1f} s",
         "**未发现天空** · {label} · {width} × {height} · {seconds:.1f} 秒",
     ),
+    "alias_choice": Text("{alias} (version {version})", "{alias}（版本 {version}）"),
+    "version_choice": Text("version {version}", "版本 {version}"),
     "version": Text("Version {version}", "版本 {version}"),
     "agree": Text(
         "The two models agree on **{share:.1%}** of the pixels.",

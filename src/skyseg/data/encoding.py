@@ -1,4 +1,4 @@
-"""What the pixel values of masks mean, as decided once for a whole data set."""
+"""The meaning of a data set's mask values, and the function that applies it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Encoding(BaseModel):
     """16-bit files use values up to 65535 (otherwise they hold 8-bit values)."""
 
 
-def meaning(values: np.ndarray, scale: Scale, encoding: Encoding) -> np.ndarray:
+def decode_values(values: np.ndarray, scale: Scale, encoding: Encoding) -> np.ndarray:
     """Raw values to uint8 {0, 1, 255}: background, foreground, ignored."""
     if encoding.kind == "index":
         foreground = np.isin(values, encoding.foreground)

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from skyseg.data.encoding import Scale
+from skyseg.data.pictures import LOSSY
 from skyseg.errors import UserError
 
-HALF = 128
-LOSSY = {"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"}
+HALF = 128  # smallest foreground value where black and white are not exact
 
 
 class Raw(NamedTuple):

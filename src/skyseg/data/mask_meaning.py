@@ -1,4 +1,4 @@
-"""What the pixel values of masks mean, decided once for a whole data set.
+"""Infers what the pixel values of masks mean, once for a whole data set.
 
 ``mask_stats.count_values`` counts the values of one file. ``infer_encoding`` looks at the counts of
 all files and returns what the values mean (an ``Encoding``), or raises an error if that is unclear.
@@ -18,7 +18,13 @@ import numpy as np
 
 from skyseg.data.encoding import Encoding
 from skyseg.data.mask_files import HALF, coloured, listed
-from skyseg.data.mask_stats import MaskStats, moved, pixel_counts, seen_values, top_value
+from skyseg.data.mask_stats import (
+    MaskStats,
+    count_soft_pixels,
+    pixel_counts,
+    seen_values,
+    top_value,
+)
 from skyseg.errors import UserError
 from skyseg.params import IGNORE, DataParams
 
@@ -46,7 +52,7 @@ def infer_encoding(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, 
     background, foreground, ignored = np.sum([pixel_counts(s, encoding) for s in stats], axis=0)
     if not background or not foreground:
         raise _constant(stats, encoding, what, all_foreground=bool(foreground))
-    changed = sum(moved(s, encoding) for s in stats)
+    changed = sum(count_soft_pixels(s, encoding) for s in stats)
     parts = [what]
     if encoding.ignore:
         parts.append(f"ignored {listed(encoding.ignore)}")
@@ -134,7 +140,7 @@ def _decide_grey(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, st
                 "data.foreground if they are class indices"
             )
         lossy = all(s.lossy for s in by_verdict["soft"])
-        name = "0/255 blurred by JPEG" if lossy else "soft greys"
+        name = "0/255 blurred by lossy compression" if lossy else "soft greys"
         return (
             _encoding("soft", HALF, data, wide),
             f"{name}, foreground from {HALF * 256 if wide else HALF} on",
@@ -191,7 +197,9 @@ def _ambiguous(stats: list[MaskStats], data: DataParams) -> UserError:
     seen = [value for value in seen_values(stats) if value not in data.ignore]
     holds = f"{path}: mask values {listed(seen)} are ambiguous"
     if any(s.lossy for s in stats):
-        return UserError(f"{holds}: JPEG or WebP has blurred them; save the masks as PNG")
+        return UserError(
+            f"{holds}: lossy compression (JPEG, WebP) has blurred them; save the masks as PNG"
+        )
     others = [value for value in seen if value != 0]
     if len(others) == 1:
         return UserError(f"{holds}: set data.foreground: [{others[0]}]")

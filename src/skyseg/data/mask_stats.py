@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skyseg.data.encoding import Encoding, Scale, meaning
-from skyseg.data.mask_files import LOSSY, values_of
-from skyseg.data.pictures import open_upright, read_bytes
+from skyseg.data.encoding import Encoding, Scale, decode_values
+from skyseg.data.mask_files import values_of
+from skyseg.data.pictures import LOSSY, open_upright, read_bytes
 from skyseg.params import IGNORE, DataParams
 
 
@@ -79,12 +79,12 @@ def shares(stats: MaskStats, encoding: Encoding) -> tuple[float, float]:
 def pixel_counts(stats: MaskStats, encoding: Encoding) -> tuple[int, int, int]:
     """How many pixels of a file are background, foreground and ignored."""
     levels = _used(stats, encoding)
-    codes = meaning(levels.values, _scale(stats, encoding), encoding)
+    codes = decode_values(levels.values, _scale(stats, encoding), encoding)
     background, foreground, ignored = (int(levels.counts[codes == c].sum()) for c in (0, 1, IGNORE))
     return background, foreground, ignored
 
 
-def moved(stats: MaskStats, encoding: Encoding) -> int:
+def count_soft_pixels(stats: MaskStats, encoding: Encoding) -> int:
     """How many pixels of a soft file the threshold changes to black or white."""
     if encoding.kind not in ("soft", "alpha") or _scale(stats, encoding) == "two-valued":
         return 0
@@ -126,8 +126,8 @@ def _levels(values: np.ndarray) -> Levels:
     reduced = bool(np.count_nonzero(counts) > 256)
     if reduced:
         # The extremes stay exact, and no value crosses the threshold at 32768.
-        eighth = ((values.astype(np.uint32) + 128) // 257).clip(1, 254) * 257
-        values = np.where((values == 0) | (values == 65535), values, eighth).astype(np.uint16)
+        rounded = ((values.astype(np.uint32) + 128) // 257).clip(1, 254) * 257
+        values = np.where((values == 0) | (values == 65535), values, rounded).astype(np.uint16)
         counts = histogram(values)
     present = np.flatnonzero(counts)
     flat = np.zeros_like(counts)

@@ -65,15 +65,15 @@ def overlapped(
     budget: int,
     load: Callable[[Item], Loaded],
     work: Callable[[Sequence[Loaded]], Sequence[Worked]],
-    finish: Callable[[Worked], Result],
+    postprocess: Callable[[Worked], Result],
     initializer: Callable[[], object] | None = None,
     batch: int = 1,
 ) -> Iterator[Result]:
-    """Load, work on and finish each item; yield the results in order.
+    """Load, work on and postprocess each item; yield the results in order.
 
     ``load`` runs in threads, ahead of ``work``; ``work`` runs in the calling thread, on the loaded
-    items; ``finish`` runs in threads, after it. An exception is raised here in place of its item's
-    result; one in ``work``, in place of the result of the first item in its batch.
+    items; ``postprocess`` runs in threads, after it. An exception is raised here in place of its
+    item's result; one in ``work``, in place of the result of the first item in its batch.
 
     Args:
         weight: gives the weight of an item, such as its number of pixels.
@@ -85,7 +85,7 @@ def overlapped(
     rest = ((weight(item), item) for item in items)
     upcoming = next(rest, None)
     loading: deque[tuple[int, Future[Loaded]]] = deque()
-    finishing: deque[tuple[int, Future[Result]]] = deque()
+    postprocessing: deque[tuple[int, Future[Result]]] = deque()
 
     def ready() -> tuple[list[int], list[Loaded], Exception | None]:
         """The next items for ``work``, up to the first that failed to load, with its error."""
@@ -101,12 +101,12 @@ def overlapped(
         return costs, items, None
 
     def fits() -> bool:
-        begun = sum(cost for cost, _ in (*loading, *finishing))
+        begun = sum(cost for cost, _ in (*loading, *postprocessing))
         return upcoming is not None and (not begun or begun + upcoming[0] <= budget)
 
     with ThreadPoolExecutor(workers, initializer=initializer) as pool:
         try:
-            while upcoming or loading or finishing:
+            while upcoming or loading or postprocessing:
                 while upcoming and len(loading) < max(2 * workers, 2 * batch) and fits():
                     loading.append((upcoming[0], pool.submit(load, upcoming[1])))
                     upcoming = next(rest, None)
@@ -116,12 +116,12 @@ def overlapped(
                         worked = work(loaded) if loaded else []
                     except Exception as failure:
                         worked, error = [], failure
-                    done = [pool.submit(finish, each) for each in worked]
+                    done = [pool.submit(postprocess, each) for each in worked]
                     if error:  # raised after the results before it have been yielded
                         done.append(Future())
                         done[-1].set_exception(error)
-                    finishing.extend(zip(costs, done, strict=False))
-                while finishing and (finishing[0][1].done() or not (loading or fits())):
-                    yield finishing.popleft()[1].result()
+                    postprocessing.extend(zip(costs, done, strict=False))
+                while postprocessing and (postprocessing[0][1].done() or not (loading or fits())):
+                    yield postprocessing.popleft()[1].result()
         finally:
             pool.shutdown(cancel_futures=True)

@@ -37,6 +37,8 @@ FILE_FORMATS = {
     "TGA": (".tga",),
     "ICO": (".ico",),
 }
+# Formats whose values may come back changed: a mask in them is not exactly black and white.
+LOSSY = {"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF"}
 SUFFIXES = frozenset(suffix for suffixes in FILE_FORMATS.values() for suffix in suffixes)
 
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
@@ -127,9 +129,9 @@ def _walk(folder: Path, suffixes: frozenset[str], inside: tuple[Path, ...]) -> I
             yield from _walk(path, suffixes, (*inside, real))
 
 
-def read(path: Path, least: int | None = None) -> Picture:
+def read(path: Path, min_side: int | None = None) -> Picture:
     """Read a file and ``decode`` it."""
-    return decode(read_bytes(path), str(path), least)
+    return decode(read_bytes(path), str(path), min_side)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -141,7 +143,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(
-    data: bytes, name: str, least: int | None = None, limits: Limits | None = None
+    data: bytes, name: str, min_side: int | None = None, limits: Limits | None = None
 ) -> Picture:
     """Decode a picture file.
 
@@ -151,7 +153,7 @@ def decode(
     Args:
         data: the bytes of the file.
         name: used in error messages.
-        least: smallest side that the caller will shrink the result to. A large JPEG may then be
+        min_side: smallest side that the caller will shrink the result to. A large JPEG may then be
             decoded at 1/2, 1/4 or 1/8 of its size, with at least twice this side, in half the time.
             After shrinking, pixels differ by less than one grey level of 255 (mean, measured on
             60 photographs).
@@ -161,7 +163,7 @@ def decode(
         UserError: the file is empty, truncated, not a picture, too large, or HEIC without
             pillow-heif.
     """
-    image, turned = open_upright(data, name, least, limits)
+    image, turned = open_upright(data, name, min_side, limits)
     format = image.format
     pixels, flags = _as_rgb(image, name)
     flags = (*(["exif"] if turned else []), *flags)
@@ -210,7 +212,7 @@ def pixels_of(photograph: Photograph) -> NDArray[np.uint8]:
 
 
 def open_upright(
-    data: bytes, name: str, least: int | None = None, limits: Limits | None = None
+    data: bytes, name: str, min_side: int | None = None, limits: Limits | None = None
 ) -> tuple[Image.Image, bool]:
     """A decoded image in the mode it is stored in, and whether EXIF turned it.
 
@@ -224,8 +226,8 @@ def open_upright(
         _check_limits(data, name, limits)
     with _decoding(name):
         image: Image.Image = _open(io.BytesIO(data))
-        if least:
-            image.draft(None, (MARGIN * least, MARGIN * least))  # only affects JPEGs
+        if min_side:
+            image.draft(None, (MARGIN * min_side, MARGIN * min_side))  # only affects JPEGs
         image.load()
         return _turn_upright(image)
 

@@ -66,7 +66,7 @@ def inspect_sample(sample: Sample, data: DataParams) -> Inspection:
         UserError: a damaged file, or an image and a mask of different sizes.
     """
     content = pictures.read_bytes(sample.image)
-    picture = pictures.decode(content, str(sample.image), least=audit.MIN_SIDE)
+    picture = pictures.decode(content, str(sample.image), min_side=audit.MIN_SIDE)
     mask = count_values(sample.mask, data)
     width, height = pictures.upright_size(content)
     if mask.size != (width, height):
@@ -184,7 +184,7 @@ def write_split(
 
         def convert(item: tuple[int, tuple[Path, Path]]) -> None:
             row, (image, mask) = item
-            images(row, pictures.resize(pictures.read(image, least=size).pixels, size))
+            images(row, pictures.resize(pictures.read(image, min_side=size).pixels, size))
             masks(row, resize_mask(read_mask(mask, encoding), size))
 
         deque(in_order(convert, todo, f"{split} arrays"), maxlen=0)  # convert only writes

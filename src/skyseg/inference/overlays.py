@@ -31,6 +31,16 @@ def overlay(
 
 
 def tint(image: np.ndarray, where: np.ndarray, colour: Colour, alpha: float) -> np.ndarray:
+    """Mix a colour into some pixels.
+
+    Args:
+        image: uint8 [H, W, 3].
+        where: bool [H, W].
+        alpha: share of the colour, in 0..1.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
     # One lookup table per channel: the result depends only on the pixel's value.
     mixed = np.arange(256)[:, None] * (1 - alpha) + np.array(colour) * alpha
     tinted = cv2.LUT(image, mixed.round().astype(np.uint8)[None])
@@ -38,6 +48,7 @@ def tint(image: np.ndarray, where: np.ndarray, colour: Colour, alpha: float) -> 
 
 
 def grey_out(image: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Make some pixels pale grey: uint8 [H, W, 3] and bool [H, W] to uint8 [H, W, 3]."""
     picture = image.copy()
     picture[where] = (image[where].mean(axis=1, keepdims=True) * 0.4 + 110).astype(np.uint8)
     return picture

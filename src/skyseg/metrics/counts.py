@@ -61,10 +61,12 @@ def count_image(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> Im
     bins -= bins == BINS  # a probability of 1 belongs to the last bin
     rows = np.bincount((mask * np.uint16(BINS) + bins).ravel(), minlength=2 * BINS)
     histogram = rows[: 2 * BINS].reshape(2, BINS).copy()  # ignored pixels would be row 255
-    ground, truth = mask == 0, mask == 1
-    on_ground, on_truth = (cv2.sumElems(probability * where)[0] for where in (ground, truth))
-    error = on_ground + np.count_nonzero(truth) - on_truth
-    return ImageCounts(histogram, error, on_ground + on_truth)
+    background, truth = mask == 0, mask == 1
+    on_background, on_foreground = (
+        cv2.sumElems(probability * where)[0] for where in (background, truth)
+    )
+    error = on_background + np.count_nonzero(truth) - on_foreground
+    return ImageCounts(histogram, error, on_background + on_foreground)
 
 
 def at(histogram: NDArray[np.int64], threshold: float) -> Counts:
@@ -142,9 +144,9 @@ def mean_curves(histograms: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
     Returns:
         Two float arrays [256]; zeros if no image has foreground.
     """
-    counts, marked = at_all(histograms), histograms[:, 1].sum(-1) > 0
+    counts, has_foreground = at_all(histograms), histograms[:, 1].sum(-1) > 0
     p, r = (
-        np.nan_to_num(weighted_mean(values, marked))
+        np.nan_to_num(weighted_mean(values, has_foreground))
         for values in (precision(counts), recall(counts))
     )
     return p, r

@@ -38,11 +38,11 @@ def f_weighted(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> flo
     Returns:
         0..1; NaN without foreground.
     """
-    marked = (mask == 1).view(np.uint8)
-    left, top, width, height = cv2.boundingRect(marked)
+    foreground_pixels = (mask == 1).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(foreground_pixels)
     if width == 0:
         return float("nan")
-    error = np.abs(probability - marked)
+    error = np.abs(probability - foreground_pixels)
     error[mask == IGNORE] = 0
     everywhere = _sum(error)
 
@@ -80,8 +80,8 @@ def s_measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> floa
     Returns:
         0..1; NaN if every pixel is ignored.
     """
-    marked = (mask == 1).view(np.uint8)
-    size, foreground = np.count_nonzero(mask != IGNORE), np.count_nonzero(marked)
+    foreground_pixels = (mask == 1).view(np.uint8)
+    size, foreground = np.count_nonzero(mask != IGNORE), np.count_nonzero(foreground_pixels)
     if foreground in (0, size):
         mean = _sum(probability * (mask != IGNORE)) / size if size else float("nan")
         return mean if foreground else 1 - mean
@@ -89,21 +89,23 @@ def s_measure(probability: NDArray[np.float32], mask: NDArray[np.uint8]) -> floa
     # MATLAB's ranges include their end, so the centroid belongs to the upper left quarter.
     y, x = (
         round(sums.ravel() @ np.arange(sums.size) / foreground) + 1
-        for sums in (cv2.reduce(marked, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for axis in (1, 0))
+        for sums in (
+            cv2.reduce(foreground_pixels, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for axis in (1, 0)
+        )
     )
     quarters = np.s_[:y, :x], np.s_[:y, x:], np.s_[y:, :x], np.s_[y:, x:]
-    ground, truth = (
+    background, truth = (
         np.array([_moments(probability[quarter], mask[quarter] == value) for quarter in quarters])
         for value in (0, 1)
     )
     share = foreground / size
     mean, variance = _mean_and_variance(*truth.sum(0))
     in_objects = share * _object(mean, variance)
-    mean, variance = _mean_and_variance(*ground.sum(0))
+    mean, variance = _mean_and_variance(*background.sum(0))
     in_objects += (1 - share) * _object(1 - mean, variance)
     in_regions = sum(
         (g[0] + t[0]) / size * _similarity(probability[quarter], mask[quarter], g, t)
-        for quarter, g, t in zip(quarters, ground, truth, strict=True)
+        for quarter, g, t in zip(quarters, background, truth, strict=True)
     )
     return max(0.0, float(0.5 * in_objects + 0.5 * in_regions))
 
@@ -144,13 +146,13 @@ def _padded(array: NDArray, value: int) -> NDArray:
 
 
 def _nearest_foreground(
-    truth: NDArray[np.bool_], ground: NDArray[np.bool_], distance: NDArray[np.float32]
+    truth: NDArray[np.bool_], background: NDArray[np.bool_], distance: NDArray[np.float32]
 ) -> tuple[NDArray, NDArray]:
     """The background pixels with foreground in their window, and the foreground pixel nearest to
     each; flat indices. Only these affect the Gaussian mean at a foreground pixel.
     """
     window = np.ones((WINDOW, WINDOW), np.uint8)
-    place = np.flatnonzero(cv2.dilate(truth.view(np.uint8), window).view(bool) & ground)
+    place = np.flatnonzero(cv2.dilate(truth.view(np.uint8), window).view(bool) & background)
     squared = np.rint(np.square(distance.take(place))).astype(np.int64)
     candidates = place[:, None] + (STEPS @ (truth.shape[1], 1)).take(squared, axis=0)
     first = truth.take(candidates).argmax(1)
@@ -194,13 +196,13 @@ def _object(mean: float, variance: float) -> float:
 def _similarity(
     p: NDArray[np.float32],
     mask: NDArray[np.uint8],
-    ground: NDArray[np.float64],
+    background: NDArray[np.float64],
     truth: NDArray[np.float64],
 ) -> float:
     """SSIM without its constants (Fan et al. 2017) from the moments of p on background and
     foreground: 1 if p and mask are constant, 0 if only the mask is or if there are no pixels.
     """
-    count, total, squares = ground + truth
+    count, total, squares = background + truth
     foreground = truth[0]
     if count == 0:
         return 0.0

@@ -97,10 +97,10 @@ METRICS = {
 }
 OPTIONAL = ("thin_recall", "false_alarms")  # left out if no image defines them
 # Only for sets: for one image, the first two equal iou and f_max, and the last is 0 or 1.
-OF_SETS = ("iou_image", "f_max_image", "false_alarms")
+SET_ONLY = ("iou_image", "f_max_image", "false_alarms")
 
 
-class Shape(NamedTuple):
+class SpatialScores(NamedTuple):
     """Scores of one image that cannot be computed from its histogram; NaN if undefined."""
 
     f_weighted: float
@@ -122,7 +122,7 @@ class ImageStats(NamedTuple):
     """Sum over pixels of |probability - mask|."""
     adaptive: float
     """F-measure at the image's own adaptive threshold; NaN without foreground."""
-    shape: Shape | None = None
+    shape: SpatialScores | None = None
     """What ``full_image_stats`` adds."""
 
 
@@ -160,7 +160,7 @@ def full_image_stats(
     edges = boundaries.edge_precision_recall(found, mask)
     thin = boundaries.thin_structures(mask)
     return stats._replace(
-        shape=Shape(
+        shape=SpatialScores(
             f_weighted=saliency.f_weighted(probability, mask),
             s_measure=saliency.s_measure(probability, mask),
             boundary_iou=boundaries.boundary_iou(found, mask),
@@ -208,7 +208,7 @@ def summarise(stats: Sequence[ImageStats], threshold: float) -> dict[str, float]
 def image_scores(stats: ImageStats, threshold: float) -> dict[str, float]:
     """One image's row of the per-image table: scores of a set of one image, NaN if undefined."""
     scores = _scorer([stats], threshold)(np.zeros(1, np.int64))
-    for name in OF_SETS:
+    for name in SET_ONLY:
         del scores[name]
     counts = at(stats.histogram, threshold)
     pixels = max(int(stats.histogram.sum()), 1)
@@ -248,16 +248,16 @@ def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
     counts, curves = at(histograms, threshold), at_all(histograms)
     p, r = precision(curves), recall(curves)
     f = f_measure(p, r)
-    marked, pixels = histograms[:, 1].any(-1), histograms.sum((1, 2))
+    has_foreground, pixels = histograms[:, 1].any(-1), histograms.sum((1, 2))
     images = {
         "iou_image": iou(counts),
         "mae": np.array([s.absolute_error for s in stats]) / np.maximum(pixels, 1),
         "f_adaptive": np.array([s.adaptive for s in stats]),
-        "false_alarms": np.where(marked, np.nan, counts.fp > 0),
+        "false_alarms": np.where(has_foreground, np.nan, counts.fp > 0),
     }
     shapes = np.array([s.shape for s in stats if s.shape])  # [N, fields]
     if len(shapes):
-        of = dict(zip(Shape._fields, shapes.T, strict=True))
+        of = dict(zip(SpatialScores._fields, shapes.T, strict=True))
         images |= {
             name: of[name] for name in ("f_weighted", "s_measure", "boundary_iou", "boundary_f")
         }
@@ -267,7 +267,9 @@ def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
     def score(rows: NDArray[np.int64]) -> dict[str, float]:
         weights = np.bincount(rows, minlength=len(stats))
         pooled = Counts(*(weights @ outcome for outcome in counts))
-        mean_f = f_measure(weighted_mean(p, weights * marked), weighted_mean(r, weights * marked))
+        mean_f = f_measure(
+            weighted_mean(p, weights * has_foreground), weighted_mean(r, weights * has_foreground)
+        )
         scores = {
             "iou": iou(pooled),
             "dice": dice(pooled),
@@ -275,7 +277,7 @@ def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
             "recall": recall(pooled),
             "f_max": mean_f.max(),
             "f_mean": mean_f.mean(),
-            "f_max_image": weighted_mean(f, weights * marked).max(),
+            "f_max_image": weighted_mean(f, weights * has_foreground).max(),
             "ece": expected_calibration_error(reliability(np.tensordot(weights, histograms, 1))),
             **{
                 name: weighted_mean(np.nan_to_num(values), weights * ~np.isnan(values))
@@ -298,7 +300,7 @@ def _scorer(stats: Sequence[ImageStats], threshold: float) -> Scorer:
 
 def _adaptive_f(
     probability: NDArray[np.float32],
-    ground: NDArray[np.bool_],
+    background: NDArray[np.bool_],
     truth: NDArray[np.bool_],
     mean: float,
 ) -> float:
@@ -307,6 +309,6 @@ def _adaptive_f(
         return math.nan
     found = probability >= min(2 * mean, 1.0)
     tp, fp, size = (
-        int(np.count_nonzero(where)) for where in (found & truth, found & ground, truth)
+        int(np.count_nonzero(where)) for where in (found & truth, found & background, truth)
     )
     return float(f_measure(tp / max(tp + fp, 1), tp / size))

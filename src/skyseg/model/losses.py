@@ -43,6 +43,9 @@ def output_loss(logits: Tensor, target: Tensor, valid: Tensor, weights: LossPara
     Args:
         logits, target: float [B, 1, H, W]; target in {0, 1}.
         valid: bool [B, 1, H, W]; False for ignored pixels.
+
+    Returns:
+        A float scalar. So do the terms below, which take the same arguments.
     """
     terms = [
         weight * TERMS[name](logits, target, valid)

@@ -33,7 +33,7 @@ from skyseg.tracking import connection, registry
 from skyseg.tracking.evaluation import log_evaluation
 
 WORST = 5  # images named in the model card
-GALLERY = 6  # best and worst photographs on the page
+PAGE_EXAMPLES = 6  # best and worst photographs on the page
 
 
 class Scored(NamedTuple):
@@ -56,13 +56,14 @@ def evaluate(params: Params, root: Path) -> None:
     weights, split = root / "models" / "best.safetensors", params.evaluate.split
     scored = score(weights, params, root)
     config, scores = scored.predictor.config, scored.result.scores
-    write_tables(root, scored.result)
+    table = suite.threshold_table(scored.result.histograms)
+    write_tables(root, scored.result, table)
     write_gallery(root, params, scored)
     card = page.render_model_card(
         config, scores, split, scored.dataset.decided, scored.result.worst_first.head(WORST)
     )
     write_text(root / "reports" / "model_card.md", card)
-    write_page(root, params, scored, card)
+    write_page(root, params, scored, table, card)
     scoring = code_digest("scoring")
     write_json(
         root / "reports" / "metrics.json",
@@ -113,11 +114,10 @@ def evaluation_rows(params: Params, root: Path) -> pd.DataFrame:
     return rows
 
 
-def write_tables(root: Path, result: SplitScores) -> None:
+def write_tables(root: Path, result: SplitScores, table: pd.DataFrame) -> None:
     """Write the scores of each image and each threshold, for people and for ``dvc plots``."""
     folder = root / "reports" / "evaluate"
     write_csv(folder / "per_image.csv", result.per_image)
-    table = suite.threshold_table(result.histograms)
     write_csv(folder / "thresholds.csv", table)
     write_png(folder / "curves.png", as_image(curves_figure(table, result.scores)))
 
@@ -128,7 +128,9 @@ def write_gallery(root: Path, params: Params, scored: Scored) -> None:
     write_png(root / "reports" / "evaluate" / "gallery.png", error_sheet(findings))
 
 
-def write_page(root: Path, params: Params, scored: Scored, model_card: str) -> None:
+def write_page(
+    root: Path, params: Params, scored: Scored, table: pd.DataFrame, model_card: str
+) -> None:
     """Write ``reports/report.html``."""
     result, manifest = scored.result, scored.manifest
     # These are slices already, or part of one.
@@ -142,7 +144,7 @@ def write_page(root: Path, params: Params, scored: Scored, model_card: str) -> N
         decided=scored.dataset.decided,
         scores=result.scores,
         intervals=bootstrap.intervals(draws),
-        thresholds=suite.threshold_table(result.histograms),
+        thresholds=table,
         reliability=reliability(result.histograms.sum(0)),
         slices=by_slice,
         weakest=slices.worst(by_slice),
@@ -150,7 +152,7 @@ def write_page(root: Path, params: Params, scored: Scored, model_card: str) -> N
         model_card=model_card,
     )
     worst, best = (
-        predict_again(scored, root, chosen.head(GALLERY))
+        predict_again(scored, root, chosen.head(PAGE_EXAMPLES))
         for chosen in (result.worst_first, result.worst_first[::-1])
     )
     write_text(root / "reports" / "report.html", page.render_page(evaluation, worst, best))

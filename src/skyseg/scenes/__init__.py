@@ -1,4 +1,4 @@
-"""Procedural photographs of outdoor scenes with exact sky masks: the sample data set.
+"""Procedural photographs, outdoors and indoors, with exact sky masks: the sample data set.
 
 A seed and an index determine a scene completely; numpy, scipy and Pillow draw it. The scenes vary
 widely on purpose: to a network trained on them, a real photograph looks like one more variation

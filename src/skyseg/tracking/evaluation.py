@@ -6,13 +6,12 @@ import csv
 import math
 from pathlib import Path
 
+from mlflow import MlflowClient
+from mlflow.entities import RunTag
+
 from skyseg.model.checkpoint import ModelConfig
 from skyseg.tracking import runs
 from skyseg.tracking.connection import store_errors
-
-# After connection, which sets the environment that mlflow reads while it is imported.
-from mlflow import MlflowClient  # isort: skip
-from mlflow.entities import RunTag  # isort: skip
 
 # Prefixes in MLflow of the scores in ``reports/metrics.json``. ``val/...`` are the scores of each
 # epoch, at training size, so scores on the same photographs at their own size get another prefix.

@@ -19,7 +19,7 @@ class Evidence:
     scoring: str
     """Digest of the code that computed the metrics."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Scores in 0..1 by name, as in ``reports/metrics.json``; higher is better."""
+    """Scores by name, as in ``reports/metrics.json``."""
 
 
 @dataclass(frozen=True)

@@ -10,41 +10,25 @@ import atexit
 import json
 import re
 import shutil
-import sys
 import tempfile
 from datetime import UTC, datetime
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-from PIL import Image
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from skyseg.errors import UserError
 from skyseg.files import sha256
-from skyseg.model.checkpoint import ModelConfig, config_path
-from skyseg.provenance import PACKAGE
+from skyseg.model.checkpoint import ModelConfig
 from skyseg.tracking import connection
-
-# After connection, which sets the environment that mlflow reads while it is imported.
-import mlflow  # isort: skip
-from mlflow import MlflowClient  # isort: skip
-from mlflow.entities.model_registry import ModelVersion  # isort: skip
-from mlflow.exceptions import MlflowException  # isort: skip
-from mlflow.models import ModelSignature  # isort: skip
-from mlflow.types import ColSpec, DataType, Schema  # isort: skip
-from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS  # isort: skip
+from skyseg.tracking.logged_model import log_model
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-
-# What `served_model` and the modules that it imports need; a test checks this list.
-REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "pillow", "pydantic")
-
-SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.binary, "image")]),
-    outputs=Schema([ColSpec(DataType.binary, "mask"), ColSpec(DataType.double, "foreground")]),
-)
+LISTED_SCORES = ("iou", "iou_image", "f_max")
 
 DESCRIPTION = (
     "U²-Net segmentation. Input: column `image`, the bytes of a photograph (base64 in "
@@ -88,7 +72,7 @@ def register(
         if found is None:
             version = _create_version(
                 model,
-                _log_model(weights, run_id, config.epoch or 0),
+                log_model(weights, run_id, config.epoch or 0),
                 run_id,
                 evidence,
                 _describe(config, metrics),
@@ -129,7 +113,7 @@ def versions(model: str) -> list[dict[str, Any]]:
                 "version": str(entry.version),
                 "aliases": sorted(names.get(str(entry.version), [])),
                 "split": entry.tags.get("split"),
-                **{name: values.get(name) for name in ("iou", "iou_image", "f_max")},
+                **{name: values.get(name) for name in LISTED_SCORES},
                 "variant": entry.tags.get("variant"),
                 "created": created.isoformat(timespec="seconds"),
                 "git_commit": entry.tags.get("git.commit"),
@@ -275,36 +259,6 @@ def _name_filter(model: str) -> str:
             f"{model}: the name of a model may contain single or double quotes, not both"
         )
     return f'name = "{model}"' if "'" in model else f"name = '{model}'"
-
-
-def _log_model(weights: Path, run_id: str, step: int) -> str:
-    """Log the model to a run in a form that MLflow can serve. Returns the logged model's id."""
-    example = Image.fromarray(np.full((24, 32, 3), 128, np.uint8))
-    with tempfile.NamedTemporaryFile(suffix=".png") as file:
-        example.save(file, "PNG")
-        photograph = Path(file.name).read_bytes()
-    # MLflow tests the example on the copy that it is about to log. It adds the copy's code to
-    # sys.path and leaves it there, and Python would write bytecode into the copy.
-    before = list(sys.path), sys.dont_write_bytecode
-    sys.dont_write_bytecode = True
-    try:
-        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-            logged = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=PACKAGE / "inference" / "served_model.py",
-                artifacts={"weights": str(weights), "config": str(config_path(weights))},
-                code_paths=[str(PACKAGE)],
-                signature=SIGNATURE,
-                input_example=pd.DataFrame({"image": [photograph]}),
-                # No package index knows the suffix of a local build (+cpu).
-                pip_requirements=[
-                    f"{name}=={installed(name).split('+')[0]}" for name in REQUIREMENTS
-                ],
-                step=step,
-            )
-    finally:
-        sys.path[:], sys.dont_write_bytecode = before
-    return logged.model_id
 
 
 def _create_version(

@@ -13,15 +13,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import skyseg.tracking.connection  # noqa: F401 (sets the environment that mlflow reads when imported)
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
+from mlflow.exceptions import MlflowException
+
 from skyseg.errors import UserError
 from skyseg.model.checkpoint import ModelConfig
 from skyseg.tracking.store import artifact_folder
-
-import mlflow  # isort: skip
-from mlflow import MlflowClient  # isort: skip
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run  # isort: skip
-from mlflow.exceptions import MlflowException  # isort: skip
 
 # Marks an experiment as model training. MLflow 3.17 opens its GenAI view all the same: see
 # ``commands.ui``.

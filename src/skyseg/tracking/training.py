@@ -12,17 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from requests import RequestException
 
 from skyseg.tracking import runs
 from skyseg.tracking.connection import reason, short_timeouts, store_errors
-
-# After connection, which sets the environment that mlflow reads while it is imported.
-import mlflow  # isort: skip
-from mlflow import MlflowClient  # isort: skip
-from mlflow.entities import Metric  # isort: skip
-from mlflow.exceptions import MlflowException  # isort: skip
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # isort: skip
 
 if TYPE_CHECKING:
     from PIL.Image import Image

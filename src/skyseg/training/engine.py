@@ -186,7 +186,7 @@ def _step(learner: Learner, batch: Batch, train: TrainParams, hardware: Hardware
 
 
 @torch.inference_mode()
-def evaluate(
+def validate(
     model: nn.Module,
     data: Iterable[Batch],
     loss: LossParams,
@@ -200,8 +200,8 @@ def evaluate(
 
     Returns:
         The losses under the names that ``train_one_epoch`` uses; ``iou``, ``f_max``, ``f_mean`` and
-        ``mae``; and the operating point: ``threshold``, chosen for the pooled IoU (``iou`` is the
-        IoU at this threshold), and ``presence`` (see ``skyseg.metrics.presence.choose_presence``).
+        ``mae``; and the operating point: ``threshold`` (see ``counts.best_threshold``; ``iou`` is
+        the IoU at it) and ``presence`` (see ``presence.choose_presence``).
 
     Raises:
         UserError: a loss is not finite; names the samples of the batch.

@@ -52,7 +52,7 @@ class Progress:
 
     @property
     def best(self) -> dict[str, float]:
-        """The epoch with the best validation IoU; the first if several are equal."""
+        """The finished epoch with the best validation IoU; the first if several are equal."""
         return max(self.history, key=lambda row: row["val/iou"])
 
 
@@ -162,7 +162,7 @@ def run_epoch(
     )
     seconds = time.perf_counter() - start
     rows = np.arange(len(arrays.val_names))
-    validated = engine.evaluate(
+    validated = engine.validate(
         learner.average.module,
         engine.batches(*arrays.val, train.batch_size, hardware.device, rows),
         train.loss,
