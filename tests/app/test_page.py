@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,16 @@ def test_the_page_builds_with_private_events_only(tmp_path: Path):
     assert {event["api_visibility"] for event in events} == {"private"}
     assert demo.get_api_info()["named_endpoints"] == {}
     assert demo.analytics_enabled is False
+
+
+def test_events_wait_for_the_imports_in_the_background(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(page, "IMPORTED", threading.Event())
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(list, page._show_errors(lambda language: language)("en"))
+        time.sleep(0.2)
+        assert not answer.done()
+        page.warm_up()
+        assert answer.result(10) == ["en"]
 
 
 def test_the_page_answers_only_this_machine_and_contacts_no_other(address: str):

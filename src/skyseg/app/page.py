@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import logging
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,6 +27,9 @@ from skyseg.model.memory import release_memory
 T = TypeVar("T")
 File = dict[str, Any] | None  # as a client sends it
 HERE = Path(__file__).parent
+# Events wait for the background imports: of two threads that import the same package at the same
+# time, one can fail.
+IMPORTED = threading.Event()
 WAITING = 16  # events in the queue; further ones are refused
 SESSIONS = 100  # open pages that the server remembers
 DELETE_CACHE = (600, 3600)  # seconds: every 10 minutes, delete files older than an hour
@@ -143,6 +147,17 @@ def start(demo: gr.Blocks, files: Path, host: str, port: int) -> None:
             "openapi_url": None,
         },
     )
+    # While the user opens the browser. In a thread, as an import may swallow a Ctrl-C.
+    threading.Thread(target=warm_up, daemon=True).start()
+
+
+def warm_up() -> None:
+    """Import the modules that the first photograph needs."""
+    try:
+        import skyseg.inference.loading
+        import skyseg.tracking.registry  # noqa: F401
+    finally:
+        IMPORTED.set()
 
 
 PAINTING = 2  # index of the tab with the canvas
@@ -453,6 +468,7 @@ def _show_errors(action: Callable[..., Any]) -> Callable[..., Any]:
     def answer(*given: Any) -> Iterator[Any]:
         if given[-1] not in LANGUAGES:  # the last input of every event
             raise gr.Error("this language is not supported", print_exception=False)
+        IMPORTED.wait()
         try:
             with memory_errors("try a smaller photograph, or close other programs"):
                 answered = action(*given)

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,13 +47,6 @@ def run(root: Path, model: str, port: int) -> None:
         with suppress(KeyboardInterrupt):
             page.start(demo, Path(files), HOST, port)
             print("Ready. Press Ctrl-C to stop.", flush=True)
-            # While the user opens the browser. In a thread, as an import may swallow a Ctrl-C.
-            threading.Thread(target=warm_up, daemon=True).start()
             demo.block_thread()
     finally:
         shutil.rmtree(files, ignore_errors=True)
-
-
-def warm_up() -> None:
-    """Import the modules that the first photograph needs."""
-    import skyseg.inference.loading  # noqa: F401
