@@ -82,13 +82,14 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
                 )
                 picked = gr.Dropdown([], label=t("model"), elem_id="model", filterable=False)
             with gr.Column(scale=5, min_width=300), gr.Tabs(elem_id="tabs") as tabs:
-                with gr.Tab(t("result"), id="result"):
+                titles = {key: gr.Tab(t(key), id=key) for key in TABS}
+                with titles["result"]:
                     result = _result()
-                with gr.Tab(t("compare"), id="compare"):
+                with titles["compare"]:
                     first, second = _compare(photo, language, work)
-                with gr.Tab(t("correct"), id="correct"):
+                with titles["correct"]:
                     canvas = _correct(photo, picked, language, work)
-                with gr.Tab(t("models"), id="models"):
+                with titles["models"]:
                     gr.Markdown(t("models_hint"), elem_classes="hint")
                     table = gr.Markdown(elem_id="registry")
                     refresh = gr.Button(t("refresh"), size="sm", elem_id="refresh")
@@ -103,10 +104,20 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
             "preprocess": False,
             **PRIVATE,
         }
-        demo.load(None, None, language, js="() => skysegLanguage()", **PRIVATE).then(**refreshed)
+        # Gradio itself translates the title of a tab only if the tab has been open.
+        titles |= result.tabs
+        translated = {
+            "fn": lambda words: [gr.Tab(label=say(key, words)) for key in titles],
+            "inputs": language,
+            "outputs": list(titles.values()),
+            **QUIET,
+        }
+        demo.load(None, None, language, js="() => skysegLanguage()", **PRIVATE).then(
+            **translated
+        ).then(**refreshed)
         language.input(None, language, None, js="code => skysegLanguage(code)", **PRIVATE).then(
-            **refreshed
-        )
+            **translated
+        ).then(**refreshed)
         refresh.click(**refreshed)
     demo.queue(max_size=WAITING, default_concurrency_limit=1)
     return demo
@@ -160,7 +171,8 @@ def warm_up() -> None:
         IMPORTED.set()
 
 
-PAINTING = 2  # index of the tab with the canvas
+TABS = ("result", "compare", "correct", "models")
+PAINTING = TABS.index("correct")
 # Events without a name by which programs could call them.
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = PRIVATE | {"show_progress": "hidden"}
@@ -173,6 +185,7 @@ WORK: dict[str, Any] = PRIVATE | {
 
 
 class ResultView(NamedTuple):
+    tabs: dict[str, gr.Tab]
     line: gr.Markdown
     overlay: gr.ImageSlider
     mask: gr.Image
@@ -202,7 +215,8 @@ def theme() -> gr.themes.Base:
 def _result() -> ResultView:
     line = gr.Markdown(I18N("hint"), elem_id="line")
     with gr.Tabs(elem_id="views"):
-        with gr.Tab(I18N("overlay")):
+        tabs = {key: gr.Tab(I18N(key)) for key in ("overlay", "mask", "cutout", "replaced")}
+        with tabs["overlay"]:
             overlay = gr.ImageSlider(
                 show_label=False,
                 interactive=False,
@@ -213,7 +227,7 @@ def _result() -> ResultView:
             )
         pictures = []
         for key in ("mask", "cutout", "replaced"):
-            with gr.Tab(I18N(key)):
+            with tabs[key]:
                 if key == "replaced":
                     sky = _upload("sky", "drop_sky", ["upload", "clipboard"], height=130)
                 pictures.append(
@@ -226,7 +240,7 @@ def _result() -> ResultView:
                     )
                 )
     mask, cutout, replaced = pictures
-    return ResultView(line, overlay, mask, cutout, sky, replaced)
+    return ResultView(tabs, line, overlay, mask, cutout, sky, replaced)
 
 
 def _upload(key: str, hint: str, sources: list[Any], height: int) -> gr.Image:
