@@ -47,7 +47,7 @@ PIXELS, IMAGES, MARKED = "pixels", "images", "images with foreground"
 
 METRICS = {
     "iou": Metric(PIXELS, "intersection over union at the model's threshold (Jaccard 1912)"),
-    "iou_image": Metric(IMAGES, "the same for each image"),
+    "iou_image": Metric(IMAGES, "mean of the images' IoU"),
     "dice": Metric(PIXELS, "2 TP / (2 TP + FP + FN) at the model's threshold (Dice 1945)"),
     "precision": Metric(PIXELS, "share of the predicted foreground that is correct"),
     "recall": Metric(PIXELS, "share of the true foreground that is found"),
