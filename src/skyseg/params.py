@@ -23,6 +23,7 @@ Format = Literal["pairs", "camvid", "duts", "voc", "ade20k"]
 Variant = Literal["u2net", "u2net_half", "u2netp"]
 Refine = Literal["none", "colour"]
 Split = Literal["train", "val", "test"]
+Policy = Literal["error", "warn", "drop"]
 
 
 class Section(BaseModel):
@@ -97,6 +98,49 @@ class SplitParams(Section):
         if self.group_pattern and self.group_column:
             raise ValueError("set group_pattern or group_column, not both")
         return self
+
+
+class AuditParams(Section):
+    """What prepare does about each fault that it finds in the data: stop with an error, print a
+    warning, or drop the sample. Every fault is listed in reports/prepare/audit.html."""
+
+    unreadable: Policy = "error"
+    """A file cannot be decoded: truncated, damaged, not a picture."""
+    damaged: Policy = "warn"
+    """A file can be decoded, but bytes inside it have changed."""
+    wrong_suffix: Policy = "warn"
+    """A file's name says another format than its content."""
+    tiny: Policy = "warn"
+    """A photograph is so small that it is probably a thumbnail."""
+    blank: Policy = "warn"
+    """A photograph is one plain colour, such as black."""
+    colourless: Policy = "warn"
+    """A photograph is grey, and most others are coloured."""
+    empty: Policy = "warn"
+    """A mask has no foreground, and nearly all others have some."""
+    full: Policy = "warn"
+    """A mask is all foreground, and nearly all others are not."""
+    inverted: Policy = "warn"
+    """A mask looks like the inverse of the others."""
+    mismatched: Policy = "warn"
+    """A mask does not follow its photograph: probably another photograph's."""
+    shifted: Policy = "warn"
+    """A mask fits its photograph better a little to one side."""
+    noisy_edges: Policy = "warn"
+    """A mask has ragged edges."""
+    turned: Policy = "warn"
+    """EXIF turns the photograph and not the mask, and the sizes fit both ways."""
+    copies_across_splits: Policy = "error"
+    """The same photograph, perhaps cropped, mirrored or brightened, is in two given splits."""
+    copies_within_split: Policy = "warn"
+    """The same photograph is in a split twice."""
+    masks_differ: Policy = "warn"
+    """The same photograph has two different masks."""
+    group_across_splits: Policy = "error"
+    """A group (see split) is in two given splits."""
+    drift: Policy = "warn"
+    """Splits differ in their share of foreground or in size, or the data differ from the
+    champion's; dropping does not apply."""
 
 
 class ModelParams(Section):
@@ -216,6 +260,7 @@ class PromoteParams(Section):
 class Params(Section):
     data: DataParams = DataParams()
     split: SplitParams = SplitParams()
+    audit: AuditParams = AuditParams()
     model: ModelParams = ModelParams()
     train: TrainParams
     evaluate: EvaluateParams = EvaluateParams()

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from skyseg.data import audit, pictures
+from skyseg.data import pictures
+from skyseg.data.audit import copies
 from skyseg.data.arrays import create_rows
 from skyseg.data.encoding import Encoding
 from skyseg.data.formats import FORMATS, Sample, find_samples
@@ -66,7 +67,7 @@ def inspect_sample(sample: Sample, data: DataParams) -> Inspection:
         UserError: a damaged file, or an image and a mask of different sizes.
     """
     content = pictures.read_bytes(sample.image)
-    picture = pictures.decode(content, str(sample.image), min_side=audit.MIN_SIDE)
+    picture = pictures.decode(content, str(sample.image), min_side=copies.MIN_SIDE)
     mask = count_values(sample.mask, data)
     width, height = pictures.upright_size(content)
     if mask.size != (width, height):
@@ -82,7 +83,7 @@ def inspect_sample(sample: Sample, data: DataParams) -> Inspection:
         width,
         height,
         hashlib.sha256(content).hexdigest(),
-        audit.thumbnail(picture.pixels),
+        copies.thumbnail(picture.pixels),
         mask,
     )
 
@@ -98,10 +99,10 @@ def tabulate(
     ids = [sample.id for sample in samples]
     measured = [shares(each.mask, encoding) for each in inspections]
     digests = [each.image_sha256 for each in inspections]
-    clusters = audit.clusters(digests, np.stack([each.thumbnail for each in inspections]))
+    clusters = copies.clusters(digests, np.stack([each.thumbnail for each in inspections]))
     refuse_leaks(samples, inspections, clusters)
     groups = group_names(ids, params.split, root / "data")
-    joined = audit.merge(groups, clusters)
+    joined = copies.merge(groups, clusters)
     table = pd.DataFrame(
         {
             "id": ids,
@@ -140,7 +141,7 @@ def refuse_leaks(
     members = leaks.index.to_numpy()[clusters[leaks.index] == clusters[leaks.index[0]]]
     one = members[splits[members] == splits[members[0]]]
     two = members[splits[members] != splits[members[0]]]
-    first, second = audit.closest_across(
+    first, second = copies.closest_across(
         np.stack([each.thumbnail for each in inspections]), one, two
     )
     count = len(np.unique(clusters[leaks.index]))

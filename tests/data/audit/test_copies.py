@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skyseg.data.audit import MIN_SIDE, closest_across, clusters, merge, thumbnail
+from skyseg.data.audit.copies import MIN_SIDE, closest_across, clusters, merge, thumbnail
 from skyseg.data.pictures import read
 from tiny import photograph, save
 

@@ -1,0 +1,1 @@
+"""Finds faults in a data set before a training does."""
