@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from skyseg.data import pictures
-from skyseg.data.audit import copies
 from skyseg.data.arrays import create_rows
+from skyseg.data.audit import copies
 from skyseg.data.encoding import Encoding
 from skyseg.data.formats import FORMATS, Sample, find_samples
 from skyseg.data.manifest import COLUMNS, SPLITS
