@@ -146,11 +146,61 @@ def test_groups_by_pattern(tmp_path: Path) -> None:
         group_names(["x_1", "z"], split, tmp_path)
 
 
+CAMERA = SplitParams(group_column="camera")
+
+
 def test_groups_by_column(tmp_path: Path) -> None:
-    split = SplitParams(group_column="camera")
     with pytest.raises(UserError, match=r"no CSV file in .* has the columns id and camera"):
-        group_names(["01"], split, tmp_path)
+        group_names(["01"], CAMERA, tmp_path)
     (tmp_path / "about.csv").write_text("id,camera\n01,left\n02,right\n03,left\n")
-    assert group_names(["03", "02"], split, tmp_path) == ["left", "right"]
+    assert group_names(["03", "02"], CAMERA, tmp_path) == ["left", "right"]
     with pytest.raises(UserError, match=r"about\.csv: no row with id '04'.*1 of 2"):
-        group_names(["01", "04"], split, tmp_path)
+        group_names(["01", "04"], CAMERA, tmp_path)
+
+
+def test_ids_in_tables_are_spelled_in_many_ways(tmp_path: Path) -> None:
+    rows = "ID;Camera\r\ntrain\\01.JPG;a\r\n./train/02;b\r\nCafe\u0301.png;c\r\nv1.2;d\r\n"
+    (tmp_path / "CAMERAS.CSV").write_text(rows, encoding="utf-16")
+    ids = ["train/01", "train/02", "Café", "v1.2"]
+    assert group_names(ids, CAMERA, tmp_path) == ["a", "b", "c", "d"]
+
+
+def test_a_table_in_windows_1252_is_read_and_said(tmp_path: Path) -> None:
+    (tmp_path / "cameras.csv").write_bytes("id,camera\r\n01,Straße\r\n".encode("cp1252"))
+    notes: list[str] = []
+    assert group_names(["01"], CAMERA, tmp_path, notes) == ["Straße"]
+    assert "cameras.csv: not UTF-8, read as Windows-1252" in notes[0]
+
+
+def test_a_table_that_cannot_be_read_is_never_ignored(tmp_path: Path) -> None:
+    (tmp_path / "cameras.csv").write_bytes("id,camera\n01,Станция\n".encode("cp1251"))
+    with pytest.raises(UserError, match=r"cameras\.csv: line 2: not UTF-8"):
+        group_names(["01"], CAMERA, tmp_path)
+    (tmp_path / "more.csv").write_text("id,camera\n01,left\n")
+    notes: list[str] = []
+    assert group_names(["01"], CAMERA, tmp_path, notes) == ["left"]
+    assert "not used: " in notes[0]
+    assert "cameras.csv: line 2" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("01,left\n02,right\n", r"no CSV file in .* \(found a\.csv: 01, left\)"),
+        ("id,camera\n01,\n", r"a\.csv: line 2: id '01' has no camera"),
+        ("id,camera\n01,a\n01,b\n", r"a\.csv: line 3: id '01' occurs twice, .*'a' and 'b'"),
+        ("id,camera\n1,a\n", r"a\.csv: no row with id '01'.*lost their leading zeros"),
+    ],
+)
+def test_tables_that_do_not_say_the_group(tmp_path: Path, content: str, expected: str) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(UserError, match=expected):
+        group_names(["01"], CAMERA, tmp_path)
+
+
+def test_equal_rows_agree_and_two_tables_do_not(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,camera\n01,a\n01.png,a\n,\n99,\n")
+    assert group_names(["01"], CAMERA, tmp_path) == ["a"]
+    (tmp_path / "b.tsv").write_text("id\tcamera\n01\tb\n")
+    with pytest.raises(UserError, match=r"a\.csv and b\.tsv both have the columns id and camera"):
+        group_names(["01"], CAMERA, tmp_path)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 
+from skyseg.data.tables import TABLE_SUFFIXES, column, id_key, read_table, without_suffix
 from skyseg.errors import UserError
 from skyseg.params import SplitParams
 
@@ -20,11 +21,20 @@ BINS = 5
 FEW_GROUPS = 1000
 
 
-def group_names(ids: Sequence[str], split: SplitParams, data: Path) -> list[str]:
+def group_names(
+    ids: Sequence[str], split: SplitParams, data: Path, notes: list[str] | None = None
+) -> list[str]:
     """The group (scene, camera, sequence) of each sample; without groups, its own id.
 
+    Args:
+        ids: of the samples.
+        split: the pattern, or the column of a CSV file.
+        data: the folder with the CSV file.
+        notes: messages about how the CSV file was read are added here.
+
     Raises:
-        UserError: the pattern does not match an id, or the CSV file lacks the column or an id.
+        UserError: the pattern does not match an id; no CSV file or several have the column; or it
+            cannot be read, lacks an id, or contradicts itself.
     """
     if split.group_pattern:
         found = [re.search(split.group_pattern, id) for id in ids]
@@ -35,7 +45,7 @@ def group_names(ids: Sequence[str], split: SplitParams, data: Path) -> list[str]
             )
         return [match.group(1) or "" for match in found if match]
     if split.group_column:
-        return _from_column(ids, split.group_column, data)
+        return _from_column(ids, split.group_column, data, notes)
     return list(ids)
 
 
@@ -173,16 +183,64 @@ def _strata(foreground: np.ndarray, count: int) -> np.ndarray:
     return np.unique(strata, return_inverse=True)[1]
 
 
-def _from_column(ids: Sequence[str], column: str, data: Path) -> list[str]:
-    for path in sorted(data.glob("*.csv")):
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if "id" not in table.columns or column not in table.columns:
-            continue
-        known = dict(zip(table["id"], table[column], strict=True))
-        if missing := [id for id in ids if id not in known]:
+def _from_column(ids: Sequence[str], name: str, data: Path, notes: list[str] | None) -> list[str]:
+    path, table = _table_with(name, data, notes)
+    # Tables name files in many ways: with a suffix, with backslashes, in another normal form.
+    wanted = {id_key(id): id for id in ids}
+    group: dict[str, str] = {}
+    for line, cell, value in zip(table.index, table["id"], table[name], strict=True):
+        key = id_key(cell)
+        key = key if key in wanted else id_key(without_suffix(cell))
+        if not value and key in wanted:
+            raise UserError(f"{path}: line {line}: id {cell!r} has no {name}; fill it in")
+        if group.setdefault(key, value) != value:
             raise UserError(
-                f"{path}: no row with id {missing[0]!r} for split.group_column "
-                f"({len(missing)} of {len(ids)} ids missing)"
+                f"{path}: line {line}: id {cell!r} occurs twice, with {name} {group[key]!r} and "
+                f"{value!r}; remove one of the rows"
             )
-        return [known[id] for id in ids]
-    raise UserError(f"split.group_column: no CSV file in {data}/ has the columns id and {column}")
+    if missing := [id for id in ids if id_key(id) not in group]:
+        raise UserError(
+            f"{path}: no row with id {missing[0]!r} for split.group_column "
+            f"({len(missing)} of {len(ids)} ids missing){_lost_zeros(missing[0], group)}"
+        )
+    return [group[id_key(id)] for id in ids]
+
+
+def _table_with(name: str, data: Path, notes: list[str] | None) -> tuple[Path, pd.DataFrame]:
+    """The one CSV file at the top of the data folder with the columns ``id`` and ``name``, which
+    the result has under these names."""
+    paths = sorted(path for path in data.iterdir() if path.suffix.lower() in TABLE_SUFFIXES)
+    found, unreadable, headers = [], [], []
+    for path in paths:
+        remarks: list[str] = []
+        try:
+            table = read_table(path, remarks)
+        except UserError as error:
+            unreadable.append(error)
+            continue
+        headers.append(f"{path.name}: {', '.join(table.columns)}")
+        spelled = {wanted: column(table, wanted) for wanted in ("id", name)}
+        if None not in spelled.values():
+            found.append((path, table.rename(columns={v: k for k, v in spelled.items()}), remarks))
+    if len(found) > 1:
+        raise UserError(
+            f"{found[0][0]} and {found[1][0].name} both have the columns id and {name}; keep one"
+        )
+    if not found and unreadable:
+        raise unreadable[0]
+    if not found:
+        raise UserError(
+            f"split.group_column: no CSV file in {data}/ has the columns id and {name}"
+            + (f" (found {'; '.join(headers[:3])})" if headers else "")
+        )
+    path, table, remarks = found[0]
+    if notes is not None:
+        notes += [*remarks, *(f"not used: {error}" for error in unreadable)]
+    return path, table
+
+
+def _lost_zeros(missing: str, known: Iterable[str]) -> str:
+    """A hint where a spreadsheet has turned the id 01 into the number 1."""
+    number = missing.rsplit("/", 1)[-1].lstrip("0")
+    lost = missing != number and number in known
+    return "; the table's ids have lost their leading zeros: format the column as text" * lost
