@@ -19,7 +19,9 @@ from skyseg.errors import UserError
 # The code of mask pixels that no loss or score counts; background is 0, foreground 1.
 IGNORE = 255
 
-Format = Literal["pairs", "camvid", "duts", "voc", "ade20k"]
+Format = Literal["pairs", "camvid", "duts", "voc", "ade20k", "coco", "labelme", "cvat"]
+# Masks of these are drawn from shapes, whose classes have names. Masks of the others are pictures.
+NAMED_FORMATS = ("coco", "labelme", "cvat")
 Variant = Literal["u2net", "u2net_half", "u2netp"]
 Refine = Literal["none", "colour"]
 Split = Literal["train", "val", "test"]
@@ -35,19 +37,28 @@ class Section(BaseModel):
 class DataParams(Section):
     format: Format = "pairs"
     """How the folder `data/` is laid out; one row of `skyseg.data.formats.FORMATS`."""
-    foreground: list[int] | None = None
-    """Class indices that are foreground. null: binary or soft masks; prepare detects which."""
-    ignore: list[int] = []
-    """Mask values to ignore, in the loss and in every score."""
+    foreground: list[int | str] | None = None
+    """Classes that are foreground: names in the formats coco, labelme and cvat, indices in the
+    others. null: binary or soft masks; prepare detects which."""
+    ignore: list[int | str] = []
+    """Mask values or classes to ignore, in the loss and in every score."""
     invert: bool = False
     """True where the masks mark the background."""
 
-    @field_validator("foreground", "ignore")
-    @classmethod
-    def _check_range(cls, values: list[int] | None) -> list[int] | None:
-        if values is not None and any(not 0 <= value <= 65535 for value in values):
-            raise ValueError("mask values must be between 0 and 65535")
-        return values
+    @model_validator(mode="after")
+    def _check_values(self) -> DataParams:
+        if self.format in NAMED_FORMATS:
+            return self
+        for key, values in (("foreground", self.foreground or []), ("ignore", self.ignore)):
+            for value in values:
+                if isinstance(value, str):
+                    raise ValueError(
+                        f"{key}: {value!r} is a name, but masks of format {self.format} hold "
+                        "numbers; list class indices, such as [0]"
+                    )
+                if not 0 <= value <= 65535:
+                    raise ValueError(f"{key}: mask values must be between 0 and 65535")
+        return self
 
     @model_validator(mode="after")
     def _check_disjoint(self) -> DataParams:
@@ -55,12 +66,28 @@ class DataParams(Section):
             raise ValueError(
                 "foreground: an empty list leaves no foreground; list class indices or use null"
             )
-        both = set(self.foreground or []) & set(self.ignore)
+        both = set(map(str, self.foreground or [])) & set(map(str, self.ignore))
         if both:
             raise ValueError(
                 f"foreground and ignore share the value {min(both)}; remove it from one of them"
             )
         return self
+
+    @property
+    def foreground_values(self) -> list[int] | None:
+        """``foreground`` where it lists mask values; see ``formats.with_mask_files``."""
+        return None if self.foreground is None else _numbers(self.foreground)
+
+    @property
+    def ignore_values(self) -> list[int]:
+        """``ignore`` where it lists mask values."""
+        return _numbers(self.ignore)
+
+
+def _numbers(values: list[int | str]) -> list[int]:
+    numbers = [value for value in values if isinstance(value, int)]
+    assert len(numbers) == len(values), "names of classes where masks are pictures"
+    return numbers
 
 
 class SplitParams(Section):

@@ -90,7 +90,8 @@ def test_camvid_bad_lists(tmp_path: Path) -> None:
     )
     listing.write_text("train/x.png trainannot/x.png\ntrain/y.png trainannot/y.png\n")
     message = error_message(tmp_path, "camvid")
-    assert "train/y.png (and 1 more): listed in train.txt but missing" in message
+    assert "train/y.png (and 1 more): listed in" in message
+    assert "train.txt: line 2 but missing; add the file or remove its line" in message
     listing.write_text("train/x.png trainannot/x.png\n")
     (tmp_path / "val.txt").write_text("train/x.png trainannot/x.png\n")
     assert "listed for train and for val" in error_message(tmp_path, "camvid")

@@ -15,12 +15,13 @@ from skyseg.data import pictures
 from skyseg.data.arrays import create_rows
 from skyseg.data.audit import copies
 from skyseg.data.encoding import Encoding
-from skyseg.data.formats import FORMATS, Sample, find_samples
+from skyseg.data.formats import FORMATS, find, with_mask_files
 from skyseg.data.manifest import COLUMNS, SPLITS
 from skyseg.data.mask_meaning import infer_encoding
 from skyseg.data.mask_stats import MaskStats, count_values, shares
 from skyseg.data.masks import read_mask, resize_mask
 from skyseg.data.parallel import in_order
+from skyseg.data.samples import Sample
 from skyseg.data.split import assign, group_names
 from skyseg.errors import UserError
 from skyseg.params import DataParams, Params
@@ -37,27 +38,43 @@ class Inspection(NamedTuple):
     mask: MaskStats
 
 
-def build_manifest(params: Params, root: Path) -> tuple[pd.DataFrame, Encoding, str]:
+class Built(NamedTuple):
+    """What is known about a data set before its arrays are written."""
+
+    manifest: pd.DataFrame
+    """Columns ``COLUMNS``; paths are relative to the repository's root."""
+    encoding: Encoding
+    """What mask values mean."""
+    decided: str
+    """One sentence that describes that."""
+    notes: list[str]
+    """Messages for the user: what was left out, and what was guessed."""
+
+
+def build_manifest(params: Params, root: Path, masks: Path) -> Built:
     """Inspect every sample of ``root/data`` once; decide what mask values mean and the splits.
 
-    Returns:
-        The manifest (columns ``COLUMNS``), what mask values mean, and one sentence that describes
-        that.
+    Args:
+        params: settings.
+        root: of the repository.
+        masks: folder below ``root`` for the masks of annotated shapes, which are drawn.
 
     Raises:
         UserError: something is wrong with the data.
     """
-    samples = find_samples(root / "data", params.data.format)
+    samples, notes = find(root / "data", params.data.format)
     if FORMATS[params.data.format].index and params.data.foreground is None:
         raise UserError(
             f"data.foreground: not set, but masks of format {params.data.format} hold "
             "class indices; list the foreground ones, such as [0]"
         )
+    samples, meaning = with_mask_files(samples, masks, params.data)
     inspections = list(
-        in_order(lambda sample: inspect_sample(sample, params.data), samples, "inspecting")
+        in_order(lambda sample: inspect_sample(sample, meaning), samples, "inspecting")
     )
-    encoding, decided = infer_encoding([each.mask for each in inspections], params.data)
-    return tabulate(samples, inspections, encoding, params, root), encoding, decided
+    encoding, decided = infer_encoding([each.mask for each in inspections], meaning)
+    manifest = tabulate(samples, inspections, encoding, params, root, notes)
+    return Built(manifest, encoding, decided, notes)
 
 
 def inspect_sample(sample: Sample, data: DataParams) -> Inspection:
@@ -94,14 +111,16 @@ def tabulate(
     encoding: Encoding,
     params: Params,
     root: Path,
+    notes: list[str],
 ) -> pd.DataFrame:
-    """The manifest: one row per sample, sorted by split and id, with its group, split and flags."""
+    """The manifest: one row per sample, sorted by split and id, with its group, split and flags.
+    Messages for the user are added to ``notes``."""
     ids = [sample.id for sample in samples]
     measured = [shares(each.mask, encoding) for each in inspections]
     digests = [each.image_sha256 for each in inspections]
     clusters = copies.clusters(digests, np.stack([each.thumbnail for each in inspections]))
     refuse_leaks(samples, inspections, clusters)
-    groups = group_names(ids, params.split, root / "data")
+    groups = group_names(ids, params.split, root / "data", notes)
     joined = copies.merge(groups, clusters)
     table = pd.DataFrame(
         {

@@ -57,7 +57,7 @@ def read_text(path: Path, most: int = MOST_BYTES, notes: list[str] | None = None
     Raises:
         UserError: not a regular file, too large, cannot be read, or not text.
     """
-    content = _read_bytes(path, most)
+    content = read_file(path, most)
     mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
     encoding = MARKS.get(mark) or _unmarked_encoding(content)
     try:
@@ -183,7 +183,13 @@ def without_suffix(name: str) -> str:
     return stem if dot + suffix.lower() in SUFFIXES else name
 
 
-def _read_bytes(path: Path, most: int) -> bytes:
+def read_file(path: Path, most: int) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        UserError: it is a folder, a pipe or the like, has more than ``most`` bytes, or cannot be
+            read.
+    """
     try:
         # A pipe would wait for ever for somebody who writes into it.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:

@@ -24,17 +24,19 @@ def prepare(params: Params, root: Path = Path()) -> None:
     Raises:
         UserError: something is wrong with the data; ``root/prepared`` is then unchanged.
     """
-    manifest, encoding, decided = build_manifest(params, root)
-    print(decided)
-    dataset = summarise(manifest, params.data.format, encoding, decided, params.model.size, root)
-    print(", ".join(f"{name} {split.images:,}" for name, split in dataset.splits.items()))
-
     with (
         atomic_write(root / "prepared") as prepared,
         atomic_write(root / "reports" / "prepare") as report,
     ):
         prepared.mkdir()
         report.mkdir()
+        manifest, encoding, decided, notes = build_manifest(params, root, prepared / "masks")
+        for line in (*notes, decided):
+            print(line)
+        dataset = summarise(
+            manifest, params.data.format, encoding, decided, params.model.size, root
+        )
+        print(", ".join(f"{name} {split.images:,}" for name, split in dataset.splits.items()))
         for split in ARRAY_SPLITS:
             rows = manifest[manifest["split"] == split]
             files = [
@@ -42,11 +44,13 @@ def prepare(params: Params, root: Path = Path()) -> None:
                 for image, mask in zip(rows["image"], rows["mask"], strict=True)
             ]
             write_split(prepared, split, files, params.model.size, encoding)
-        manifest.to_csv(prepared / "manifest.csv", index=False)
-        (prepared / "dataset.json").write_text(dataset.model_dump_json(indent=2) + "\n")
         write_summary(report, manifest, dataset)
         sample_sheet(manifest, encoding, root).save(report / "samples.png")
         write_histogram(report, manifest)
+        # Drawn masks will be in the folder that this one is renamed to.
+        drawn = manifest["mask"].str.replace(f"{prepared.name}/", "prepared/", regex=False)
+        manifest.assign(mask=drawn).to_csv(prepared / "manifest.csv", index=False)
+        (prepared / "dataset.json").write_text(dataset.model_dump_json(indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,133 @@
+"""LabelMe annotations: one JSON file per photograph, beside it or in another folder.
+
+Later shapes cover earlier ones, as in LabelMe's own export to masks. LabelMe shows photographs
+upright, so its points are those of the upright picture. A photograph without a file has not been
+annotated and is left out, with a note; one whose file has no shapes has no foreground.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from skyseg.data import pictures, tables
+from skyseg.data.annotations import Runs, Shape, Shapes, box, ellipse, polygon, runs_of
+from skyseg.data.samples import Annotated, Found, LayoutError, Sample
+from skyseg.errors import UserError
+
+WITHOUT_AREA = ("point", "points", "line", "linestrip")
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    label: str | int
+    points: list[tuple[float, float]]
+    shape_type: str | None = None
+    mask: str | None = None
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    shapes: list[_Shape]
+    imagePath: str  # noqa: N815 (LabelMe's own names)
+    imageWidth: int | None = None  # noqa: N815
+    imageHeight: int | None = None  # noqa: N815
+
+
+def read(root: Path) -> Found:
+    """All annotated photographs of a folder.
+
+    Raises:
+        LayoutError: there is no such file.
+        UserError: a file is damaged, or its photograph is not there.
+    """
+    known = Annotated(root, ".json")
+    samples: list[Sample] = []
+    notes: list[str] = []
+    left: Counter[str] = Counter()
+    for path in known.files:
+        text = tables.read_text(path, tables.MOST_ANNOTATION_BYTES, notes)
+        if '"shapes"' not in text or '"imagePath"' not in text:
+            continue
+        content = _parsed(path, text)
+        picture = _picture(path, content.imagePath, known)
+        shapes = []
+        for number, shape in enumerate(content.shapes, 1):
+            part = _part(shape, f"{path}: shape {number}")
+            if part is None:
+                left[shape.shape_type or "polygon"] += 1
+            else:
+                shapes.append(Shape(str(shape.label), (part,)))
+        drawn = Shapes(content.imageWidth, content.imageHeight, tuple(shapes), layered=True)
+        samples.append(known.sample(picture, path, None, drawn))
+    if not samples:
+        raise LayoutError(f"{root}/: no LabelMe annotations (.json files beside the photographs)")
+    if left:
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in left.items())
+        notes.append(f"{root}/: shapes without an area are not used: {listed}")
+    return Found(samples, notes)
+
+
+def _parsed(path: Path, text: str) -> _File:
+    try:
+        return _File.model_validate_json(text)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise UserError(
+            f"{path}: not LabelMe annotations: {where + ': ' if where else ''}{problem['msg']}; "
+            "save it again in LabelMe"
+        ) from None
+
+
+def _picture(path: Path, name: str, known: Annotated) -> Path:
+    """The photograph, under the name that the file gives or, if it was renamed with its file,
+    beside it."""
+    try:
+        return known.picture(name, path)
+    except UserError:
+        beside = known.beside(path)
+        if beside is None:
+            raise
+        return beside
+
+
+def _part(shape: _Shape, where: str) -> np.ndarray | Runs | None:
+    """What a shape covers; None for points and lines."""
+    kind, points = shape.shape_type or "polygon", shape.points
+    if kind in WITHOUT_AREA:
+        return None
+    if kind == "mask":
+        return _mask(shape, where)
+    if kind == "circle" and len(points) == 2:
+        radius = math.dist(*points)
+        return polygon(ellipse(*points[0], radius, radius), where)
+    if kind == "rectangle" and len(points) == 2:
+        return polygon(box(*points[0], *points[1]), where)
+    if kind in ("polygon", "rectangle", "rotation"):
+        return polygon(points, where) if len(points) >= 3 else None
+    raise UserError(
+        f"{where}: {kind!r} with {len(points)} points is not supported; draw a polygon, rectangle, "
+        "circle or mask"
+    )
+
+
+def _mask(shape: _Shape, where: str) -> Runs:
+    """A PNG of the part of the picture that begins at the shape's first point."""
+    try:
+        content = base64.b64decode(shape.mask or "", validate=True)
+    except binascii.Error:
+        content = b""
+    if not content or not shape.points:
+        raise UserError(f"{where}: its mask is damaged; draw it again")
+    image, _ = pictures.open_upright(content, f"{where}: its mask", limits=pictures.UPLOAD)
+    left, top = (int(value) for value in shape.points[0])
+    return runs_of(np.asarray(image.convert("L")) > 0, left, top)
