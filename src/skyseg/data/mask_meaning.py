@@ -82,7 +82,7 @@ def _decide_index(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, s
                 "data.foreground: null for soft masks"
             )
     seen = seen_values(stats)
-    foreground = data.foreground or []
+    foreground = data.foreground_values or []
     if absent := sorted(set(foreground) - set(seen)):
         raise UserError(
             f"data.foreground: {listed(absent)} occurs in no mask in "

@@ -53,7 +53,9 @@ def count_values(path: Path, data: DataParams) -> MaskStats:
     """
     content = read_bytes(path)
     image, turned = open_upright(content, str(path))
-    raw = values_of(image, path, indexed=data.foreground is not None, ignore=tuple(data.ignore))
+    raw = values_of(
+        image, path, indexed=data.foreground is not None, ignore=tuple(data.ignore_values)
+    )
     return MaskStats(
         path,
         hashlib.sha256(content).hexdigest(),
