@@ -126,10 +126,11 @@ def benchmark(
     data: Annotated[Path, typer.Option(help="Folder of the data set.")],
     format: Annotated[str, typer.Option(help="Its layout, a value of data.format.")] = "pairs",
     foreground: Annotated[
-        list[int] | None, typer.Option(help="Class index that is foreground; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Class that is foreground, by index or name; may be repeated."),
     ] = None,
     ignore: Annotated[
-        list[int] | None, typer.Option(help="Mask value to ignore; may be repeated.")
+        list[str] | None, typer.Option(help="Mask value or class to ignore; may be repeated.")
     ] = None,
     invert: Annotated[bool, typer.Option("--invert", help="Masks mark the background.")] = False,
     split: Annotated[str | None, typer.Option(help="Use only this predefined split.")] = None,

@@ -177,8 +177,58 @@ def test_a_split_that_does_not_exist(model, data):
         benchmark([model], data, DataParams(), split="test")
 
 
-@pytest.mark.parametrize(("option", "value"), [("--format", "coco"), ("--preprocess", "other")])
+@pytest.mark.parametrize(("option", "value"), [("--format", "yolo"), ("--preprocess", "other")])
 def test_an_unknown_choice_is_a_user_error(model, data, option, value):
     result = CliRunner().invoke(app, ["benchmark", model, "--data", str(data), option, value])
     assert isinstance(result.exception, UserError)
     assert option in str(result.exception)
+
+
+def coco(root):
+    """The folder of ``make_pairs``, its masks as COCO annotations instead."""
+    from pycocotools import mask as rle
+
+    make_pairs(root, 5)
+    content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "sky"}]}
+    for path in sorted((root / "masks").iterdir()):
+        mask = np.asarray(Image.open(path)) // 255
+        encoded = rle.encode(np.asfortranarray(mask))
+        height, width = mask.shape
+        content["images"].append(
+            {"id": path.stem, "file_name": path.name, "width": width, "height": height}
+        )
+        if mask.any():
+            runs = {"size": [height, width], "counts": encoded["counts"].decode()}
+            content["annotations"].append(
+                {"image_id": path.stem, "category_id": 1, "segmentation": runs}
+            )
+    shutil.rmtree(root / "masks")
+    (root / "instances_val.json").write_text(json.dumps(content))
+
+
+def test_annotated_shapes_score_like_the_masks_they_were_made_from(model, data, tmp_path):
+    coco(tmp_path / "coco")
+    [as_masks] = benchmark([model], data, DataParams())
+    named = DataParams(format="coco", foreground=["sky"])
+    [as_shapes] = benchmark([model], tmp_path / "coco", named, split="val")
+    for name in METRICS:
+        assert as_shapes.get(name) == as_masks.get(name), name
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--format", "coco"], "data.foreground: not set"),
+        (["--format", "coco", "--foreground", "Sky"], "did you mean 'sky'?"),
+        (["--format", "camvid", "--foreground", "sky"], "--foreground: 'sky' is a name, but"),
+        (["--format", "camvid", "--foreground", "0", "--ignore", "void"], "--ignore: 'void' is a"),
+        (["--format", "coco", "--foreground", "1", "--ignore", "1"], "share the value 1"),
+    ],
+)
+def test_classes_by_name_on_the_command_line(model, tmp_path, options, expected):
+    coco(tmp_path / "coco")
+    result = CliRunner().invoke(
+        app, ["benchmark", model, "--data", str(tmp_path / "coco"), *options]
+    )
+    assert isinstance(result.exception, UserError)
+    assert expected in str(result.exception)

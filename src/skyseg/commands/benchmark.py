@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,13 @@ from tqdm import tqdm
 
 from skyseg.commands.options import check_folder
 from skyseg.data import pictures
-from skyseg.data.formats import find_photographs, find_samples, has_masks, other_format
+from skyseg.data.formats import (
+    find,
+    find_photographs,
+    has_masks,
+    other_format,
+    with_mask_files,
+)
 from skyseg.data.mask_meaning import infer_encoding
 from skyseg.data.mask_stats import count_values
 from skyseg.data.masks import read_mask
@@ -27,7 +34,7 @@ from skyseg.inference.loading import load_model
 from skyseg.inference.model import Model
 from skyseg.metrics import bootstrap
 from skyseg.metrics import suite as metrics
-from skyseg.params import DataParams
+from skyseg.params import NAMED_FORMATS, DataParams
 from skyseg.reports.tables import markdown_table
 
 # Columns of the printed table; the JSON has all scores.
@@ -89,9 +96,20 @@ def benchmark(
     """
     folders = _folder_names(models)
     contenders = [load_model(model, recipe=recipe) for model in models]
-    ids, items = _items(root, data, split)
-    results = {model: Measured([], []) for model in models}
-    for item in tqdm(items, total=len(ids), desc="scoring", unit="img", disable=None):
+    with TemporaryDirectory() as drawn:
+        ids, items = _items(root, data, split, Path(drawn))
+        places = {model: maps / name for model, name in folders.items()} if maps else {}
+        results = _measure(contenders, items, len(ids), places)
+    return _rows(contenders, results, len(ids))
+
+
+def _measure(
+    contenders: list[Model], items: Iterator[Item], count: int, maps: dict[str, Path]
+) -> dict[str, Measured]:
+    """What each model gives on each photograph, and how long it takes; maps are saved in the given
+    folders."""
+    results = {contender.name: Measured([], []) for contender in contenders}
+    for item in tqdm(items, total=count, desc="scoring", unit="img", disable=None):
         # All models on one photograph, then the next: other load on the machine affects all alike.
         for contender in contenders:
             result = results[contender.name]
@@ -104,18 +122,18 @@ def benchmark(
                 result.stats.append(metrics.full_image_stats(found, item.mask, contender.threshold))
             if maps:
                 write_png(
-                    maps / folders[contender.name] / f"{item.id}.png",
+                    maps[contender.name] / f"{item.id}.png",
                     Image.fromarray((found * 255).round().astype(np.uint8)),
                 )
-    return _rows(contenders, results, len(ids))
+    return results
 
 
 def run(
     models: list[str],
     root: Path,
     format: str,
-    foreground: list[int] | None,
-    ignore: list[int] | None,
+    foreground: list[str] | None,
+    ignore: list[str] | None,
     invert: bool,
     split: str | None,
     recipe: str,
@@ -131,17 +149,20 @@ def run(
         data = DataParams.model_validate(
             {
                 "format": format,
-                "foreground": foreground or None,
-                "ignore": ignore or [],
+                "foreground": _classes(foreground, format) or None,
+                "ignore": _classes(ignore, format),
                 "invert": invert,
             }
         )
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UserError(
-            f"--{'.'.join(map(str, problem['loc'][:1])) or 'foreground'}: "
-            f"{problem['msg'].removeprefix('Value error, ')}"
-        ) from None
+        message = problem["msg"].removeprefix("Value error, ")
+        # What concerns several fields names its field in the message.
+        named, _, rest = message.partition(": ")
+        if named in ("foreground", "ignore"):
+            raise UserError(f"--{named}: {rest}") from None
+        option = str(problem["loc"][0]) if problem["loc"] else "foreground"
+        raise UserError(f"--{option}: {message}") from None
     check_folder("--json", json_file and json_file.parent)
     check_folder("--maps", maps)
     if json_file and json_file.is_dir():
@@ -190,8 +211,17 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return text
 
 
-def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], Iterator[Item]]:
-    """The ids of the photographs, and the decoded samples, one at a time.
+def _classes(texts: list[str] | None, format: str) -> list[int | str]:
+    """Names of classes, or class indices in formats whose masks are pictures."""
+    named = format in NAMED_FORMATS
+    return [int(text) if text.isdecimal() and not named else text for text in texts or []]
+
+
+def _items(
+    root: Path, data: DataParams, split: str | None, drawn: Path
+) -> tuple[list[str], Iterator[Item]]:
+    """The ids of the photographs, and the decoded samples, one at a time. Masks of annotated shapes
+    are drawn into the folder ``drawn``.
 
     Nothing is decoded ahead in other threads, because that would distort the latencies.
     """
@@ -205,14 +235,17 @@ def _items(root: Path, data: DataParams, split: str | None) -> tuple[list[str], 
         return list(photographs), (
             Item(name, pictures.read(path).pixels, None) for name, path in photographs.items()
         )
-    samples = [
-        sample for sample in find_samples(root, data.format) if split in (None, sample.split)
-    ]
+    known, notes = find(root, data.format)
+    samples = [sample for sample in known if split in (None, sample.split)]
     if not samples:
         raise UserError(f"{root}: no sample is in the split {split!r}; omit --split to use all")
-    statistics = in_order(lambda sample: count_values(sample.mask, data), samples, "reading masks")
-    encoding, decided = infer_encoding(list(statistics), data)
-    print(decided)
+    samples, meaning = with_mask_files(samples, drawn, data, known)
+    statistics = in_order(
+        lambda sample: count_values(sample.mask, meaning), samples, "reading masks"
+    )
+    encoding, decided = infer_encoding(list(statistics), meaning)
+    for line in (*notes, decided):
+        print(line)
     return [sample.id for sample in samples], (
         Item(sample.id, pictures.read(sample.image).pixels, read_mask(sample.mask, encoding))
         for sample in samples

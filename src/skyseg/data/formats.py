@@ -65,7 +65,7 @@ def find_samples(root: Path, format: str) -> list[Sample]:
 
 
 def with_mask_files(
-    samples: list[Sample], folder: Path, data: DataParams
+    samples: list[Sample], folder: Path, data: DataParams, known: list[Sample] | None = None
 ) -> tuple[list[Sample], DataParams]:
     """Samples whose masks are pictures: masks of shapes are drawn into ``folder``.
 
@@ -73,6 +73,7 @@ def with_mask_files(
         samples: of one data set.
         folder: masks become ``folder/ID.png``, valued 0 background, 1 foreground, 255 ignore.
         data: names the classes.
+        known: the whole data set, if ``samples`` are a part; a class may be missing in a part.
 
     Returns:
         The samples, and what their mask values mean; both unchanged if no sample has shapes.
@@ -81,7 +82,7 @@ def with_mask_files(
         UserError: a class is not named or does not exist, or a photograph has not the size at which
             it was annotated.
     """
-    everything = [sample.shapes for sample in samples if sample.shapes]
+    everything = [sample.shapes for sample in known or samples if sample.shapes]
     if not everything:
         return samples, data
     codes = class_codes(everything, data)
