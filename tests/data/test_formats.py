@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from skyseg.data.formats import FORMATS, find_photographs, find_samples, has_masks
+from skyseg.data.formats import FORMATS, find, find_photographs, find_samples, has_masks
 from skyseg.errors import UserError
 from tiny import make_pairs, photograph, save
 
@@ -193,3 +194,177 @@ def test_photographs_without_masks(tmp_path: Path):
     assert has_masks(tmp_path)
     with pytest.raises(UserError, match="contains no images"):
         find_photographs(tmp_path / "train")
+
+
+# Lists
+
+
+def camvid(root: Path, entry: str, encoding: str = "utf-8", newline: str = "\n") -> None:
+    for split in ("train", "val"):
+        dots(root, f"{split}/x.png", f"{split}annot/x.png")
+        lines = ["", entry.format(split), ""]
+        (root / f"{split}.txt").write_bytes(newline.join(lines).encode(encoding))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "{0}/x.png {0}annot/x.png",
+        "C:\\SegNet\\CamVid\\{0}\\x.png C:\\SegNet\\CamVid\\{0}annot\\x.png",
+        "./{0}/x.png\t./{0}annot/x.png",
+        "{0}/x.png,{0}annot/x.png",
+        '"{0}/x.png" "{0}annot/x.png"',
+    ],
+)
+@pytest.mark.parametrize(("encoding", "newline"), [("utf-8-sig", "\r\n"), ("utf-16", "\r")])
+def test_camvid_lists_written_on_other_systems(tmp_path, entry, encoding, newline):
+    camvid(tmp_path, entry, encoding, newline)
+    assert [(id, split) for id, _, _, split in found(tmp_path, "camvid")] == [
+        ("train/x", "train"),
+        ("val/x", "val"),
+    ]
+
+
+def test_camvid_names_with_spaces_and_in_another_normal_form(tmp_path):
+    dots(tmp_path, "train/my Cafe\u0301.png", "trainannot/my Café.png")
+    (tmp_path / "train.txt").write_text("train/my Café.png trainannot/my Café.png\n")
+    assert found(tmp_path, "camvid") == [
+        ("train/my Café", "train/my Cafe\u0301.png", "trainannot/my Café.png", "train")
+    ]
+
+
+@pytest.mark.parametrize("entry", ["../x.png", "../{0}/x.png", "{0}/../../x.png", "C:\\..\\x.png"])
+def test_entries_that_leave_the_folder_are_refused_by_line(tmp_path, entry):
+    dots(tmp_path, "x.png")
+    camvid(tmp_path / "data", "{0}/x.png {0}annot/x.png\n" + entry + " {0}annot/x.png")
+    message = error_message(tmp_path / "data", "camvid")
+    assert "train.txt: line 3: " in message
+    assert "leaves the data folder" in message
+
+
+def test_absolute_entries_stay_below_the_folder(tmp_path):
+    camvid(tmp_path, "/etc/passwd {0}annot/x.png")
+    assert f"{tmp_path}/etc/passwd (and 1 more): listed in" in error_message(tmp_path, "camvid")
+
+
+def voc(root: Path, entry: str) -> None:
+    dots(root, "JPEGImages/a.jpg", "SegmentationClass/a.png", "JPEGImages/sub/b.c.jpg")
+    dots(root, "SegmentationClass/sub/b.c.png")
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text(entry, encoding="utf-8-sig")
+
+
+def test_voc_stems_written_on_other_systems(tmp_path):
+    voc(tmp_path, "a.JPG\r\nsub\\b.c\r\n")
+    assert [id for id, *_ in found(tmp_path, "voc")] == ["a", "sub/b.c"]
+
+
+@pytest.mark.parametrize("entry", ["../a", "sub/../../a", "..\\a"])
+def test_voc_stems_that_leave_the_folder_are_refused(tmp_path, entry):
+    voc(tmp_path, entry)
+    assert "train.txt: line 1: " in error_message(tmp_path, "voc")
+
+
+def test_a_folder_or_a_pipe_in_the_place_of_a_list(tmp_path):
+    camvid(tmp_path, "{0}/x.png {0}annot/x.png")
+    (tmp_path / "test.txt").mkdir()
+    assert "test.txt: a folder; put a text file" in error_message(tmp_path, "camvid")
+
+
+# Names
+
+
+def test_stems_match_in_nfc_and_ids_are_nfc(tmp_path):
+    dots(tmp_path, "images/Cafe\u0301.png", "masks/Café.png")
+    assert [id for id, *_ in found(tmp_path, "pairs")] == ["Café"]
+    dots(tmp_path, "images/Café.png")
+    assert "two files with the same stem" in error_message(tmp_path)
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    make_pairs(tmp_path, 2)
+    (tmp_path / "images/01.png").rename(os.fsdecode(bytes(tmp_path) + b"/images/stra\xdfe.png"))
+    assert "images/stra\\xdfe.png: its name is not UTF-8; rename it" in error_message(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a.jpg", "a_mask.png"),
+        ("a.jpg", "a.jpg.png"),
+        ("a.jpg", "a_GT.png"),
+        ("a.jpg", "A.PNG"),
+        ("A1.JPG", "a1.png"),
+        ("a.jpg", "mask_a.png"),
+        ("a.jpg", "sub/a.png"),
+        ("sub/a.jpg", "a.png"),
+        ("a_image.jpg", "a_label.png"),
+        ("a.jpg", "a.jpg_mask.png"),
+        ("a.jpg", "a - ground truth.png"),
+        ("0001TP_1.png", "0001TP_1_L.png"),
+    ],
+)
+def test_usual_differences_of_names_are_recognised(tmp_path, image, mask):
+    dots(tmp_path, f"images/{image}", f"masks/{mask}", "images/other.png", "masks/other.png")
+    message = error_message(tmp_path)
+    assert f"images/{image}: an image without a mask (1 of 2); " in message
+    assert f"masks/{mask} looks like the mask of {tmp_path}/images/{image} (1 such" in message
+
+
+def test_no_advice_where_names_are_only_similar(tmp_path):
+    dots(
+        tmp_path, "images/a1.jpg", "masks/a2.png", "images/b.jpg", "masks/x/b.png", "masks/y/b.png"
+    )
+    assert "a1.jpg (and 1 more): an image without a mask (2 of 2); add " in error_message(tmp_path)
+
+
+def test_counts_of_images_without_masks(tmp_path):
+    make_pairs(tmp_path, 5)
+    for name in ("03", "01"):
+        (tmp_path / "masks" / f"{name}.png").unlink()
+    assert "01.png (and 1 more): an image without a mask (2 of 5); add" in error_message(tmp_path)
+
+
+# Other layouts, and what is left out
+
+
+def test_the_right_format_is_named(tmp_path):
+    camvid(tmp_path, "{0}/x.png {0}annot/x.png")
+    assert "this looks like data.format: camvid" in error_message(tmp_path)
+    assert "this looks like data.format: camvid" in error_message(tmp_path, "voc")
+
+
+def test_what_was_found_is_named(tmp_path):
+    dots(tmp_path, "photos/a.png", "labels/a.png")
+    assert "not laid out as data.format: pairs" in error_message(tmp_path)
+    assert "; found labels/, photos/" in error_message(tmp_path)
+    (tmp_path / "photos").rename(tmp_path / "images")
+    assert "masks/: no such folder, but " in error_message(tmp_path)
+    assert "put the masks there: rename labels/ to masks/" in error_message(tmp_path)
+
+
+def test_pictures_that_are_not_used_are_counted(tmp_path):
+    make_pairs(tmp_path, 3)
+    assert find(tmp_path, "pairs").notes == []
+    dots(tmp_path, "holdout/images/x.png", "holdout/masks/x.png", "z.png")
+    [note] = find(tmp_path, "pairs").notes
+    assert "z.png (and 2 more): not part of the data set, so not used" in note
+
+
+def test_linked_folders_are_used_once(tmp_path):
+    for kind in ("images", "masks"):
+        dots(tmp_path, f"far/{kind}/a.png", f"{kind}/near/b.png")
+        (tmp_path / kind / "far").symlink_to(tmp_path / "far" / kind)
+        (tmp_path / kind / "loop").symlink_to(tmp_path / kind)
+    samples, notes = find(tmp_path, "pairs")
+    assert [sample.id for sample in samples] == ["far/a", "near/b"]
+    assert notes == []
+
+
+def test_split_folders_in_any_case(tmp_path):
+    dots(tmp_path, "Train/images/a.png", "Train/masks/a.png", "images/Val/a.png", "masks/Val/a.png")
+    assert [(id, split) for id, _, _, split in found(tmp_path, "pairs")] == [
+        ("Train/a", "train"),
+        ("Val/a", "val"),
+    ]

@@ -208,7 +208,9 @@ def _size(sample: Sample) -> tuple[int, int]:
 def _unused(root: Path, samples: list[Sample]) -> list[str]:
     """One line about pictures in the folder that belong to no sample."""
     used = {path for sample in samples for path in (sample.image, sample.mask)}
-    left = [path for path in list_pictures(root) if path not in used]
+    if left := [path for path in list_pictures(root) if path not in used]:
+        real = {path.resolve() for path in used}  # a file may be reached by several links
+        left = [path for path in left if path.resolve() not in real]
     return [f"{first(left)}: not part of the data set, so not used"] if left else []
 
 

@@ -63,7 +63,7 @@ def read_camvid(root: Path) -> Found:
                 _existing(root.joinpath(*entry_parts(column, where)[-2:])) for column in columns
             )
             missing += [(file, where) for file in (image, mask) if not file.is_file()]
-            id = stem_of(image.relative_to(root))
+            id = stem_of(image, root)
             samples.append(Sample(id, image, mask, split))
     _check_listed(missing)
     return Found(samples, notes)

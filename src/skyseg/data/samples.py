@@ -67,7 +67,7 @@ def by_stem(folder: Path) -> dict[str, Path]:
     """
     files: dict[str, Path] = {}
     for path in list_pictures(folder) if folder.is_dir() else ():
-        stem = stem_of(path.relative_to(folder))
+        stem = stem_of(path, folder)
         if stem in files:
             raise UserError(
                 f"{files[stem]} and {path.name}: two files with the same stem; remove or rename one"
@@ -76,14 +76,18 @@ def by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def stem_of(path: Path) -> str:
-    """A relative path without its suffix, in NFC."""
+def stem_of(path: Path, folder: Path) -> str:
+    """A path below a folder, relative to it, without its suffix, in NFC.
+
+    Raises:
+        UserError: the name is not UTF-8.
+    """
     try:
         str(path).encode()
     except UnicodeEncodeError:
         shown = bytes(path).decode("utf-8", "backslashreplace")
         raise UserError(f"{shown}: its name is not UTF-8; rename it") from None
-    return unicodedata.normalize("NFC", path.with_suffix("").as_posix())
+    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
 
 
 def first(paths: list[Path]) -> str:
@@ -160,12 +164,11 @@ class Annotated:
     def sample(self, picture: Path, source: Path, split: str | None, shapes: Shapes) -> Sample:
         """A sample; its id is the photograph's path below the folder, without suffix and without a
         leading 'images/'. Folders named after a split say which it is in if nothing else does."""
-        path = picture.relative_to(self.root)
         return Sample(
-            stem_of(path).removeprefix("images/"),
+            stem_of(picture, self.root).removeprefix("images/"),
             picture,
             source,
-            split or split_of_folders(path),
+            split or split_of_folders(picture.relative_to(self.root)),
             shapes,
         )
 
