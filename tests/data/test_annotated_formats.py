@@ -97,7 +97,7 @@ def box(label: str, left: int, top: int, right: int, bottom: int, more: str = ""
 
 def masks(root: Path, format: str, tmp: Path, **data: Any) -> dict[str, np.ndarray]:
     data = {"foreground": ["sky"]} | data
-    samples, _ = with_mask_files(
+    samples, *_ = with_mask_files(
         find_samples(root, format), tmp / "drawn", DataParams(format=format, **data)
     )
     return {sample.id: np.asarray(Image.open(sample.mask)) for sample in samples}

@@ -239,12 +239,12 @@ def _items(
     samples = [sample for sample in known if split in (None, sample.split)]
     if not samples:
         raise UserError(f"{root}: no sample is in the split {split!r}; omit --split to use all")
-    samples, meaning = with_mask_files(samples, drawn, data, known)
+    samples, meaning, said = with_mask_files(samples, drawn, data, known)
     statistics = in_order(
         lambda sample: count_values(sample.mask, meaning), samples, "reading masks"
     )
     encoding, decided = infer_encoding(list(statistics), meaning)
-    for line in (*notes, decided):
+    for line in (*notes, said + decided):
         print(line)
     return [sample.id for sample in samples], (
         Item(sample.id, pictures.read(sample.image).pixels, read_mask(sample.mask, encoding))

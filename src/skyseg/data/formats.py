@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -31,6 +32,16 @@ class Format:
     """One line that says what the folder must contain; used in error messages."""
     index: bool = False
     """Masks hold class indices, so `data.foreground` must be set."""
+
+
+class Drawn(NamedTuple):
+    """Samples whose masks are pictures."""
+
+    samples: list[Sample]
+    meaning: DataParams
+    """What their mask values mean."""
+    said: str
+    """Which classes the masks were drawn from, to begin a sentence with; may be empty."""
 
 
 def find(root: Path, format: str) -> Found:
@@ -66,7 +77,7 @@ def find_samples(root: Path, format: str) -> list[Sample]:
 
 def with_mask_files(
     samples: list[Sample], folder: Path, data: DataParams, known: list[Sample] | None = None
-) -> tuple[list[Sample], DataParams]:
+) -> Drawn:
     """Samples whose masks are pictures: masks of shapes are drawn into ``folder``.
 
     Args:
@@ -76,7 +87,7 @@ def with_mask_files(
         known: the whole data set, if ``samples`` are a part; a class may be missing in a part.
 
     Returns:
-        The samples, and what their mask values mean; both unchanged if no sample has shapes.
+        The samples and the settings, both unchanged if no sample has shapes.
 
     Raises:
         UserError: a class is not named or does not exist, or a photograph has not the size at which
@@ -84,7 +95,7 @@ def with_mask_files(
     """
     everything = [sample.shapes for sample in known or samples if sample.shapes]
     if not everything:
-        return samples, data
+        return Drawn(samples, data, "")
     codes = class_codes(everything, data)
 
     def drawn(sample: Sample) -> Sample:
@@ -98,7 +109,10 @@ def with_mask_files(
 
     ignore = [IGNORE] if data.ignore else []
     meaning = DataParams(foreground=[1], ignore=ignore, invert=data.invert)
-    return list(in_order(drawn, samples, "drawing masks")), meaning
+    said = f"shapes called {', '.join(map(str, data.foreground or []))} are foreground"
+    if data.ignore:
+        said += f", {', '.join(map(str, data.ignore))} ignored"
+    return Drawn(list(in_order(drawn, samples, "drawing masks")), meaning, f"{said}; ")
 
 
 def find_photographs(root: Path) -> dict[str, Path]:

@@ -68,13 +68,13 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
             f"data.foreground: not set, but masks of format {params.data.format} hold "
             "class indices; list the foreground ones, such as [0]"
         )
-    samples, meaning = with_mask_files(samples, masks, params.data)
+    samples, meaning, said = with_mask_files(samples, masks, params.data)
     inspections = list(
         in_order(lambda sample: inspect_sample(sample, meaning), samples, "inspecting")
     )
     encoding, decided = infer_encoding([each.mask for each in inspections], meaning)
     manifest = tabulate(samples, inspections, encoding, params, root, notes)
-    return Built(manifest, encoding, decided, notes)
+    return Built(manifest, encoding, said + decided, notes)
 
 
 def inspect_sample(sample: Sample, data: DataParams) -> Inspection:
