@@ -7,9 +7,29 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+JOINERS = "\u200c\u200d"
+
 
 class UserError(Exception):
     """A mistake that the user can correct: what is wrong, in which file or key, and what to do."""
+
+
+def printable(text: str) -> str:
+    """The text in one line that any terminal and file can take.
+
+    Control characters, line ends, characters that change the direction of writing and bytes that
+    are not UTF-8 become escapes: a file name may contain them. Joiners, as in emoji and in Persian,
+    are kept.
+    """
+
+    def shown(character: str) -> str:
+        if character.isprintable() or character in JOINERS:
+            return character
+        # Python reads a byte of a file name that is not UTF-8 as U+DC00 plus the byte.
+        byte = ord(character) - 0xDC00
+        return f"\\x{byte:02x}" if 128 <= byte < 256 else ascii(character)[1:-1]
+
+    return "".join(map(shown, text))
 
 
 def disk_is_full(error: OSError) -> bool:
@@ -50,7 +70,7 @@ def exit_code(command: Callable[[], object]) -> int:
         with memory_errors("close other programs, or use a smaller model or smaller photographs"):
             command()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(
@@ -62,8 +82,8 @@ def exit_code(command: Callable[[], object]) -> int:
         if not disk_is_full(error):
             raise
         print(
-            f"error: the disk is full ({error.filename or 'while writing'}): free some space "
-            "and run the same command again; earlier results are untouched",
+            f"error: the disk is full ({printable(str(error.filename or 'while writing'))}): "
+            "free some space and run the same command again; earlier results are untouched",
             file=sys.stderr,
         )
         return 1

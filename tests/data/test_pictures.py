@@ -1,11 +1,11 @@
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
+from skyseg.data.folders import list_pictures
 from skyseg.data.metadata import ORIENTATION
 from skyseg.data.pictures import (
     FILE_FORMATS,
@@ -13,7 +13,6 @@ from skyseg.data.pictures import (
     UPLOAD,
     Limits,
     decode,
-    list_pictures,
     read,
     resize,
     upright_size,
@@ -189,28 +188,6 @@ def test_every_listed_suffix_is_decoded_and_no_other_is_listed(tmp_path: Path) -
     Image.fromarray(photograph(0)).save(tmp_path / "program.eps")
     listed = list(list_pictures(tmp_path))
     assert {path.suffix for path in listed} == SUFFIXES | {s.upper() for s in SUFFIXES}
-
-
-def test_subfolders_are_searched_and_hidden_files_skipped(tmp_path: Path) -> None:
-    for name in ("b.png", "a.PNG", "sub/c.png", ".hidden.png", ".cache/d.png", "sub/.e.png"):
-        save(tmp_path / name, photograph(0))
-    names = [path.relative_to(tmp_path).as_posix() for path in list_pictures(tmp_path)]
-    assert names == ["a.PNG", "b.png", "sub/c.png"]
-
-
-def test_links_are_followed_without_endless_loops(tmp_path: Path) -> None:
-    save(tmp_path / "other" / "a.png", photograph(0))
-    (tmp_path / "photos" / "sub").mkdir(parents=True)
-    (tmp_path / "photos" / "linked").symlink_to(tmp_path / "other")
-    (tmp_path / "photos" / "sub" / "back").symlink_to(tmp_path / "photos")
-    (tmp_path / "other" / "self").symlink_to(tmp_path / "other")
-    (tmp_path / "photos" / "b.png").symlink_to(tmp_path / "other" / "a.png")
-    (tmp_path / "photos" / "broken.png").symlink_to(tmp_path / "gone.png")
-    (tmp_path / "photos" / "loop.png").symlink_to(tmp_path / "photos" / "loop.png")
-    os.mkfifo(tmp_path / "photos" / "pipe.png")
-    photos = tmp_path / "photos"
-    names = [path.relative_to(photos).as_posix() for path in list_pictures(photos)]
-    assert names == ["b.png", "linked/a.png"]
 
 
 def test_unreadable_exif_does_not_lose_the_photograph(tmp_path: Path) -> None:

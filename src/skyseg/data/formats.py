@@ -16,9 +16,9 @@ from PIL import Image
 
 from skyseg.data import coco, cvat, labelme, layouts, pictures
 from skyseg.data.annotations import check_extent, class_codes, draw
+from skyseg.data.folders import describe, list_folder
 from skyseg.data.layouts import subfolders
 from skyseg.data.parallel import in_order
-from skyseg.data.pictures import list_pictures
 from skyseg.data.samples import Found, LayoutError, Sample, by_stem, first
 from skyseg.errors import UserError
 from skyseg.files import write_png
@@ -220,12 +220,16 @@ def _size(sample: Sample) -> tuple[int, int]:
 
 
 def _unused(root: Path, samples: list[Sample]) -> list[str]:
-    """One line about pictures in the folder that belong to no sample."""
+    """A line about pictures that belong to no sample, and one about other files left out."""
     used = {path for sample in samples for path in (sample.image, sample.mask)}
-    if left := [path for path in list_pictures(root) if path not in used]:
+    files, left_out = list_folder(root)
+    if left := [path for path in files if path not in used]:
         real = {path.resolve() for path in used}  # a file may be reached by several links
         left = [path for path in left if path.resolve() not in real]
-    return [f"{first(left)}: not part of the data set, so not used"] if left else []
+    notes = [f"{first(left)}: not part of the data set, so not used"] if left else []
+    # Tables, lists and annotations are used; a folder may be reached by several links.
+    shown = [each for each in left_out if each.reason not in ("side", "again")]
+    return [*notes, describe(root, shown)] if shown else notes
 
 
 def _content(root: Path) -> str:

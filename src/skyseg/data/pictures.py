@@ -1,4 +1,4 @@
-"""Finds, decodes and writes picture files. No other module opens one.
+"""Decodes and writes picture files. No other module opens one.
 
 ``decode`` returns 8-bit RGB, upright, with the metadata. ``open_upright`` returns Pillow's image in
 the mode it is stored in, for masks, whose values must not be converted.
@@ -7,7 +7,6 @@ the mode it is stored in, for masks, whose values must not be converted.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,36 +96,6 @@ class Limits(NamedTuple):
 
 
 UPLOAD = Limits(64 * 2**20, 80_000_000)  # about 1.2 GB of memory during segmentation
-
-
-def list_pictures(folder: Path, more: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """The picture files in a folder and the folders below it, sorted within each.
-
-    Hidden files and folders are skipped. Links to folders are followed, except back into a folder
-    that contains them.
-
-    Args:
-        folder: where to look.
-        more: further suffixes to list, in lower case.
-
-    Raises:
-        UserError: a folder cannot be read.
-    """
-    yield from _walk(folder, SUFFIXES | more, (folder.resolve(),))
-
-
-def _walk(folder: Path, suffixes: frozenset[str], inside: tuple[Path, ...]) -> Iterator[Path]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise UserError(f"{folder}/: cannot be read: {error.strerror}") from None
-    visible = [folder / entry.name for entry in entries if not entry.name.startswith(".")]
-    for path in visible:
-        if path.suffix.lower() in suffixes and path.is_file():  # not a pipe or a device
-            yield path
-    for path in visible:
-        if path.is_dir() and (real := path.resolve()) not in inside:
-            yield from _walk(path, suffixes, (*inside, real))
 
 
 def read(path: Path, min_side: int | None = None) -> Picture:

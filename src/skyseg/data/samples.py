@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skyseg.data.annotations import Shapes
-from skyseg.data.pictures import SUFFIXES, list_pictures
+from skyseg.data.folders import check_name, list_pictures
+from skyseg.data.pictures import SUFFIXES
 from skyseg.errors import UserError
 
 SPLIT_NAMES = {
@@ -82,11 +83,7 @@ def stem_of(path: Path, folder: Path) -> str:
     Raises:
         UserError: the name is not UTF-8.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        shown = bytes(path).decode("utf-8", "backslashreplace")
-        raise UserError(f"{shown}: its name is not UTF-8; rename it") from None
+    check_name(path)
     return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
 
 
@@ -95,7 +92,7 @@ def first(paths: list[Path]) -> str:
     return f"{paths[0]}" + (f" (and {len(paths) - 1} more)" if len(paths) > 1 else "")
 
 
-class Annotated:
+class AnnotatedFolder:
     """The files below a folder, to find the photographs that annotations name.
 
     Annotations name them by the paths of the machine on which they were made. So a photograph is
