@@ -228,7 +228,8 @@ def _origin(source: Input, request: Request) -> Origin:
 def _weight(task: Task) -> int:
     if task.problem or not task.places or task.source.is_video or task.source.path is None:
         return MIN_PIXELS
-    return max(MIN_PIXELS, pictures.pixel_count(task.source.path))
+    width, height = pictures.stored_size(task.source.path) or (0, 0)
+    return max(MIN_PIXELS, width * height)
 
 
 def _each(step: Callable[[Task], None]) -> Callable[[Task], Task]:

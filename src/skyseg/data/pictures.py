@@ -244,15 +244,15 @@ def upright_size(data: bytes) -> tuple[int, int]:
         return (height, width) if orientation(image) >= 5 else (width, height)
 
 
-def pixel_count(path: Path) -> int:
-    """How many pixels a file has, from its header; 0 if it cannot be read."""
+def stored_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of a file, before EXIF turns it, from its header; None if that fails."""
     try:
         with path.open("rb") as file:
             _register_heif(file.read(12))
             with _open(file) as image:
-                return image.width * image.height
+                return image.size
     except Exception:  # decoding it will report the error
-        return 0
+        return None
 
 
 def resize(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
