@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco
 
@@ -223,7 +226,10 @@ def test_names_in_another_normal_form(root):
             {"segmentation": [["a", 2, 3, 4, 5, 6]]},
             "not COCO annotations: annotations.0.segmentation",
         ),
-        ({"segmentation": [[0, 0, 1e12, 0, 5, 5]]}, "reaches far outside the picture of 48x40"),
+        ({"segmentation": [[0, 0, 1e6, 0, 5, 5]]}, "reaches far outside the picture of 48x40"),
+        ({"segmentation": [[0, 0, 1e12, 0, 5, 5]]}, "Input should be less than or equal to"),
+        ({"segmentation": [[0, 0, math.nan, 0, 5, 5]]}, "not COCO annotations: annotations.0"),
+        ({"segmentation": {"counts": [2**64], "size": [H, W]}}, "not COCO annotations: annotat"),
         ({"image_id": 77}, "annotation 0: its image is not in the file"),
         ({"category_id": 77}, "annotation 0: its category is not in the file"),
     ],
@@ -337,6 +343,9 @@ def test_labelme_files_beside_in_folders_and_with_embedded_pictures(root, tmp_pa
     [
         (shape("sky", CORNERS, "cuboid"), {}, "shape 1: 'cuboid' with 4 points is not supported"),
         (shape("sky", [[0, 0]], "mask", mask="%%"), {}, "shape 1: its mask is damaged"),
+        (shape("sky", [[0, 0]], "mask", mask="—"), {}, "shape 1: its mask is damaged"),
+        (shape("x" * 5000, CORNERS), {}, "not LabelMe annotations: shapes.0.label"),
+        (shape("sky", [[0, 0], [1e308, 0]], "circle"), {}, "not LabelMe annotations: shapes.0."),
         (shape("sky", [[0, 0]], "mask", mask="QUJD"), {}, "shape 1: its mask: not an image"),
         (shape("sky", [[0, "x"]]), {}, "not LabelMe annotations: shapes.0.points.0.1"),
         (shape("sky", CORNERS), {"imagePath": "z.png"}, "'z.png' is not in"),
@@ -417,6 +426,8 @@ def test_cvat_subsets(root):
             '<polygon label="sky" points="1,2;3"/>',
             "image 'a.png': a polygon with unreadable points",
         ),
+        ('<polygon label="sky" points="1,2;3,4"/>', "a polygon with unreadable points"),
+        ('<polygon label="sky" points="1,2;3,4;nan,5"/>', "a polygon with unreadable points"),
         (box("sky", 0, 0, 5, 5, 'z_order="x"'), "box has z_order='x'"),
         ('<box label="sky" xtl="nan" ytl="0" xbr="1" ybr="1"/>', "box has xtl='nan'"),
         (
@@ -500,3 +511,35 @@ def test_a_wrong_format_names_the_right_one(root, tmp_path, format):
     write(format, root)
     with pytest.raises(UserError, match=f"this looks like data.format: {format}"):
         find(root, "pairs")
+
+
+ADDED = st.binary(max_size=3) | st.sampled_from(
+    [b"9" * 30, b"&a;", b"<", b"e400", b"-", b"\xff\xfe", b"nan", b"\0", b"[[[", b"null", b'""']
+)
+
+
+@pytest.mark.parametrize("format", ["coco", "labelme", "cvat"])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 6), ADDED), min_size=1, max_size=4))
+def test_damaged_files_give_a_mask_or_one_line(tmp_path, format, edits):
+    root = tmp_path / "data"
+    if not root.exists():
+        pictures(root, "a.jpg")
+    write(format, root)
+    [path] = [path for path in root.iterdir() if path.suffix in (".json", ".xml")]
+    content = path.read_bytes()
+    for place, removed, added in edits:
+        start = int(place * len(content))
+        content = content[:start] + added + content[start + removed :]
+    path.write_bytes(content)
+    message = ""
+    try:
+        found = masks(root, format, tmp_path)
+    except UserError as error:
+        message = str(error)
+    else:
+        assert set(np.unique(found["a"])) <= {0, 1}
+    assert "\n" not in message
+    assert len(message) < 2000

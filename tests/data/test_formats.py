@@ -285,7 +285,7 @@ def test_stems_match_in_nfc_and_ids_are_nfc(tmp_path):
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
     make_pairs(tmp_path, 2)
     (tmp_path / "images/01.png").rename(os.fsdecode(bytes(tmp_path) + b"/images/stra\xdfe.png"))
-    assert "images/stra\\xdfe.png: its name is not UTF-8; rename it" in error_message(tmp_path)
+    assert "images/stra\\xdfe.png: its name is not UTF-8; rename" in error_message(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,25 @@ import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from skyseg.errors import UserError
 from skyseg.params import IGNORE, DataParams
 
 MOST_LISTED = 12  # classes in an error message
+FARTHEST = 1e7  # pixels; no picture that can be decoded has a side of a tenth of it
+
+# What the models of JSON files accept, so that damaged files cost neither time nor an overflow.
+Coordinate = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=1, le=FARTHEST)]
+Count = Annotated[int, Field(ge=0, le=2**40)]
+ClassName = Annotated[str, Field(max_length=200)]
+Id = Annotated[int, Field(ge=-(2**63), lt=2**63)] | ClassName
+FileName = Annotated[str, Field(max_length=1024)]
 
 
 class Runs(NamedTuple):
@@ -99,16 +109,9 @@ def class_codes(everything: Sequence[Shapes], data: DataParams) -> dict[str, int
     return {str(name): 1 for name in data.foreground} | {str(name): IGNORE for name in data.ignore}
 
 
-def polygon(points: Iterable[Sequence[float]], where: str) -> NDArray[np.float64]:
-    """Points as an array [N, 2].
-
-    Raises:
-        UserError: a coordinate is not a finite number.
-    """
-    corners = np.array([tuple(point) for point in points], np.float64).reshape(-1, 2)
-    if not np.isfinite(corners).all():
-        raise UserError(f"{where}: a coordinate that is no number; draw the shape again")
-    return corners
+def polygon(points: Iterable[Sequence[float]]) -> NDArray[np.float64]:
+    """Points as an array [N, 2]."""
+    return np.array([tuple(point) for point in points], np.float64).reshape(-1, 2)
 
 
 def box(left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:

@@ -15,37 +15,50 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from skyseg.data import tables
-from skyseg.data.annotations import Runs, Shape, Shapes, checked_runs, polygon, uncompressed
-from skyseg.data.samples import Annotated, Found, LayoutError, Sample, first, split_of
+from skyseg.data.annotations import (
+    ClassName,
+    Coordinate,
+    Count,
+    FileName,
+    Id,
+    Runs,
+    Shape,
+    Shapes,
+    Side,
+    checked_runs,
+    polygon,
+    uncompressed,
+)
+from skyseg.data.samples import AnnotatedFolder, Found, LayoutError, Sample, first, split_of
 from skyseg.errors import UserError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
 
 class _Image(_Section):
-    id: int | str
-    file_name: str
-    width: int | None = None
-    height: int | None = None
+    id: Id
+    file_name: FileName
+    width: Side | None = None
+    height: Side | None = None
 
 
 class _Category(_Section):
-    id: int
-    name: str
+    id: Id
+    name: ClassName
 
 
 class _Rle(_Section):
-    counts: list[int] | str
-    size: tuple[int, int]
+    counts: list[Count] | str
+    size: tuple[Side, Side]
 
 
 class _Annotation(_Section):
-    id: int | str | None = None
-    image_id: int | str
-    category_id: int
-    segmentation: list[list[float]] | list[float] | _Rle | None = None
+    id: Id | None = None
+    image_id: Id
+    category_id: Id
+    segmentation: list[list[Coordinate]] | list[Coordinate] | _Rle | None = None
 
 
 class _File(_Section):
@@ -61,7 +74,7 @@ def read(root: Path) -> Found:
         LayoutError: there is no such file.
         UserError: one is damaged, or names a photograph that is not there.
     """
-    known = Annotated(root, ".json")
+    known = AnnotatedFolder(root, ".json")
     contents = {path: text for path in known.files if (text := _candidate(path)) is not None}
     chosen = _chosen(list(contents))
     if not chosen:
@@ -92,7 +105,7 @@ def _chosen(paths: list[Path]) -> list[Path]:
     return [path for path in paths if not path.stem.startswith(others)]
 
 
-def _read_file(path: Path, text: str, known: Annotated) -> Found:
+def _read_file(path: Path, text: str, known: AnnotatedFolder) -> Found:
     try:
         content = _File.model_validate_json(text)
     except ValidationError as error:
@@ -173,5 +186,5 @@ def _parts(
         if len(numbers) % 2:
             raise UserError(f"{where}: an odd number of coordinates; export it again")
         if len(numbers) >= 6:
-            polygons.append(polygon(zip(numbers[::2], numbers[1::2], strict=True), where))
+            polygons.append(polygon(zip(numbers[::2], numbers[1::2], strict=True)))
     return tuple(polygons)

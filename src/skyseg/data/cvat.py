@@ -18,6 +18,7 @@ import numpy as np
 
 from skyseg.data import tables
 from skyseg.data.annotations import (
+    FARTHEST,
     Runs,
     Shape,
     Shapes,
@@ -27,7 +28,7 @@ from skyseg.data.annotations import (
     polygon,
     rotated,
 )
-from skyseg.data.samples import Annotated, Found, LayoutError, split_of
+from skyseg.data.samples import AnnotatedFolder, Found, LayoutError, split_of
 from skyseg.errors import UserError
 
 HEAD = re.compile(rb"<annotations[\s>]")
@@ -40,7 +41,7 @@ def read(root: Path) -> Found:
         LayoutError: there is no such file.
         UserError: one is damaged, is of a video task, or names a photograph that is not there.
     """
-    known = Annotated(root, ".xml")
+    known = AnnotatedFolder(root, ".xml")
     samples = []
     left: Counter[str] = Counter()
     for path in known.files:
@@ -49,7 +50,7 @@ def read(root: Path) -> Found:
             continue
         for image in _images(content, path):
             name = image.get("name", "")
-            where = f"{path}: image {name!r}"
+            where = f"{path}: image {name[:200]!r}"
             split = split_of(image.get("subset", ""))
             shapes = _shapes(image, where, left)
             picture = known.picture(name, path, split)
@@ -90,7 +91,7 @@ def _shapes(image: Element, where: str, left: Counter[str]) -> Shapes:
         if reader is None:
             left[element.tag] += 1
             continue
-        shape = Shape(element.get("label", ""), (reader(element, where),))
+        shape = Shape(element.get("label", "")[:200], (reader(element, where),))
         layers.append((_number(element, "z_order", where, "0"), shape))
     layers.sort(key=lambda layer: layer[0])  # stable: equal ones keep their order
     return Shapes(width, height, tuple(shape for _, shape in layers), layered=True)
@@ -99,19 +100,22 @@ def _shapes(image: Element, where: str, left: Counter[str]) -> Shapes:
 def _polygon(element: Element, where: str) -> np.ndarray:
     points = [pair.split(",") for pair in element.get("points", "").split(";")]
     try:
-        return polygon([(float(x), float(y)) for x, y in points], where)
+        corners = polygon([(float(x), float(y)) for x, y in points])
+        if len(corners) < 3 or not (abs(corners) <= FARTHEST).all():
+            raise ValueError
+        return corners
     except ValueError:
         raise UserError(f"{where}: a polygon with unreadable points; export it again") from None
 
 
 def _box(element: Element, where: str) -> np.ndarray:
     sides = [_number(element, key, where) for key in ("xtl", "ytl", "xbr", "ybr")]
-    return polygon(rotated(box(*sides), _number(element, "rotation", where, "0")), where)
+    return polygon(rotated(box(*sides), _number(element, "rotation", where, "0")))
 
 
 def _ellipse(element: Element, where: str) -> np.ndarray:
     numbers = [_number(element, key, where) for key in ("cx", "cy", "rx", "ry")]
-    return polygon(rotated(ellipse(*numbers), _number(element, "rotation", where, "0")), where)
+    return polygon(rotated(ellipse(*numbers), _number(element, "rotation", where, "0")))
 
 
 def _mask(element: Element, where: str) -> Runs:
@@ -139,6 +143,6 @@ def _number(element: Element, key: str, where: str, default: str = "") -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
-        raise UserError(f"{where}: {element.tag} has {key}={text!r}; export it again")
+    if not abs(number) <= FARTHEST:
+        raise UserError(f"{where}: {element.tag} has {key}={text[:40]!r}; export it again")
     return number

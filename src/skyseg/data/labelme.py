@@ -8,7 +8,6 @@ annotated and is left out, with a note; one whose file has no shapes has no fore
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections import Counter
 from pathlib import Path
@@ -17,19 +16,31 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from skyseg.data import pictures, tables
-from skyseg.data.annotations import Runs, Shape, Shapes, box, ellipse, polygon, runs_of
-from skyseg.data.samples import Annotated, Found, LayoutError, Sample
+from skyseg.data.annotations import (
+    ClassName,
+    Coordinate,
+    FileName,
+    Runs,
+    Shape,
+    Shapes,
+    Side,
+    box,
+    ellipse,
+    polygon,
+    runs_of,
+)
+from skyseg.data.samples import AnnotatedFolder, Found, LayoutError, Sample
 from skyseg.errors import UserError
 
 WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
-    label: str | int
-    points: list[tuple[float, float]]
-    shape_type: str | None = None
+    label: ClassName | int
+    points: list[tuple[Coordinate, Coordinate]]
+    shape_type: ClassName | None = None
     mask: str | None = None
 
 
@@ -37,9 +48,9 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     shapes: list[_Shape]
-    imagePath: str  # noqa: N815 (LabelMe's own names)
-    imageWidth: int | None = None  # noqa: N815
-    imageHeight: int | None = None  # noqa: N815
+    imagePath: FileName  # noqa: N815 (LabelMe's own names)
+    imageWidth: Side | None = None  # noqa: N815
+    imageHeight: Side | None = None  # noqa: N815
 
 
 def read(root: Path) -> Found:
@@ -49,7 +60,7 @@ def read(root: Path) -> Found:
         LayoutError: there is no such file.
         UserError: a file is damaged, or its photograph is not there.
     """
-    known = Annotated(root, ".json")
+    known = AnnotatedFolder(root, ".json")
     samples: list[Sample] = []
     notes: list[str] = []
     left: Counter[str] = Counter()
@@ -88,7 +99,7 @@ def _parsed(path: Path, text: str) -> _File:
         ) from None
 
 
-def _picture(path: Path, name: str, known: Annotated) -> Path:
+def _picture(path: Path, name: str, known: AnnotatedFolder) -> Path:
     """The photograph, under the name that the file gives or, if it was renamed with its file,
     beside it."""
     try:
@@ -109,11 +120,11 @@ def _part(shape: _Shape, where: str) -> np.ndarray | Runs | None:
         return _mask(shape, where)
     if kind == "circle" and len(points) == 2:
         radius = math.dist(*points)
-        return polygon(ellipse(*points[0], radius, radius), where)
+        return polygon(ellipse(*points[0], radius, radius))
     if kind == "rectangle" and len(points) == 2:
-        return polygon(box(*points[0], *points[1]), where)
+        return polygon(box(*points[0], *points[1]))
     if kind in ("polygon", "rectangle", "rotation"):
-        return polygon(points, where) if len(points) >= 3 else None
+        return polygon(points) if len(points) >= 3 else None
     raise UserError(
         f"{where}: {kind!r} with {len(points)} points is not supported; draw a polygon, rectangle, "
         "circle or mask"
@@ -124,7 +135,7 @@ def _mask(shape: _Shape, where: str) -> Runs:
     """A PNG of the part of the picture that begins at the shape's first point."""
     try:
         content = base64.b64decode(shape.mask or "", validate=True)
-    except binascii.Error:
+    except ValueError:
         content = b""
     if not content or not shape.points:
         raise UserError(f"{where}: its mask is damaged; draw it again")
