@@ -263,6 +263,16 @@ def test_coco_files_with_a_byte_order_mark(root, tmp_path):
     np.testing.assert_array_equal(masks(root, "coco", tmp_path)["a"], area(*SKY))
 
 
+def test_json_in_windows_1252_is_read_and_said(root):
+    pictures(root, "Straße.png")
+    coco_file(root / "instances.json", ["Straße.png"], [(0, "sky", [flat(*SKY)])])
+    text = json.dumps(json.loads((root / "instances.json").read_text()), ensure_ascii=False)
+    (root / "instances.json").write_bytes(text.encode("cp1252"))
+    samples, notes = find(root, "coco")
+    assert [sample.id for sample in samples] == ["Straße"]
+    assert "instances.json: not UTF-8, read as Windows-1252" in notes[0]
+
+
 # LabelMe
 
 

@@ -75,7 +75,13 @@ def read(root: Path) -> Found:
         UserError: one is damaged, or names a photograph that is not there.
     """
     known = AnnotatedFolder(root, ".json")
-    contents = {path: text for path in known.files if (text := _candidate(path)) is not None}
+    contents: dict[Path, str] = {}
+    guessed: dict[Path, list[str]] = {}
+    for path in known.files:
+        remarks: list[str] = []
+        text = tables.read_text(path, tables.MOST_ANNOTATION_BYTES, remarks)
+        if '"images"' in text and '"annotations"' in text:
+            contents[path], guessed[path] = text, remarks
     chosen = _chosen(list(contents))
     if not chosen:
         raise LayoutError(f"{root}/: no COCO annotations (a .json file)")
@@ -86,14 +92,8 @@ def read(root: Path) -> Found:
     for path in chosen:
         found = _read_file(path, contents[path], known)
         samples += found.samples
-        notes += found.notes
+        notes += guessed[path] + found.notes
     return Found(samples, notes)
-
-
-def _candidate(path: Path) -> str | None:
-    """The text of a JSON file that lists images and annotations; None for any other."""
-    text = tables.read_text(path, tables.MOST_ANNOTATION_BYTES)
-    return text if all(f'"{key}"' in text for key in ("images", "annotations")) else None
 
 
 def _chosen(paths: list[Path]) -> list[Path]:

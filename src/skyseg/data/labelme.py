@@ -65,9 +65,11 @@ def read(root: Path) -> Found:
     notes: list[str] = []
     left: Counter[str] = Counter()
     for path in known.files:
-        text = tables.read_text(path, tables.MOST_ANNOTATION_BYTES, notes)
+        remarks: list[str] = []
+        text = tables.read_text(path, tables.MOST_ANNOTATION_BYTES, remarks)
         if '"shapes"' not in text or '"imagePath"' not in text:
             continue
+        notes += remarks
         content = _parsed(path, text)
         picture = _picture(path, content.imagePath, known)
         shapes = []
