@@ -359,6 +359,11 @@ def test_labelme_files_beside_in_folders_and_with_embedded_pictures(root, tmp_pa
         (shape("sky", [[0, 0]], "mask", mask="QUJD"), {}, "shape 1: its mask: not an image"),
         (shape("sky", [[0, "x"]]), {}, "not LabelMe annotations: shapes.0.points.0.1"),
         (shape("sky", CORNERS), {"imagePath": "z.png"}, "'z.png' is not in"),
+        (
+            shape("sky", CORNERS),
+            {"imagePath": "z.png", "imageData": "QUJD"},
+            "a copy is inside the file: 'labelme_export_json b.json'",
+        ),
         (shape("sky", CORNERS), {"imageWidth": 24, "imageHeight": 20}, "annotated at 24x20 pixels"),
     ],
 )

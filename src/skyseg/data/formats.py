@@ -21,7 +21,6 @@ from skyseg.data.layouts import subfolders
 from skyseg.data.parallel import in_order
 from skyseg.data.samples import Found, LayoutError, Sample, by_stem, first
 from skyseg.errors import UserError
-from skyseg.files import write_png
 from skyseg.params import IGNORE, DataParams
 
 
@@ -104,7 +103,8 @@ def with_mask_files(
         size = _size(sample)
         check_extent(sample.shapes, size, where)
         path = folder / f"{sample.id}.png"
-        write_png(path, Image.fromarray(draw(sample.shapes, codes, size)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw(sample.shapes, codes, size)).save(path)
         return replace(sample, mask=path, shapes=None)
 
     ignore = [IGNORE] if data.ignore else []

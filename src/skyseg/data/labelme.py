@@ -48,6 +48,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     shapes: list[_Shape]
+    imageData: str | None = None  # noqa: N815
     imagePath: FileName  # noqa: N815 (LabelMe's own names)
     imageWidth: Side | None = None  # noqa: N815
     imageHeight: Side | None = None  # noqa: N815
@@ -71,7 +72,7 @@ def read(root: Path) -> Found:
             continue
         notes += remarks
         content = _parsed(path, text)
-        picture = _picture(path, content.imagePath, known)
+        picture = _picture(path, content, known)
         shapes = []
         for number, shape in enumerate(content.shapes, 1):
             part = _part(shape, f"{path}: shape {number}")
@@ -101,16 +102,20 @@ def _parsed(path: Path, text: str) -> _File:
         ) from None
 
 
-def _picture(path: Path, name: str, known: AnnotatedFolder) -> Path:
+def _picture(path: Path, content: _File, known: AnnotatedFolder) -> Path:
     """The photograph, under the name that the file gives or, if it was renamed with its file,
     beside it."""
     try:
-        return known.picture(name, path)
-    except UserError:
-        beside = known.beside(path)
-        if beside is None:
-            raise
-        return beside
+        return known.picture(content.imagePath, path)
+    except UserError as error:
+        if beside := known.beside(path):
+            return beside
+        if content.imageData:
+            raise UserError(
+                f"{error} (a copy is inside the file: 'labelme_export_json {path.name}' writes it "
+                "as img.png)"
+            ) from None
+        raise
 
 
 def _part(shape: _Shape, where: str) -> np.ndarray | Runs | None:
