@@ -232,6 +232,16 @@ def _decoding(name: str) -> Iterator[None]:
         ) from None
 
 
+def header(data: bytes) -> Image.Image:
+    """Pillow's image of a readable picture, with its tags, before its pixels are decoded.
+
+    Raises:
+        Exception: of any type, if the picture cannot be read.
+    """
+    _register_heif(data)
+    return _open(io.BytesIO(data))
+
+
 def upright_size(data: bytes) -> tuple[int, int]:
     """Width and height of a readable picture, upright, from its header.
 
