@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -263,3 +264,32 @@ def test_as_a_command(pairs: Callable[..., Path]) -> None:
     errors = [line for line in lines if not line.startswith("import time:")]
     assert len(errors) == 1
     assert errors[0].startswith("error: data/images/07.png: truncated or damaged")
+
+
+def test_masks_of_annotated_shapes_are_drawn_into_prepared(
+    pairs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = pairs(10)
+    shapes, images = [], []
+    for number, path in enumerate(sorted((data / "masks").iterdir())):
+        mask = np.asarray(Image.open(path))
+        rows = int((mask[:, 0] > 0).sum())
+        images.append({"id": number, "file_name": path.name, "width": 48, "height": 40})
+        if rows:
+            outline = [0, 0, 48, 0, 48, rows, 0, rows]
+            shapes.append({"image_id": number, "category_id": 7, "segmentation": [outline]})
+    expected = {path.name: np.asarray(Image.open(path)) for path in (data / "masks").iterdir()}
+    shutil.rmtree(data / "masks")
+    content = {"images": images, "annotations": shapes, "categories": [{"id": 7, "name": "sky"}]}
+    (data / "instances.json").write_text(json.dumps(content))
+    params = make_params(data={"format": "coco", "foreground": ["sky"]})
+    prepare(params)
+    assert "shapes called sky are foreground; masks: " in capsys.readouterr().out
+    manifest = read_manifest(Path("prepared"))
+    assert set(manifest["mask"]) == {f"prepared/masks/{name}" for name in expected}
+    for row in manifest.itertuples():
+        mask = np.asarray(Image.open(row.mask))
+        np.testing.assert_array_equal(mask * 255, expected[Path(row.mask).name])
+    first = read_dataset(Path("prepared")).fingerprint
+    prepare(params)  # over the first result
+    assert read_dataset(Path("prepared")).fingerprint == first
