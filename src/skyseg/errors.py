@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 JOINERS = "\u200c\u200d"
+NO_MEMORY = "not enough memory for it; scale it down, or close other programs"
 
 
 class UserError(Exception):
@@ -30,6 +33,34 @@ def printable(text: str) -> str:
         return f"\\x{byte:02x}" if 128 <= byte < 256 else ascii(character)[1:-1]
 
     return "".join(map(shown, text))
+
+
+def explain(error: Exception, name: str) -> str:
+    """One line about what ended the work on one file, so that the others can go on.
+
+    Args:
+        error: what was raised. Other than a ``UserError``, an ``OSError`` or too little memory, it
+            is a bug; the line names its place.
+        name: of the file.
+
+    Raises:
+        OSError: ``error`` itself, if the disk is full, as nothing else can be written either.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if is_out_of_memory(error):
+        return f"{name}: {NO_MEMORY}"
+    if isinstance(error, OSError):
+        if disk_is_full(error):
+            raise error
+        return f"{name}: {error.strerror or error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    text = " ".join(str(error).split())[:200]
+    return (
+        f"{name}: {type(error).__name__}{place}{': ' if text else ''}{text}; this is a bug in "
+        "skyseg, please report it with this line"
+    )
 
 
 def disk_is_full(error: OSError) -> bool:

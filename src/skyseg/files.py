@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     was at ``path`` before is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _temporary(path)
     try:
         yield temporary
         if temporary.is_dir() and path.exists():
@@ -35,6 +36,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Create and remove the temporary file of ``atomic_write``, and the folders above it.
+
+    Raises:
+        OSError: what writing to ``path`` would raise.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _temporary(path).touch()
+    _temporary(path).unlink()
+    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises errors for some names)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def write_text(path: Path, text: str) -> None:

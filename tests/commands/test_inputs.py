@@ -25,7 +25,7 @@ def tree(workspace: Path) -> Path:
 
 
 def names(inputs: list[str], without: set[Path] | None = None) -> list[tuple[str, str]]:
-    found, problems = expand(inputs, without or set())
+    found, problems, _ = expand(inputs, without or set())
     assert problems == []
     return [(source.name, source.place.as_posix()) for source in found]
 
@@ -72,7 +72,7 @@ def test_earlier_results_are_not_inputs_unless_named(tree: Path):
 
 def test_entries_that_match_nothing_are_reported_and_others_are_used(tree: Path):
     Path("empty").mkdir()
-    found, problems = expand(["gone", "empty", "*.bmp", "alone.webp"], set())
+    found, problems, _ = expand(["gone", "empty", "*.bmp", "alone.webp"], set())
     assert [source.name for source in found] == ["alone.webp"]
     assert problems == [
         "gone: no such file or folder",

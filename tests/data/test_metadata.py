@@ -176,7 +176,7 @@ def test_heic(tmp_path: Path):
     heif.from_pillow(Image.fromarray(pixels)).save(
         tmp_path / "a.heic", quality=90, exif=exif(1).tobytes()
     )
-    assert pictures.pixel_count(tmp_path / "a.heic") == 64 * 48
+    assert pictures.stored_size(tmp_path / "a.heic") == (64, 48)
     picture = decode(tmp_path / "a.heic")
     assert picture.pixels.shape == (48, 64, 3)
     assert np.abs(picture.pixels.astype(int) - pixels).mean() < 8
@@ -203,11 +203,11 @@ def test_damaged_metadata_does_not_lose_the_photograph(tmp_path: Path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "r.png")), picture.pixels)
 
 
-def test_pixel_count_reads_only_the_header(tmp_path: Path):
-    assert pictures.pixel_count(save(tmp_path / "a.jpg", photograph(0))) == 48 * 40
+def test_the_stored_size_comes_from_the_header(tmp_path: Path):
+    assert pictures.stored_size(save(tmp_path / "a.jpg", photograph(0))) == (48, 40)
     (tmp_path / "text.jpg").write_text("not a photograph")
-    assert pictures.pixel_count(tmp_path / "text.jpg") == 0
-    assert pictures.pixel_count(tmp_path / "gone.jpg") == 0
+    assert pictures.stored_size(tmp_path / "text.jpg") is None
+    assert pictures.stored_size(tmp_path / "gone.jpg") is None
 
 
 def test_written_masks_are_small(tmp_path: Path):

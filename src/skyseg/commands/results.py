@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import threading
+import unicodedata
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from skyseg.commands.inputs import Input
-from skyseg.errors import UserError
-from skyseg.files import write_text
+from skyseg.data.folders import check_name
+from skyseg.errors import UserError, disk_is_full
+from skyseg.files import check_writable, write_text
 from skyseg.inference.outputs import OUTPUTS
 
 NAME = "predictions.csv"
@@ -44,27 +47,27 @@ class Results:
         self.folder = folder
         self._table = folder / NAME
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f".{NAME}.{os.getpid()}.part").touch()
-            (folder / f".{NAME}.{os.getpid()}.part").unlink()
+            check_writable(self._table)
         except OSError as error:
             raise UserError(
                 f"--out {folder}: cannot be written to ({error.strerror}); choose another folder"
             ) from None
+        if self._table.is_symlink() or (self._table.exists() and not self._table.is_file()):
+            raise UserError(
+                f"{self._table}: not a regular file; choose another --out, or move it away"
+            )
         self._lock = threading.Lock()  # guards the table
         self._rows = {row["file"]: row for row in _read(self._table)}
         if self._table.exists():
             self.close()  # drops a partial line that a killed run may have left
-        self._claimed = {_base(row).casefold(): file for file, row in self._rows.items()}
+        self._claimed = {_claim_key(_base(row)): file for file, row in self._rows.items()}
 
     def files(self) -> set[Path]:
-        """Resolved paths of all results here."""
-        return {
-            (self.folder / row[kind]).resolve()
-            for row in self._rows.values()
-            for kind in OUTPUTS
-            if row[kind]
-        }
+        """Resolved paths of the table and of all results here."""
+        places = [self._table]
+        for row in self._rows.values():
+            places += [self.folder / row[kind] for kind in OUTPUTS if row[kind]]
+        return {Path(os.path.realpath(place)) for place in places}
 
     def plan(
         self, source: Input, suffixes: dict[str, str], origin: Origin, overwrite: bool
@@ -78,9 +81,11 @@ class Results:
             overwrite: make them all again.
 
         Raises:
-            UserError: other files are in their place, and ``overwrite`` is not set.
+            UserError: other files are in their place, and ``overwrite`` is not set; or the source's
+                name is not UTF-8.
         """
         file = self._key(source)
+        check_name(PurePath(file), source.name)
         row = self._rows.get(file) if source.path else None
         base = _base(row) if row else self._claim(source, file)
         places = {kind: self.folder / f"{base}{suffix}" for kind, suffix in suffixes.items()}
@@ -101,7 +106,7 @@ class Results:
             return places
         missing = {}
         for kind, path in places.items():
-            if not path.exists():
+            if not os.path.lexists(path):
                 missing[kind] = path
             elif row is None or not row[kind]:
                 raise UserError(
@@ -114,6 +119,27 @@ class Results:
                     "another --out, or use --overwrite"
                 )
         return missing
+
+    def check(self, path: Path) -> None:
+        """Check that a result can be written.
+
+        Raises:
+            UserError: it cannot, or a link leads it out of the folder.
+            OSError: the disk is full.
+        """
+        below = Path(os.path.realpath(path.parent))
+        if not below.is_relative_to(os.path.realpath(self.folder)):
+            raise UserError(
+                f"{path}: a link leads out of {self.folder}/, to {below}; choose another --out"
+            )
+        try:
+            check_writable(path)
+        except OSError as error:
+            if disk_is_full(error):
+                raise
+            too_long = error.errno == errno.ENAMETOOLONG
+            advice = "rename the photograph" if too_long else "choose another --out"
+            raise UserError(f"{path}: cannot be written ({error.strerror}); {advice}") from None
 
     def record(
         self, source: Input, figures: dict[str, float], origin: Origin, places: dict[str, Path]
@@ -150,7 +176,8 @@ class Results:
     def _key(self, source: Input) -> str:
         if source.path is None:
             return "-"
-        return Path(os.path.relpath(source.path.resolve(), self.folder.resolve())).as_posix()
+        here = os.path.realpath(self.folder)
+        return Path(os.path.relpath(os.path.realpath(source.path), here)).as_posix()
 
     def _claim(self, source: Input, file: str) -> str:
         """Reserve the first name of 'a', 'a.jpg', 'a.jpg-2', ... that no other source uses."""
@@ -160,7 +187,7 @@ class Results:
         while True:
             for name in names:
                 base = name.as_posix()
-                if self._claimed.setdefault(base.casefold(), file) == file:
+                if self._claimed.setdefault(_claim_key(base), file) == file:
                     return base
             names = [place.with_name(f"{place.name}-{number}")]
             number += 1
@@ -176,10 +203,29 @@ def _read(table: Path) -> list[dict[str, str]]:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) == COLUMNS:
             # The last line of a killed run may be cut off.
-            return [row for row in reader if None not in (*row, *row.values()) and _base(row)]
+            rows = [row for row in reader if None not in (*row, *row.values()) and _base(row)]
+            for row in rows:
+                _check_row(row, table)
+            return rows
     raise UserError(
         f"{table}: not written by skyseg predict; choose another --out, or move the file away"
     )
+
+
+def _check_row(row: dict[str, str], table: Path) -> None:
+    """Check that the results of a row are in the table's folder: the table may have been edited."""
+    for kind in OUTPUTS:
+        path = PurePath(row[kind])
+        if path.anchor or ".." in path.parts or "\0" in row[kind]:
+            raise UserError(
+                f"{table}: the {kind} of {row['file']}, {row[kind]!r}, is not in this folder; "
+                "correct or remove the row"
+            )
+
+
+def _claim_key(base: str) -> str:
+    """Equal for names that are one file on some system."""
+    return unicodedata.normalize("NFC", base).casefold()
 
 
 def _base(row: dict[str, str]) -> str:

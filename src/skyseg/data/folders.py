@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections import deque
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from skyseg.data.pictures import SUFFIXES
@@ -39,7 +39,7 @@ REASONS = {
     "self": Reason("links to themselves", "a link that leads to itself; remove it"),
     "unreadable": Reason("unreadable", "cannot be read; change its permissions, or remove it"),
     "large": Reason("too large", f"larger than {LARGEST >> 30} GiB; shrink or remove it"),
-    "special": Reason("pipes or devices"),
+    "special": Reason("pipes or devices", "a pipe or a device; only files are read"),
     "again": Reason("links to folders that are listed already"),
     "other": Reason("other kinds of files"),
     "hidden": Reason("hidden pictures"),
@@ -129,8 +129,12 @@ def list_pictures(folder: Path, more: frozenset[str] = frozenset()) -> list[Path
     return found.files
 
 
-def check_name(path: Path) -> None:
+def check_name(path: PurePath, shown: str | None = None) -> None:
     """Check that a path is UTF-8: it is written into tables, and read from them.
+
+    Args:
+        path: of a photograph.
+        shown: how the error calls it; None: as it is.
 
     Raises:
         UserError: it is not, as after unpacking an archive from another system.
@@ -138,9 +142,8 @@ def check_name(path: Path) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise UserError(
-            f"{printable(str(path))}: its name is not UTF-8; rename the file or folder"
-        ) from None
+        name = printable(shown or str(path))
+        raise UserError(f"{name}: its name is not UTF-8; rename the file or folder") from None
 
 
 def describe(folder: Path, left_out: list[LeftOut]) -> str:
@@ -158,6 +161,15 @@ def describe(folder: Path, left_out: list[LeftOut]) -> str:
     return f"{printable(str(folder))}: left out {'; '.join(parts)}" if parts else ""
 
 
+def obstacle(path: Path) -> LeftOut | None:
+    """Why a path cannot be read as a picture file, from what it is; None for a regular file.
+
+    It opens nothing: opening a pipe waits for whoever writes into it.
+    """
+    kind = _kind(path)
+    return LeftOut(path, kind) if kind in REASONS else None
+
+
 def _reason(path: Path, more: frozenset[str]) -> str | None:
     """Why an entry is left out, a row of ``REASONS``; ``FOLDER``; or None for a picture file."""
     suffix = path.suffix.lower()
@@ -167,17 +179,23 @@ def _reason(path: Path, more: frozenset[str]) -> str | None:
         return "hidden" if named_as_picture else "side"
     if suffix in SIDE_SUFFIXES - more and not path.is_dir():
         return "side"
+    kind = _kind(path)
+    if kind in ("special", "large", None) and suffix not in SUFFIXES | more:
+        return "other"
+    return None if kind == "large" and suffix in more else kind
+
+
+def _kind(path: Path) -> str | None:
+    """What a path is: an obstacle of ``REASONS``, ``FOLDER``, or None for a regular file."""
     try:
         found = path.stat()
     except OSError as error:
         return {errno.ENOENT: "broken", errno.ELOOP: "self"}.get(error.errno or 0, "unreadable")
     if stat.S_ISDIR(found.st_mode):
         return FOLDER
-    if suffix not in SUFFIXES | more:
-        return "other"
     if not stat.S_ISREG(found.st_mode):
         return "special"
-    return "large" if found.st_size > LARGEST and suffix in SUFFIXES else None
+    return "large" if found.st_size > LARGEST else None
 
 
 def _contains(target: str, *folders: str) -> bool:

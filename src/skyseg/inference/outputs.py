@@ -20,6 +20,7 @@ SHARPNESS = 2  # exponent of the odds in the matte
 EDGE = 0.8  # pixels: standard deviation of the blur that softens the matte
 LIGHT = 0.35  # how far the ground follows the change of the sky's colour; 1: all the way
 GAIN = (0.6, 1.6)  # limits of the gain of a colour channel, before LIGHT
+LONGEST = {".jpg": 65_500}  # pixels a side that libjpeg writes; PNG holds more than fits in memory
 ROWS = 256  # rows of a photograph at a time, to limit memory
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import chain
@@ -31,6 +32,7 @@ LIMITED = 1  # FFmpeg's AVCOL_RANGE_MPEG: 16 to 235
 
 # H.264 plays everywhere; video editors accept ProRes 4444 for transparency.
 SUFFIXES = {kind: f"-{kind}.{'mov' if kind == 'cutout' else 'mp4'}" for kind in OUTPUTS}
+LONGEST = {".mp4": 16_384, ".mov": 65_535}  # pixels a side: x264's limit, ProRes's 16 bits
 
 
 class Frame(NamedTuple):
@@ -78,7 +80,7 @@ def segment(
     av = _av()
     notes: list[str] = []
     try:
-        with av.open(str(path)) as container, av.open(str(path)) as for_sound:
+        with av.open(_file(path)) as container, av.open(_file(path)) as for_sound:
             if not container.streams.video:
                 raise UserError(f"{path}: contains no video; replace or remove it")
             stream = container.streams.video[0]
@@ -117,6 +119,22 @@ def segment(
         raise UserError(
             f"{path}: truncated, damaged or not a video ({error.strerror}); replace or remove it"
         ) from None
+
+
+def stored_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of a video's frames, before they are turned, from its header; None if that
+    fails."""
+    try:
+        with _av().open(_file(path)) as container:
+            stream = container.streams.video[0]
+            return stream.width, stream.height
+    except Exception:  # segmenting it will report the error
+        return None
+
+
+def _file(path: Path) -> str:
+    """FFmpeg takes the start of a relative path with a colon for a protocol."""
+    return os.path.abspath(path)  # noqa: PTH100 (resolve follows links)
 
 
 def _decode(container: Any, stream: Any) -> Iterator[Frame]:
@@ -207,8 +225,9 @@ class _Writer:
             if kind == "cutout"
             else ("libx264", {"crf": "18"}, "yuv420p" if even else "yuv444p")
         )
+        self._name = f"{like.container.name}: {kind}"
         suffix = SUFFIXES[kind][-3:]
-        self.file = files.enter_context(_av().open(str(place), "w", format=suffix))
+        self.file = files.enter_context(_av().open(_file(place), "w", format=suffix))
         rate = like.average_rate or like.guessed_rate
         self._stream = self.file.add_stream(codec, rate=rate, options=options)
         self._stream.width, self._stream.height = size
@@ -225,10 +244,20 @@ class _Writer:
         )
         frame = frame.reformat(format=self._pixels, dst_colorspace=BT709)
         frame.pts, frame.time_base = pts, self._time_base
-        self.file.mux(self._stream.encode(frame))
+        self._encode(frame)
 
     def finish(self) -> None:
-        self.file.mux(self._stream.encode())
+        self._encode(None)
+
+    def _encode(self, frame: Any) -> None:
+        try:
+            self.file.mux(self._stream.encode(frame))
+        except _av().error.FFmpegError as error:
+            if disk_is_full(error):
+                raise
+            raise UserError(
+                f"{self._name}: cannot be encoded ({error.strerror}); choose another --output"
+            ) from None
 
 
 class _Sound:
