@@ -98,3 +98,26 @@ def test_params_are_frozen(tmp_path: Path) -> None:
 def test_a_model_name_that_the_registry_cannot_store(tmp_path, name):
     with pytest.raises(UserError, match=r"registry\.model: a model's name must not contain spaces"):
         load(tmp_path, json.dumps({"train": {"epochs": 1}, "registry": {"model": name}}))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"foreground": ["sky"]}, "data.foreground: 'sky' is a name, but masks of format pairs"),
+        ({"format": "camvid", "foreground": [0], "ignore": ["void"]}, "data.ignore: 'void' is a"),
+        ({"format": "coco", "foreground": [True]}, "data.foreground: True is neither a class"),
+        ({"format": "coco", "foreground": [["sky"]]}, "data.foreground: ['sky'] is neither"),
+        ({"format": "coco", "foreground": "sky"}, "data.foreground: Input should be a valid list"),
+        ({"format": "coco", "foreground": [1], "ignore": ["1"]}, "share the value 1"),
+    ],
+)
+def test_classes_have_names_or_indices(tmp_path, data, expected):
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps({"data": data, "train": {"epochs": 1}}))
+    with pytest.raises(UserError) as caught:
+        load_params(path)
+    assert expected in str(caught.value)
+    path.write_text(
+        json.dumps({"data": {"format": "coco", "foreground": ["sky", 3]}, "train": {"epochs": 1}})
+    )
+    assert load_params(path).data.foreground == ["sky", 3]

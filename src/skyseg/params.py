@@ -10,7 +10,15 @@ import re
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -45,20 +53,23 @@ class DataParams(Section):
     invert: bool = False
     """True where the masks mark the background."""
 
-    @model_validator(mode="after")
-    def _check_values(self) -> DataParams:
-        if self.format in NAMED_FORMATS:
-            return self
-        for key, values in (("foreground", self.foreground or []), ("ignore", self.ignore)):
-            for value in values:
-                if isinstance(value, str):
-                    raise ValueError(
-                        f"{key}: {value!r} is a name, but masks of format {self.format} hold "
-                        "numbers; list class indices, such as [0]"
-                    )
-                if not 0 <= value <= 65535:
-                    raise ValueError(f"{key}: mask values must be between 0 and 65535")
-        return self
+    @field_validator("foreground", "ignore", mode="before")
+    @classmethod
+    def _check_classes(cls, values: Any, info: ValidationInfo) -> Any:
+        format = info.data.get("format")
+        for value in values if isinstance(values, list) else ():
+            if isinstance(value, bool) or not isinstance(value, int | str):
+                raise ValueError(f"{value!r} is neither a class index nor the name of a class")
+            if format in NAMED_FORMATS:
+                continue
+            if isinstance(value, str):
+                raise ValueError(
+                    f"{value!r} is a name, but masks of format {format} hold numbers; list class "
+                    "indices, such as [0]"
+                )
+            if not 0 <= value <= 65535:
+                raise ValueError("mask values must be between 0 and 65535")
+        return values
 
     @model_validator(mode="after")
     def _check_disjoint(self) -> DataParams:
@@ -132,7 +143,8 @@ class AuditParams(Section):
     warning, or drop the sample. Every fault is listed in reports/prepare/audit.html."""
 
     unreadable: Policy = "error"
-    """A file cannot be decoded: truncated, damaged, not a picture."""
+    """A sample cannot be used: a file is truncated, damaged or no picture, or the mask has another
+    size than its photograph. It is left out unless this is error."""
     damaged: Policy = "warn"
     """A file can be decoded, but bytes inside it have changed."""
     wrong_suffix: Policy = "warn"

@@ -157,10 +157,6 @@ def run(
     except ValidationError as error:
         problem = error.errors()[0]
         message = problem["msg"].removeprefix("Value error, ")
-        # What concerns several fields names its field in the message.
-        named, _, rest = message.partition(": ")
-        if named in ("foreground", "ignore"):
-            raise UserError(f"--{named}: {rest}") from None
         option = str(problem["loc"][0]) if problem["loc"] else "foreground"
         raise UserError(f"--{option}: {message}") from None
     check_folder("--json", json_file and json_file.parent)
