@@ -24,6 +24,12 @@ PREPARED = Path("prepared")
 REPORT = Path("reports/prepare")
 
 
+def contents() -> dict[Path, bytes]:
+    """The results of prepare, but for the page, which shows the last audit."""
+    paths = (*PREPARED.iterdir(), *REPORT.iterdir())
+    return {path: path.read_bytes() for path in paths if path.name != "audit.html"}
+
+
 def error_message(**sections: dict[str, object]) -> str:
     with pytest.raises(UserError) as caught:
         prepare(make_params(**sections))
@@ -209,11 +215,11 @@ def test_bad_input_is_named_and_keeps_earlier_results(
 ) -> None:
     data = pairs()
     prepare(make_params())
-    before = {path: path.read_bytes() for path in (*PREPARED.iterdir(), *REPORT.iterdir())}
+    before = contents()
     damage, message = BAD[fault]
     damage(data)
     assert message in error_message()
-    assert before == {path: path.read_bytes() for path in (*PREPARED.iterdir(), *REPORT.iterdir())}
+    assert before == contents()
 
 
 def test_settings_that_do_not_fit(pairs: Callable[..., Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,12 +12,16 @@ import pandas as pd
 
 from skyseg.data import pictures
 from skyseg.data.arrays import create_rows
-from skyseg.data.audit import copies
+from skyseg.data.audit import across, copies, gate, mask_checks, photographs
+from skyseg.data.audit.across import Member
+from skyseg.data.audit.findings import Finding
+from skyseg.data.audit.mask_checks import Measures
 from skyseg.data.encoding import Encoding
 from skyseg.data.formats import FORMATS, find, with_mask_files
+from skyseg.data.inspection import Inspection, inspect_sample
 from skyseg.data.manifest import COLUMNS, SPLITS
 from skyseg.data.mask_meaning import infer_encoding
-from skyseg.data.mask_stats import MaskStats, count_values, shares
+from skyseg.data.mask_stats import shares
 from skyseg.data.masks import read_mask, resize_mask
 from skyseg.data.parallel import in_order
 from skyseg.data.samples import Sample
@@ -27,32 +30,35 @@ from skyseg.errors import UserError
 from skyseg.params import DataParams, Params
 
 
-class Inspection(NamedTuple):
-    """What was read from a sample's files."""
+class Part(NamedTuple):
+    """A sample that can be used, and all that is known about it."""
 
-    flags: list[str]
-    width: int
-    height: int
-    image_sha256: str
-    thumbnail: np.ndarray
-    mask: MaskStats
+    sample: Sample
+    inspection: Inspection
+    measures: Measures | None = None
+    cluster: int = 0
+    """The same for copies of one photograph."""
+    group: str = ""
 
 
 class Built(NamedTuple):
     """What is known about a data set before its arrays are written."""
 
-    manifest: pd.DataFrame
-    """Columns ``COLUMNS``; paths are relative to the repository's root."""
-    encoding: Encoding
-    """What mask values mean."""
+    manifest: pd.DataFrame | None
+    """Columns ``COLUMNS``; paths are relative to the repository's root. None if the audit's errors
+    leave open what it is."""
+    encoding: Encoding | None
+    """What mask values mean; None if the audit's errors leave it open."""
     decided: str
     """One sentence that describes that."""
     notes: list[str]
     """Messages for the user: what was left out, and what was guessed."""
+    audit: gate.Audit
 
 
 def build_manifest(params: Params, root: Path, masks: Path) -> Built:
-    """Inspect every sample of ``root/data`` once; decide what mask values mean and the splits.
+    """Inspect every sample of ``root/data``, audit them, decide what mask values mean and the
+    splits. What the audit leaves out is left out of these decisions, too.
 
     Args:
         params: settings.
@@ -60,7 +66,8 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
         masks: folder below ``root`` for the masks of annotated shapes, which are drawn.
 
     Raises:
-        UserError: something is wrong with the data.
+        UserError: the data set cannot be audited: its layout is wrong, or what its mask values mean
+            is unclear.
     """
     samples, notes = find(root / "data", params.data.format)
     if FORMATS[params.data.format].index and params.data.foreground is None:
@@ -69,58 +76,123 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
             "class indices; list the foreground ones, such as [0]"
         )
     samples, meaning, said = with_mask_files(samples, masks, params.data)
-    inspections = list(
-        in_order(lambda sample: inspect_sample(sample, meaning), samples, "inspecting")
-    )
-    encoding, decided = infer_encoding([each.mask for each in inspections], meaning)
-    manifest = tabulate(samples, inspections, encoding, params, root, notes)
-    return Built(manifest, encoding, said + decided, notes)
+    findings: list[Finding] = []
+    manifest, encoding, decided = None, None, ""
+    errors: list[UserError] = []
+    try:
+        parts = inspect(samples, meaning, params, findings)
+        encoding, _ = infer_encoding([each.inspection.mask for each in parts], meaning)
+        parts = check_masks(parts, encoding, params, findings)
+        parts = compare(parts, params, root, notes, findings)
+        encoding, decided = infer_encoding([each.inspection.mask for each in parts], meaning)
+        manifest = tabulate(parts, encoding, params, root)
+        findings += across.drift_found(manifest)
+    except UserError as error:
+        errors.append(error)
+    audit = gate.judge(findings, params.audit, samples, {})
+    # What follows from a fault that the audit reports is reported beside it.
+    if errors and not audit.errors:
+        raise errors[0]
+    audit.errors.extend(map(str, errors))
+    return Built(manifest, encoding, said + decided, notes, audit)
 
 
-def inspect_sample(sample: Sample, data: DataParams) -> Inspection:
-    """Read a sample's files once, for everything that the split and the manifest need.
+def inspect(
+    samples: list[Sample], meaning: DataParams, params: Params, findings: list[Finding]
+) -> list[Part]:
+    """The samples that can be used, as far as their own files say; ``findings`` grows.
 
     Raises:
-        UserError: a damaged file, or an image and a mask of different sizes.
+        UserError: there are none.
     """
-    content = pictures.read_bytes(sample.image)
-    picture = pictures.decode(content, str(sample.image), min_side=copies.MIN_SIDE)
-    mask = count_values(sample.mask, data)
-    width, height = pictures.upright_size(content)
-    if mask.size != (width, height):
-        turned = (
-            " after turning it upright by its EXIF orientation" if "exif" in picture.flags else ""
-        )
-        raise UserError(
-            f"{sample.mask}: {mask.size[0]}x{mask.size[1]} pixels, but {sample.image} "
-            f"has {width}x{height}{turned}; make the sizes equal"
-        )
-    return Inspection(
-        [*picture.flags, *(["mask-exif"] if mask.turned else [])],
-        width,
-        height,
-        hashlib.sha256(content).hexdigest(),
-        copies.thumbnail(picture.pixels),
-        mask,
+    parts = []
+    for sample, inspection, faults in in_order(
+        lambda sample: inspect_sample(sample, meaning), samples, "inspecting"
+    ):
+        findings += faults
+        if inspection:
+            parts.append(Part(sample, inspection))
+    if not parts:
+        raise nothing_left()
+    kept = [part.sample for part in parts]
+    inspections = [part.inspection for part in parts]
+    findings += photographs.tiny(kept, [(each.width, each.height) for each in inspections])
+    plain = {id for each in findings if each.kind == "blank" for id in each.ids}
+    findings += photographs.colourless(kept, [each.colourful for each in inspections], plain)
+    return keep(parts, params, findings)
+
+
+def check_masks(
+    parts: list[Part], encoding: Encoding, params: Params, findings: list[Finding]
+) -> list[Part]:
+    """The samples whose masks fit their photographs, as far as policies say; ``findings`` grows.
+
+    Raises:
+        UserError: there are none.
+    """
+    measures = list(
+        in_order(lambda part: mask_checks.measure(part.sample, encoding), parts, "comparing masks")
+    )
+    findings += mask_checks.found([part.sample for part in parts], measures)
+    measured = zip(parts, measures, strict=True)
+    return keep([part._replace(measures=each) for part, each in measured], params, findings)
+
+
+def compare(
+    parts: list[Part], params: Params, root: Path, notes: list[str], findings: list[Finding]
+) -> list[Part]:
+    """The samples with their groups and copies, without those that policies leave out; ``findings``
+    and ``notes`` grow.
+
+    Raises:
+        UserError: the settings of groups do not fit, or no samples are left.
+    """
+    samples = [part.sample for part in parts]
+    groups = group_names([sample.id for sample in samples], params.split, root / "data", notes)
+    labels = copies.clusters(
+        [part.inspection.image_sha256 for part in parts],
+        np.stack([part.inspection.thumbnail for part in parts]),
+    )
+    grids = [part.measures.grid for part in parts if part.measures]
+    findings += across.copies_found(list(map(Member, samples, grids)), labels)
+    findings += across.groups_found(samples, groups)
+    linked = zip(parts, labels, groups, strict=True)
+    return keep(
+        [part._replace(cluster=int(label), group=group) for part, label, group in linked],
+        params,
+        findings,
     )
 
 
-def tabulate(
-    samples: list[Sample],
-    inspections: list[Inspection],
-    encoding: Encoding,
-    params: Params,
-    root: Path,
-    notes: list[str],
-) -> pd.DataFrame:
+def keep(parts: list[Part], params: Params, findings: list[Finding]) -> list[Part]:
+    """The samples that the policies do not leave out.
+
+    Raises:
+        UserError: there are none.
+    """
+    dropped = gate.left_out(findings, params.audit)
+    kept = [part for part in parts if part.sample.id not in dropped]
+    if not kept:
+        raise nothing_left()
+    return kept
+
+
+def nothing_left() -> UserError:
+    return UserError(f"no sample is left after the audit; see {gate.PAGE}")
+
+
+def tabulate(parts: list[Part], encoding: Encoding, params: Params, root: Path) -> pd.DataFrame:
     """The manifest: one row per sample, sorted by split and id, with its group, split and flags.
-    Messages for the user are added to ``notes``."""
+
+    Raises:
+        UserError: the samples cannot be split as the settings say.
+    """
+    samples = [part.sample for part in parts]
     ids = [sample.id for sample in samples]
+    inspections = [part.inspection for part in parts]
+    clusters = np.array([part.cluster for part in parts])
     measured = [shares(each.mask, encoding) for each in inspections]
-    digests = [each.image_sha256 for each in inspections]
-    clusters = copies.clusters(digests, np.stack([each.thumbnail for each in inspections]))
-    refuse_leaks(samples, inspections, clusters)
-    groups = group_names(ids, params.split, root / "data", notes)
+    groups = [part.group for part in parts]
     joined = copies.merge(groups, clusters)
     table = pd.DataFrame(
         {
@@ -132,7 +204,7 @@ def tabulate(
             "height": [each.height for each in inspections],
             "foreground": np.round([share for share, _ in measured], 6),
             "ignored": np.round([share for _, share in measured], 6),
-            "image_sha256": digests,
+            "image_sha256": [each.image_sha256 for each in inspections],
             "mask_sha256": [each.mask.sha256 for each in inspections],
         }
     )
@@ -146,29 +218,6 @@ def tabulate(
     order = table["split"].map(SPLITS.index)
     return (
         table.assign(order=order).sort_values(["order", "id"])[list(COLUMNS)].reset_index(drop=True)
-    )
-
-
-def refuse_leaks(
-    samples: list[Sample], inspections: list[Inspection], clusters: np.ndarray
-) -> None:
-    """Refuse images that occur in two predefined splits: they would make scores meaningless."""
-    splits = pd.Series([sample.split or "train" for sample in samples])
-    leaks = splits.groupby(clusters).filter(lambda names: names.nunique() > 1)
-    if leaks.empty:
-        return
-    members = leaks.index.to_numpy()[clusters[leaks.index] == clusters[leaks.index[0]]]
-    one = members[splits[members] == splits[members[0]]]
-    two = members[splits[members] != splits[members[0]]]
-    first, second = copies.closest_across(
-        np.stack([each.thumbnail for each in inspections]), one, two
-    )
-    count = len(np.unique(clusters[leaks.index]))
-    raise UserError(
-        f"{samples[first].image} ({splits[first]}) and {samples[second].image} ({splits[second]}) "
-        "are the same photograph in two splits"
-        + (f" (and {count - 1} more such sets)" if count > 1 else "")
-        + "; remove one of them"
     )
 
 

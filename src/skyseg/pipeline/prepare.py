@@ -1,7 +1,8 @@
 """prepare: from raw photographs and masks to checked, split and resized training data.
 
 Reads ``data/``, writes ``prepared/`` (manifest.csv, dataset.json, arrays) and
-``reports/prepare/`` (summary.json, samples.png, foreground.png, foreground.csv).
+``reports/prepare/`` (audit.html, dropped.csv, summary.json, samples.png, foreground.png,
+foreground.csv).
 """
 
 from __future__ import annotations
@@ -10,19 +11,27 @@ import sys
 from pathlib import Path
 
 from skyseg.data.arrays import ARRAY_SPLITS
+from skyseg.data.audit.gate import PAGE
 from skyseg.data.manifest import summarise
 from skyseg.data.preparation import build_manifest, write_split
-from skyseg.errors import exit_code
-from skyseg.files import atomic_write
+from skyseg.errors import UserError, exit_code, printable
+from skyseg.files import atomic_write, write_text
 from skyseg.params import Params, load_params
-from skyseg.reports.data_summary import sample_sheet, write_histogram, write_summary
+from skyseg.reports.audit_page import render_audit
+from skyseg.reports.data_summary import (
+    sample_sheet,
+    write_dropped,
+    write_histogram,
+    write_summary,
+)
 
 
 def prepare(params: Params, root: Path = Path()) -> None:
     """Prepare ``root/data`` for training and evaluation.
 
     Raises:
-        UserError: something is wrong with the data; ``root/prepared`` is then unchanged.
+        UserError: something is wrong with the data. Earlier results are then unchanged, except that
+            reports/prepare/audit.html shows what the audit found.
     """
     with (
         atomic_write(root / "prepared") as prepared,
@@ -30,9 +39,19 @@ def prepare(params: Params, root: Path = Path()) -> None:
     ):
         prepared.mkdir()
         report.mkdir()
-        manifest, encoding, decided, notes = build_manifest(params, root, prepared / "masks")
-        for line in (*notes, decided):
-            print(line)
+        built = build_manifest(params, root, prepared / "masks")
+        manifest, encoding, decided, notes, audit = built
+        for line in (*notes, *audit.warnings):
+            print(printable(line))
+        page = render_audit(built, params, root)
+        if manifest is None or encoding is None or audit.errors:
+            write_text(root / PAGE, page)
+            for line in audit.errors[:-1]:
+                print(f"error: {printable(line)}", file=sys.stderr)
+            raise UserError(audit.errors[-1])
+        (report / PAGE.name).write_text(page, encoding="utf-8")
+        write_dropped(report, audit)
+        print(decided)
         dataset = summarise(
             manifest, params.data.format, encoding, decided, params.model.size, root
         )

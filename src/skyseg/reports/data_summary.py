@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from skyseg.data import pictures
+from skyseg.data.audit.gate import Audit
 from skyseg.data.encoding import Encoding
 from skyseg.data.manifest import Dataset
 from skyseg.data.masks import read_mask
@@ -51,6 +52,17 @@ def write_summary(report: Path, manifest: pd.DataFrame, dataset: Dataset) -> Non
     (report / "summary.json").write_text(
         json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
+
+
+def write_dropped(report: Path, audit: Audit) -> None:
+    """Write dropped.csv: the samples that are left out, and why.
+
+    Columns: id; why, a kind of finding or 'excluded' by a person; text.
+    """
+    rows = [(id, finding.kind, finding.text) for id, finding in audit.dropped.items()]
+    rows += [(id, "excluded", reason) for id, reason in audit.excluded.items()]
+    table = pd.DataFrame(sorted(rows), columns=["id", "why", "text"])
+    table.to_csv(report / "dropped.csv", index=False)
 
 
 def sample_sheet(manifest: pd.DataFrame, encoding: Encoding, root: Path) -> Image.Image:

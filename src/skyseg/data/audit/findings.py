@@ -23,11 +23,13 @@ class Finding(NamedTuple):
     """The samples concerned, the one to leave out first; empty if it is not about samples."""
     text: str
     """What is wrong, with the names of the files, in one line."""
+    leave_out: tuple[str, ...] = ()
+    """The samples that the policy drop leaves out; if empty, the first of ``ids``."""
 
 
 # The names are also those of the fields of AuditParams, which hold the policies.
 FINDINGS = {
-    "unreadable": Kind("Cannot be read", "replace or remove the file"),
+    "unreadable": Kind("Cannot be used", "replace or remove the file"),
     "damaged": Kind("Bytes changed inside", "copy the file again from its source"),
     "wrong_suffix": Kind("The name says another format", "rename the file"),
     "tiny": Kind("Very small", "use the original, not a thumbnail"),
