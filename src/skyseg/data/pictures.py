@@ -82,6 +82,8 @@ class Picture(NamedTuple):
     """What is stored besides the pixels, for ``write`` to keep."""
     notes: tuple[str, ...]
     """Messages for the user about what is not used or not kept."""
+    orientation: int = 1
+    """Of EXIF, 1 to 8; the pixels have been turned by it."""
 
 
 Photograph = str | Path | bytes | Image.Image | NDArray[np.uint8]
@@ -144,7 +146,7 @@ def decode(
     # A PNG's EXIF may come after its pixels; decoding a TIFF loses its EXIF.
     stored = image if format == "PNG" else _open(io.BytesIO(data))
     metadata, left_out = read_metadata(image, stored, format)
-    return Picture(pixels, flags, metadata, (*notes, *left_out))
+    return Picture(pixels, flags, metadata, (*notes, *left_out), turned or 1)
 
 
 def pixels_of(photograph: Photograph) -> NDArray[np.uint8]:
@@ -182,8 +184,9 @@ def pixels_of(photograph: Photograph) -> NDArray[np.uint8]:
 
 def open_upright(
     data: bytes, name: str, min_side: int | None = None, limits: Limits | None = None
-) -> tuple[Image.Image, bool]:
-    """A decoded image in the mode it is stored in, and whether EXIF turned it.
+) -> tuple[Image.Image, int]:
+    """A decoded image in the mode it is stored in, and the EXIF orientation, 2 to 8, by which it
+    was turned; 0 if it was not turned.
 
     Args, Raises: as ``decode``.
     """
@@ -201,13 +204,14 @@ def open_upright(
         return _turn_upright(image)
 
 
-def _turn_upright(image: Image.Image) -> tuple[Image.Image, bool]:
-    method = UPRIGHT.get(orientation(image))
+def _turn_upright(image: Image.Image) -> tuple[Image.Image, int]:
+    stored = orientation(image)
+    method = UPRIGHT.get(stored)
     if method is None:
-        return image, False
+        return image, 0
     turned = image.transpose(method)
     turned.format = image.format  # transpose() does not copy it
-    return turned, True
+    return turned, stored
 
 
 @contextmanager
