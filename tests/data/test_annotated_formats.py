@@ -348,6 +348,30 @@ def test_labelme_files_beside_in_folders_and_with_embedded_pictures(root, tmp_pa
     assert not found["test/new name"].any()
 
 
+def test_labelme_photographs_that_are_only_inside_their_files(root, tmp_path):
+    jpeg = save(tmp_path / "a.jpg", photograph(0)).read_bytes()
+    data = base64.b64encode(jpeg).decode()
+    labelme_file(root / "val/one.json", "one.jpg", shape("sky", CORNERS), imageData=data)
+    samples, notes = find(root, "labelme")
+    assert [(sample.id, sample.split) for sample in samples] == [("val/one", "val")]
+    assert "1 photographs are taken from inside their LabelMe files" in notes[0]
+    data_params = DataParams(format="labelme", foreground=["sky"])
+    [sample], *_ = with_mask_files(samples, tmp_path / "prepared/masks", data_params)
+    assert sample.image == tmp_path / "prepared/photographs/val/one.jpg"
+    assert sample.image.read_bytes() == jpeg
+    np.testing.assert_array_equal(np.asarray(Image.open(sample.mask)), area(*SKY))
+
+
+def test_a_damaged_photograph_is_left_to_the_audit(root, tmp_path):
+    (root / "a.jpg").parent.mkdir()
+    (root / "a.jpg").write_bytes(b"no picture")
+    labelme_file(root / "a.json", "a.jpg", shape("sky", CORNERS))
+    assert masks(root, "labelme", tmp_path)["a"].tolist() == [[0]]
+
+
+EMBEDDED = {"imagePath": "z.png", "imageData": "QUJD"}
+
+
 @pytest.mark.parametrize(
     ("drawn", "more", "expected"),
     [
@@ -362,7 +386,12 @@ def test_labelme_files_beside_in_folders_and_with_embedded_pictures(root, tmp_pa
         (
             shape("sky", CORNERS),
             {"imagePath": "z.png", "imageData": "QUJD"},
-            "a copy is inside the file: 'labelme_export_json b.json'",
+            "its imageData: not an",
+        ),
+        (
+            shape("sky", CORNERS),
+            {"imagePath": "z.png", "imageData": "%"},
+            "its imageData is damaged",
         ),
         (shape("sky", CORNERS), {"imageWidth": 24, "imageHeight": 20}, "annotated at 24x20 pixels"),
     ],

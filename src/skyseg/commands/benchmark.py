@@ -97,7 +97,7 @@ def benchmark(
     folders = _folder_names(models)
     contenders = [load_model(model, recipe=recipe) for model in models]
     with TemporaryDirectory() as drawn:
-        ids, items = _items(root, data, split, Path(drawn))
+        ids, items = _items(root, data, split, Path(drawn) / "masks")
         places = {model: maps / name for model, name in folders.items()} if maps else {}
         results = _measure(contenders, items, len(ids), places)
     return _rows(contenders, results, len(ids))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from skyseg.data import coco, cvat, labelme, layouts, pictures
@@ -82,6 +83,8 @@ def with_mask_files(
     Args:
         samples: of one data set.
         folder: masks become ``folder/ID.png``, valued 0 background, 1 foreground, 255 ignore.
+            Photographs that are inside annotation files are written beside it. The mask of a
+            photograph that cannot be read is a single pixel.
         data: names the classes.
         known: the whole data set, if ``samples`` are a part; a class may be missing in a part.
 
@@ -99,13 +102,19 @@ def with_mask_files(
 
     def drawn(sample: Sample) -> Sample:
         assert sample.shapes
-        where = f"{sample.mask}: {sample.image.name}"
-        size = _size(sample)
-        check_extent(sample.shapes, size, where)
+        image = sample.image
+        if sample.embedded:
+            image = _extracted(sample, folder.parent / "photographs")
+        where = f"{sample.mask}: {image.name}"
+        size = _size(image, sample)
+        mask = np.zeros((1, 1), np.uint8)
+        if size:
+            check_extent(sample.shapes, size, where)
+            mask = draw(sample.shapes, codes, size)
         path = folder / f"{sample.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw(sample.shapes, codes, size)).save(path)
-        return replace(sample, mask=path, shapes=None)
+        Image.fromarray(mask).save(path)
+        return Sample(sample.id, image, path, sample.split)
 
     ignore = [IGNORE] if data.ignore else []
     meaning = DataParams(foreground=[1], ignore=ignore, invert=data.invert)
@@ -198,20 +207,34 @@ def _check_unique(samples: list[Sample]) -> None:
             raise UserError(f"{sample.image}: {where}; keep one of the two")
 
 
-def _size(sample: Sample) -> tuple[int, int]:
-    """Width and height of a photograph, upright; a UserError if it was annotated at another."""
+def _extracted(sample: Sample, folder: Path) -> Path:
+    """Write a photograph that is inside its LabelMe file."""
+    content = labelme.embedded_picture(sample.image)
+    image, _ = pictures.open_upright(content, f"{sample.image}: its imageData")
+    suffix = pictures.FILE_FORMATS[image.format or "PNG"][0]
+    path = folder / f"{sample.id}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def _size(image: Path, sample: Sample) -> tuple[int, int] | None:
+    """Width and height of a photograph, upright; None if it cannot be read, which decoding it
+    reports.
+
+    Raises:
+        UserError: it was annotated at another size.
+    """
     assert sample.shapes
-    content = pictures.read_bytes(sample.image)
     try:
-        width, height = pictures.upright_size(content)
-    except Exception:  # decoding it reports the error
-        picture = pictures.decode(content, str(sample.image)).pixels
-        height, width = picture.shape[:2]
+        width, height = pictures.upright_size(pictures.read_bytes(image))
+    except Exception:  # of any type
+        return None
     annotated = (sample.shapes.width or width, sample.shapes.height or height)
     if annotated != (width, height):
         turned = annotated == (height, width)
         raise UserError(
-            f"{sample.mask}: annotated at {annotated[0]}x{annotated[1]} pixels, but {sample.image} "
+            f"{sample.mask}: annotated at {annotated[0]}x{annotated[1]} pixels, but {image} "
             f"has {width}x{height}"
             + (" when EXIF turns it upright" if turned else "")
             + "; annotate it again, or use the photograph that was annotated"

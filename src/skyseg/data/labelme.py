@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,7 @@ def read(root: Path) -> Found:
     known = AnnotatedFolder(root, ".json")
     samples: list[Sample] = []
     notes: list[str] = []
+    inside = 0
     left: Counter[str] = Counter()
     for path in known.files:
         remarks: list[str] = []
@@ -73,6 +75,7 @@ def read(root: Path) -> Found:
         notes += remarks
         content = _parsed(path, text)
         picture = _picture(path, content, known)
+        inside += picture == path
         shapes = []
         for number, shape in enumerate(content.shapes, 1):
             part = _part(shape, f"{path}: shape {number}")
@@ -81,9 +84,12 @@ def read(root: Path) -> Found:
             else:
                 shapes.append(Shape(str(shape.label), (part,)))
         drawn = Shapes(content.imageWidth, content.imageHeight, tuple(shapes), layered=True)
-        samples.append(known.sample(picture, path, None, drawn))
+        sample = known.sample(picture, path, None, drawn)
+        samples.append(replace(sample, embedded=picture == path))
     if not samples:
         raise LayoutError(f"{root}/: no LabelMe annotations (.json files beside the photographs)")
+    if inside:
+        notes.append(f"{root}/: {inside:,} photographs are taken from inside their LabelMe files")
     if left:
         listed = ", ".join(f"{count:,} {kind}" for kind, count in left.items())
         notes.append(f"{root}/: shapes without an area are not used: {listed}")
@@ -102,20 +108,26 @@ def _parsed(path: Path, text: str) -> _File:
         ) from None
 
 
+def embedded_picture(path: Path) -> bytes:
+    """The photograph inside a LabelMe file, as it was opened.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    content = _parsed(path, tables.read_text(path, tables.MOST_ANNOTATION_BYTES))
+    return _from_base64(content.imageData, f"{path}: its imageData")
+
+
 def _picture(path: Path, content: _File, known: AnnotatedFolder) -> Path:
     """The photograph, under the name that the file gives or, if it was renamed with its file,
-    beside it."""
+    beside it. If it is only inside the file, the file."""
     try:
         return known.picture(content.imagePath, path)
-    except UserError as error:
-        if beside := known.beside(path):
-            return beside
-        if content.imageData:
-            raise UserError(
-                f"{error} (a copy is inside the file: 'labelme_export_json {path.name}' writes it "
-                "as img.png)"
-            ) from None
-        raise
+    except UserError:
+        beside = known.beside(path) or (path if content.imageData else None)
+        if beside is None:
+            raise
+        return beside
 
 
 def _part(shape: _Shape, where: str) -> np.ndarray | Runs | None:
@@ -140,12 +152,19 @@ def _part(shape: _Shape, where: str) -> np.ndarray | Runs | None:
 
 def _mask(shape: _Shape, where: str) -> Runs:
     """A PNG of the part of the picture that begins at the shape's first point."""
-    try:
-        content = base64.b64decode(shape.mask or "", validate=True)
-    except ValueError:
-        content = b""
-    if not content or not shape.points:
-        raise UserError(f"{where}: its mask is damaged; draw it again")
+    content = _from_base64(shape.mask, f"{where}: its mask")
+    if not shape.points:
+        raise UserError(f"{where}: its mask has no place; draw it again")
     image, _ = pictures.open_upright(content, f"{where}: its mask", limits=pictures.UPLOAD)
     left, top = (int(value) for value in shape.points[0])
     return runs_of(np.asarray(image.convert("L")) > 0, left, top)
+
+
+def _from_base64(text: str | None, what: str) -> bytes:
+    try:
+        content = base64.b64decode(text or "", validate=True)
+    except ValueError:
+        content = b""
+    if not content:
+        raise UserError(f"{what} is damaged; save it again in LabelMe")
+    return content

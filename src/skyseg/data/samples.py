@@ -34,6 +34,8 @@ class Sample:
     """'train', 'val' or 'test' if the data set defines it."""
     shapes: Shapes | None = None
     """What to draw the mask from, if it is no picture: see ``formats.with_mask_files``."""
+    embedded: bool = False
+    """The photograph is inside the LabelMe file ``image``."""
 
 
 class Found(NamedTuple):
