@@ -9,50 +9,136 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from skyseg.data.encoding import Scale
-from skyseg.data.pictures import LOSSY
+from skyseg.data.encoding import INVERTED
+from skyseg.data.mask_storage import Storage, codes_of, storage_of
+from skyseg.data.pictures import LOSSY, open_upright
 from skyseg.errors import UserError
 
 HALF = 128  # smallest foreground value where black and white are not exact
 
 
 class Raw(NamedTuple):
+    """The pixels of a mask file."""
+
     values: np.ndarray | None
-    """uint8 or uint16 [H, W], greys or indices; None if the colours are not grey."""
-    scale: Scale
-    """two-valued: 1-bit files and palettes; in them 1 is foreground, whatever other files use."""
-    alpha: np.ndarray | None
-    conflict: str | None
+    """uint8 or uint16 [H, W], upright: the numbers that the file stores if class indices are
+    listed, otherwise greys (indices of palettes); None if the colours are not grey."""
+    kind: str
+    """How the file stores them, see ``mask_storage.Storage``."""
+    alpha: np.ndarray | None = None
+    conflict: str | None = None
     """Why the alpha channel cannot be trusted to be the mask."""
+    white: int = 255
+    """The largest number that a file of this kind can store."""
+    greys: np.ndarray | None = None
+    """int16 [256]: the grey of each palette index, -1 for colours; only if indices are listed."""
 
 
-def values_of(image: Image.Image, path: Path, indexed: bool, ignore: tuple[int, ...]) -> Raw:
-    """Values and alpha of a mask file, before it is known what they mean.
+class MaskFile(NamedTuple):
+    """A mask file, before it is known what its values mean."""
 
-    ``indexed``: the user has listed class indices, so the colours of palettes are not used.
+    raw: Raw
+    size: tuple[int, int]
+    """Width and height, upright."""
+    lossy: bool
+    turned: int
+    """The EXIF orientation, 2 to 8, by which it was turned upright; 0 if it was not."""
+
+
+def read_mask_file(content: bytes, path: Path, indexed: bool, ignore: tuple[int, ...]) -> MaskFile:
+    """Read a mask file in any mode.
+
+    Args:
+        content: the bytes of the file.
+        path: used in error messages.
+        indexed: the user has listed class indices, so numbers are read as they are stored.
+        ignore: the values that the user ignores.
+
+    Raises:
+        UserError: the file is damaged, in colour, has several pages, or has values that are not
+            whole numbers of 16 bits.
     """
-    mode = image.mode
-    if mode == "1":
-        return Raw(np.asarray(image).astype(np.uint8), "two-valued", None, None)
-    if mode == "P" and (indexed or "transparency" not in image.info):
-        if indexed:
-            return Raw(np.asarray(image), "8bit", None, None)
+    image, turned = open_upright(content, str(path))
+    storage = storage_of(content, image, str(path))
+    raw = _indexed(image, path, storage) if indexed else _greys(image, path, storage, ignore)
+    return MaskFile(raw, image.size, image.format in LOSSY, turned)
+
+
+def _indexed(image: Image.Image, path: Path, storage: Storage) -> Raw:
+    """The numbers that a file stores: class indices, perhaps stored as greys."""
+    if image.mode == "P":  # its colours and their transparency only serve to show it
+        return Raw(np.asarray(image), "palette", greys=_palette_greys(image))
+    if storage.coarse:
+        raise UserError(
+            f"{path}: 16 bits a channel and several channels, so small values are lost; save "
+            "class indices as a one-channel PNG"
+        )
+    single = image.mode in ("1", "F") or image.mode.startswith("I")
+    if single or (image.mode == "L" and "transparency" not in image.info):
+        codes = codes_of(_one_channel(image, path), storage)
+        return Raw(codes, storage.kind, white=storage.white)
+    return _several_channels(image, path, storage)
+
+
+def _greys(image: Image.Image, path: Path, storage: Storage, ignore: tuple[int, ...]) -> Raw:
+    """The greys that a file shows, or the indices of a palette."""
+    kind = storage.kind.removesuffix(INVERTED)
+    see_through = "transparency" in image.info and not image.mode.startswith("I")
+    if see_through and (alpha := np.asarray(image.convert("RGBA"))[..., 3]).min() == alpha.max():
+        see_through = False  # what would be transparent does not occur, or nothing else does
+    if see_through:
+        return _with_alpha(np.asarray(image.convert("RGBA")))
+    if image.mode == "P":
         return _palette(image, path, ignore)
-    if mode == "L" and "transparency" not in image.info:
-        return Raw(np.asarray(image), "8bit", None, None)
-    if mode.startswith("I"):
-        deep = np.asarray(image)
-        if deep.min() < 0 or deep.max() > 65535:
-            raise UserError(f"{path}: values outside 0-65535; save the mask with 8 or 16 bits")
-        return Raw(deep.astype(np.uint16), "16bit", None, None)
+    if image.mode in ("1", "L", "F"):
+        return Raw(_one_channel(image, path), kind, white=storage.white)
+    if image.mode.startswith("I"):
+        if storage.white != storage.top:  # Pillow has scaled it to 16 bits
+            kind = "16-bit"
+        return Raw(_one_channel(image, path), kind, white=storage.top)
+    raw = _several_channels(image, path, storage)
+    if storage.coarse and raw.alpha is None and raw.values is not None and not raw.values.any():
+        raise UserError(
+            f"{path}: 16 bits a channel, and the upper 8 are all 0; save the mask as a "
+            "one-channel 8-bit PNG"
+        )
+    return raw
+
+
+def _one_channel(image: Image.Image, path: Path) -> np.ndarray:
+    """uint8 or uint16 [H, W] of an image with one channel."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        raise UserError(f"{path}: the mask has floating-point values; save it as an 8-bit PNG")
+    if image.mode in ("1", "L"):
+        return values.astype(np.uint8, copy=False)
+    if values.min() < 0 or values.max() > 65535:
+        raise UserError(f"{path}: values outside 0-65535; save the mask with 8 or 16 bits")
+    return values.astype(np.uint16)
+
+
+def _several_channels(image: Image.Image, path: Path, storage: Storage) -> Raw:
+    """Equal channels, or an alpha channel."""
     if image.has_transparency_data:
         return _with_alpha(np.asarray(image.convert("RGBA")))
-    if mode == "F":
-        raise UserError(f"{path}: the mask has floating-point values; save it as an 8-bit PNG")
-    grey = _grey(np.asarray(image.convert("RGB")), tolerance=12 if image.format in LOSSY else 0)
+    try:
+        rgb = np.asarray(image.convert("RGB"))
+    except ValueError:  # Pillow does not convert every mode
+        raise UserError(
+            f"{path}: the mask is stored as {image.mode}; save it as a one-channel PNG"
+        ) from None
+    grey = _grey(rgb, tolerance=12 if image.format in LOSSY else 0)
     if grey is None:
         raise coloured(path)
-    return Raw(grey, "8bit", None, None)
+    return Raw(grey, "8-bit")
+
+
+def _palette_greys(image: Image.Image) -> np.ndarray:
+    """int16 [256]: the grey of each index, -1 for colours and for indices without one."""
+    colours = np.array(image.getpalette("RGB") or [], np.int16).reshape(-1, 3)
+    greys = np.full(256, -1, np.int16)
+    greys[: len(colours)] = np.where((colours == colours[:, :1]).all(axis=1), colours[:, 0], -1)
+    return greys
 
 
 def _palette(image: Image.Image, path: Path, ignore: tuple[int, ...]) -> Raw:
@@ -70,12 +156,12 @@ def _palette(image: Image.Image, path: Path, ignore: tuple[int, ...]) -> Raw:
                 f"{path}: the palette makes index 0 white and index 1 black, so the foreground "
                 "is unclear; set data.foreground to [0] or [1]"
             )
-        return Raw(indices, "two-valued", None, None)
+        return Raw(indices, "palette")
     grey = (colours[used] == greys[used, None]).all()
     if grey and (np.isin(greys[used], (0, 255)).all() or (greys[used] == used).all()):
         # Ignored indices keep their number.
         table = np.where(np.isin(np.arange(256), ignore), np.arange(256), greys).astype(np.uint8)
-        return Raw(table[indices], "8bit", None, None)
+        return Raw(table[indices], "8-bit")
     raise UserError(
         f"{path}: a palette with indices {listed(used.tolist())}: set data.foreground "
         "to the foreground indices and data.ignore to the void ones"
@@ -87,7 +173,7 @@ def _with_alpha(rgba: np.ndarray) -> Raw:
     rgb, alpha = rgba[..., :3], rgba[..., 3]
     grey, opaque, conflict = _grey(rgb, tolerance=0), alpha >= HALF, None
     if alpha.min() == alpha.max():
-        return Raw(grey, "8bit", alpha, None)
+        return Raw(grey, "8-bit", alpha)
     if grey is not None and _two_tone(grey):
         if np.mean((grey > (int(grey.min()) + int(grey.max())) / 2) != opaque) > 0.01:
             conflict = "its black-and-white colours and its alpha channel differ"
@@ -98,7 +184,7 @@ def _with_alpha(rgba: np.ndarray) -> Raw:
         large = counts[counts >= 0.01 * packed.size]
         if len(large) > 1 and large.sum() >= 0.98 * packed.size:
             conflict = f"its opaque part is painted in {len(large)} colours, like classes"
-    return Raw(grey, "8bit", alpha, conflict)
+    return Raw(grey, "8-bit", alpha, conflict)
 
 
 def _two_tone(grey: np.ndarray) -> bool:

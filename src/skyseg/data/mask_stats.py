@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skyseg.data.encoding import Encoding, Scale, decode_values
-from skyseg.data.mask_files import values_of
-from skyseg.data.pictures import LOSSY, open_upright, read_bytes
+from skyseg.data.encoding import DEEP, TWO_VALUED, Encoding, compared_values, decode_values
+from skyseg.data.mask_files import read_mask_file
+from skyseg.data.pictures import read_bytes
 from skyseg.params import IGNORE, DataParams
 
 
@@ -25,7 +25,7 @@ class Levels(NamedTuple):
     flat: np.ndarray
     """How many pixels of each value equal the pixel to the right and the one below."""
     reduced: bool = False
-    """True for a 16-bit file with more than 256 values, which are rounded to multiples of 257."""
+    """True for a file with more than 256 values, which are rounded to about 256."""
 
 
 class MaskStats(NamedTuple):
@@ -35,36 +35,44 @@ class MaskStats(NamedTuple):
     sha256: str
     size: tuple[int, int]
     """Width and height, upright."""
-    scale: Scale
+    kind: str
+    """How the file stores its values, see ``mask_storage.Storage``."""
+    white: int
+    """The largest number that a file of this kind can store."""
+    greys: np.ndarray | None
+    """int16 [256], the grey of each palette index, if class indices are listed."""
     levels: Levels | None
-    """Greys or indices; None for a file with an alpha channel whose colours are not grey."""
+    """Greys, or the stored numbers if class indices are listed; None for a file with an alpha
+    channel whose colours are not grey."""
     alpha: Levels | None
     conflict: str | None
     """Why the alpha channel cannot be trusted to be the mask."""
     lossy: bool
-    turned: bool
+    turned: int
+    """The EXIF orientation, 2 to 8, by which it was turned upright; 0 if it was not."""
 
 
 def count_values(path: Path, data: DataParams) -> MaskStats:
     """Count the values of one mask file.
 
     Raises:
-        UserError: the file is damaged, in colour, or has values that do not fit into 16 bits.
+        UserError: see ``read_mask_file``.
     """
     content = read_bytes(path)
-    image, turned = open_upright(content, str(path))
-    raw = values_of(
-        image, path, indexed=data.foreground is not None, ignore=tuple(data.ignore_values)
+    raw, size, lossy, turned = read_mask_file(
+        content, path, indexed=data.foreground is not None, ignore=tuple(data.ignore_values)
     )
     return MaskStats(
         path,
         hashlib.sha256(content).hexdigest(),
-        image.size,
-        raw.scale,
+        size,
+        raw.kind,
+        raw.white,
+        raw.greys,
         None if raw.values is None else _levels(raw.values),
         None if raw.alpha is None else _levels(raw.alpha),
         raw.conflict,
-        image.format in LOSSY,
+        lossy,
         turned,
     )
 
@@ -81,17 +89,21 @@ def shares(stats: MaskStats, encoding: Encoding) -> tuple[float, float]:
 def pixel_counts(stats: MaskStats, encoding: Encoding) -> tuple[int, int, int]:
     """How many pixels of a file are background, foreground and ignored."""
     levels = _used(stats, encoding)
-    codes = decode_values(levels.values, _scale(stats, encoding), encoding)
+    values = compared_values(levels.values, stats.kind, stats.greys, encoding)
+    codes = decode_values(values, _kind(stats, encoding), encoding)
     background, foreground, ignored = (int(levels.counts[codes == c].sum()) for c in (0, 1, IGNORE))
     return background, foreground, ignored
 
 
 def count_soft_pixels(stats: MaskStats, encoding: Encoding) -> int:
     """How many pixels of a soft file the threshold changes to black or white."""
-    if encoding.kind not in ("soft", "alpha") or _scale(stats, encoding) == "two-valued":
+    kind = _kind(stats, encoding)
+    if encoding.kind not in ("soft", "alpha") or kind in TWO_VALUED:
         return 0
     values, counts, *_ = _used(stats, encoding)
-    full = 65535 if encoding.wide and stats.scale == "16bit" else 255
+    full = 65535 if encoding.wide and kind in DEEP else 255
+    if kind in encoding.thresholds:
+        full = 2 * encoding.thresholds[kind] - 1
     between = (values > 0) & (values < full) & ~np.isin(values, encoding.ignore)
     return int(counts[between].sum())
 
@@ -114,12 +126,12 @@ def _used(stats: MaskStats, encoding: Encoding) -> Levels:
     return levels
 
 
-def _scale(stats: MaskStats, encoding: Encoding) -> Scale:
-    return "8bit" if encoding.kind == "alpha" else stats.scale
+def _kind(stats: MaskStats, encoding: Encoding) -> str:
+    return "8-bit" if encoding.kind == "alpha" else stats.kind
 
 
 def _levels(values: np.ndarray) -> Levels:
-    """Histogram; a 16-bit file with more than 256 values is a soft mask and reduced to 8 bits."""
+    """Histogram; a file with more than 256 values is a soft mask and reduced to about 256."""
 
     def histogram(v: np.ndarray) -> np.ndarray:
         return np.bincount(v.ravel(), minlength=65536 if v.dtype == np.uint16 else 256)
@@ -127,9 +139,11 @@ def _levels(values: np.ndarray) -> Levels:
     counts = histogram(values)
     reduced = bool(np.count_nonzero(counts) > 256)
     if reduced:
-        # The extremes stay exact, and no value crosses the threshold at 32768.
-        rounded = ((values.astype(np.uint32) + 128) // 257).clip(1, 254) * 257
-        values = np.where((values == 0) | (values == 65535), values, rounded).astype(np.uint16)
+        # In steps of a power of two, so that none crosses a threshold; the extremes stay exact.
+        bits = int(values.max()).bit_length()
+        step = 2 ** (bits - 8)
+        exact = (values == 0) | (values == 2**bits - 1)
+        values = np.where(exact, values, values // step * step + step // 2).astype(np.uint16)
         counts = histogram(values)
     present = np.flatnonzero(counts)
     flat = np.zeros_like(counts)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from skyseg.data.encoding import Encoding, decode_values
-from skyseg.data.mask_files import values_of
-from skyseg.data.pictures import open_upright, read_bytes
+from skyseg.data.encoding import Encoding, compared_values, decode_values
+from skyseg.data.mask_files import read_mask_file
+from skyseg.data.pictures import read_bytes
 from skyseg.errors import UserError
 from skyseg.params import IGNORE
 
@@ -23,15 +23,19 @@ def read_mask(path: Path, encoding: Encoding) -> np.ndarray:
     Raises:
         UserError: the file is damaged, or the encoding does not fit it.
     """
-    image, _ = open_upright(read_bytes(path), str(path))
-    raw = values_of(image, path, indexed=encoding.kind == "index", ignore=encoding.ignore)
+    raw = read_mask_file(
+        read_bytes(path), path, indexed=encoding.kind == "index", ignore=encoding.ignore
+    ).raw
     values = raw.alpha if encoding.kind == "alpha" else raw.values
     if values is None:
         raise UserError(
             f"{path}: cannot be read as {encoding.kind} like the other masks; save all masks the "
             "same way"
         )
-    table = decode_values(np.arange(np.iinfo(values.dtype).max + 1), raw.scale, encoding)
+    numbers = np.arange(256 if raw.greys is not None else np.iinfo(values.dtype).max + 1)
+    table = decode_values(
+        compared_values(numbers, raw.kind, raw.greys, encoding), raw.kind, encoding
+    )
     return table.take(values)  # takes half the time of table[values]
 
 
