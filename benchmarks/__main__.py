@@ -19,7 +19,10 @@ from benchmarks import report
 from benchmarks.race import machine
 
 BENCHMARKS = ("startup", "scoring", "loader", "inference", "preparing", "step")
-BY_NAME = ("threads",)
+BY_NAME = (
+    "threads",
+    "spoiling",
+)
 OUT = Path("reports/bench")
 
 

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from skyseg.data.audit import jpeg
 from skyseg.data.pictures import FILE_FORMATS
 
 # How files of each format begin: position, bytes, Pillow's name of the format.
@@ -41,29 +42,13 @@ def faults(content: bytes, path: Path) -> Iterator[tuple[str, str]]:
     suffixes = (*FILE_FORMATS[format], *ALSO.get(format, ()))
     if path.suffix.lower() not in suffixes:
         yield "wrong_suffix", f"{path}: a {format} file; rename it to {path.stem}{suffixes[0]}"
-    if fault := CHECKS.get(format, lambda content: None)(content):
+    if fault := CHECKS.get(format, lambda _: None)(content):
         yield "damaged", f"{path}: {fault}"
 
 
 def format_of(content: bytes) -> str | None:
     """Pillow's name of the format that a file begins like, if it is one of ``MAGIC``."""
     return next((name for at, magic, name in MAGIC if content[at : at + len(magic)] == magic), None)
-
-
-def jpeg_fault(content: bytes) -> str | None:
-    """What is wrong with a JPEG's compressed data: what libjpeg only warns of, or no end."""
-    import simplejpeg
-
-    if b"\xff\xd9" not in content[-4096:] and b"\xff\xd9" not in content:
-        return "the end is missing"
-    try:
-        # Reduced decoding reads all compressed data, too. Only the first picture of an MPO is used.
-        simplejpeg.decode_jpeg(content, "GRAY", fastdct=True, min_height=1, min_width=1)
-    except ValueError as error:
-        message = " ".join(str(error).split())
-        # Not about the compressed data.
-        return None if "nsupported" in message or "JFIF" in message else f"damaged ({message})"
-    return None
 
 
 def png_fault(content: bytes) -> str | None:
@@ -111,7 +96,7 @@ def box_fault(content: bytes) -> str | None:
 
 
 CHECKS: dict[str, Callable[[bytes], str | None]] = {
-    "JPEG": jpeg_fault,
+    "JPEG": jpeg.fault,
     "PNG": png_fault,
     "WEBP": riff_fault,
     "BMP": bmp_fault,

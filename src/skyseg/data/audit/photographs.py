@@ -16,8 +16,9 @@ The smallest ratio in CamVid, Figaro1k, ADE20K and Cityscapes is MEASURE."""
 PLAIN = 1.5
 """Standard deviation, in grey levels of 255, below which a photograph is one plain colour. The
 smallest of those data sets is above 15."""
-GREY = 2.0
-"""Mean difference between the channels, in grey levels, below which a photograph has no colours."""
+GREY = 0.5
+"""Mean difference between the channels, in grey levels, below which a photograph has no colours.
+Foggy scenes have 3 or more."""
 RARE = 0.05
 """A property of at most this share of a data set is rare in it."""
 FEW = 20
@@ -36,7 +37,7 @@ def blank(path: Path, pixels: np.ndarray) -> str | None:
 def tiny(samples: Sequence[Sample], sizes: Sequence[tuple[int, int]]) -> Iterator[Finding]:
     """Photographs that are much smaller than the others; ``sizes``: width and height of each."""
     sides = np.array(sizes).max(axis=1)
-    for index in np.flatnonzero(sides < TINY * np.median(sides)):
+    for index in np.flatnonzero(sides < TINY * np.median(sides)).tolist():
         sample, (width, height) = samples[index], sizes[index]
         text = f"{sample.image}: only {width}x{height} pixels"
         yield Finding("tiny", (sample.id,), text)
@@ -60,7 +61,7 @@ def colourless(
     grey = np.array(colourful) < GREY
     if len(grey) < FEW or not 0 < grey.mean() <= RARE:
         return
-    for index in np.flatnonzero(grey):
+    for index in np.flatnonzero(grey).tolist():
         sample = samples[index]
         if sample.id not in plain:
             yield Finding("colourless", (sample.id,), f"{sample.image}: no colours")
