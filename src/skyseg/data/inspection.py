@@ -30,6 +30,8 @@ class Inspection(NamedTuple):
     colourful: float
     """As ``photographs.colourfulness`` measures it."""
     mask: MaskStats
+    orientation: int
+    """The photograph's, of EXIF, 1 to 8."""
 
 
 def inspect_sample(
@@ -87,5 +89,6 @@ def inspect_sample(
         copies.thumbnail(picture.pixels),
         photographs.colourfulness(picture.pixels),
         mask,
+        picture.orientation,
     )
     return sample, inspection, findings
