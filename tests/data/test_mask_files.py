@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from mask_tools import HALF_SKY, U8, error_message, judge, palette
+from mask_tools import HALF_SKY, U8, disc, error_message, judge, palette
 from skyseg.data.masks import read_mask
 from tiny import save, sky
 
@@ -119,3 +120,58 @@ def test_modes_that_are_not_grey(tmp_path: Path) -> None:
     black_ink.save(tmp_path / "cmyk.tif")
     encoding, _ = judge([tmp_path / "cmyk.tif"])
     np.testing.assert_array_equal(read_mask(tmp_path / "cmyk.tif", encoding), HALF_SKY)
+
+
+def test_16_bits_a_channel(tmp_path: Path) -> None:
+    """Pillow keeps the upper 8 bits, so small numbers are lost."""
+    deep = np.repeat(HALF_SKY[..., None] * np.uint16(65535), 3, 2)
+    cv2.imwrite(str(tmp_path / "a.png"), deep)
+    encoding, _ = judge([tmp_path / "a.png"])
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", encoding), HALF_SKY)
+    cv2.imwrite(str(tmp_path / "b.png"), deep // 65535)
+    assert "b.png: 16 bits a channel, and the upper 8 are all 0" in error_message(
+        [tmp_path / "b.png"]
+    )
+    for name in "ab":
+        message = error_message([tmp_path / f"{name}.png"], foreground=[1])
+        assert f"{name}.png: 16 bits a channel and several channels" in message
+
+
+def test_jpeg_inside_tiff_is_lossy(tmp_path: Path) -> None:
+    image = Image.fromarray(disc(soft=False))
+    image.save(tmp_path / "a.tif", compression="jpeg", quality=75)
+    assert np.isin(np.asarray(Image.open(tmp_path / "a.tif")), (0, 255)).mean() < 1
+    encoding, sentence = judge([tmp_path / "a.tif"])
+    assert "blurred by lossy compression" in sentence
+    assert (read_mask(tmp_path / "a.tif", encoding) != (np.asarray(image) > 0)).mean() < 0.01
+    assert "save the masks as PNG" in error_message([tmp_path / "a.tif"], foreground=[255])
+
+
+def test_signed_numbers(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for name, dtype, white in (("a", np.int16, 32767), ("b", np.uint32, 65535)):
+        path = tmp_path / f"{name}.tif"
+        tifffile.imwrite(path, HALF_SKY.astype(dtype) * dtype(white), photometric="minisblack")
+        encoding, _ = judge([path])
+        np.testing.assert_array_equal(read_mask(path, encoding), HALF_SKY)
+        tifffile.imwrite(path, HALF_SKY.astype(dtype) * dtype(3), photometric="minisblack")
+        encoding, _ = judge([path], foreground=[3])
+        np.testing.assert_array_equal(read_mask(path, encoding), HALF_SKY)
+    tifffile.imwrite(tmp_path / "c.tif", HALF_SKY * np.int8(-1), photometric="minisblack")
+    assert "signed 8-bit" in error_message([tmp_path / "c.tif"])
+    for dtype in (np.float16, np.float64, np.uint64):
+        tifffile.imwrite(tmp_path / "d.tif", HALF_SKY.astype(dtype), photometric="minisblack")
+        error_message([tmp_path / "d.tif"])
+
+
+def test_pages_of_a_damaged_or_endless_file(tmp_path: Path) -> None:
+    WHITE.save(tmp_path / "a.tif")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    table = int.from_bytes(content[4:8], "little")
+    entries = int.from_bytes(content[table : table + 2], "little")
+    at = table + 2 + 12 * entries  # where the next page is said to begin
+    for following in (table, len(content) - 3, 2**31):  # itself, nearly nothing, nothing
+        content[at : at + 4] = following.to_bytes(4, "little")
+        (tmp_path / "b.tif").write_bytes(content)
+        encoding, _ = judge([tmp_path / "b.tif"])
+        np.testing.assert_array_equal(read_mask(tmp_path / "b.tif", encoding), HALF_SKY)

@@ -211,6 +211,21 @@ def test_what_is_not_certain_names_one_file_of_each_kind(tmp_path: Path) -> None
     assert "d.png: 16-bit files hold 0, 4000; no reading fits" in message
 
 
+def test_files_without_any_known_value_are_refused(tmp_path: Path) -> None:
+    plain = save(tmp_path / "a.png", HALF_SKY * U8(255))
+    painted = drawn_palette(tmp_path / "b.png", HALF_SKY, BLACK, (128, 0, 0))
+    few = grey_png(tmp_path / "c.png", HALF_SKY * 2, 2)
+    for other in (painted, few):
+        message = error_message([plain, other], foreground=[255])
+        assert f"{other.name}: " in message
+        assert "no reading fits" in message
+        assert "a.png" in message
+    # Without foreground they are certain.
+    empty = save(tmp_path / "d.png", np.zeros((40, 48), bool))
+    encoding, _ = judge([plain, empty], foreground=[255])
+    assert not read_mask(empty, encoding).any()
+
+
 def test_white_is_zero_with_values_that_fit_both_ways_is_refused(tmp_path: Path) -> None:
     path = tiff(tmp_path / "a.tif", HALF_SKY * 255, 8, 0)
     message = error_message([path], foreground=[255])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from skyseg.data.encoding import INVERTED
 from skyseg.data.mask_storage import Storage, codes_of, storage_of
-from skyseg.data.pictures import LOSSY, open_upright
+from skyseg.data.pictures import open_upright
 from skyseg.errors import UserError
 
 HALF = 128  # smallest foreground value where black and white are not exact
@@ -61,7 +61,7 @@ def read_mask_file(content: bytes, path: Path, indexed: bool, ignore: tuple[int,
     image, turned = open_upright(content, str(path))
     storage = storage_of(content, image, str(path))
     raw = _indexed(image, path, storage) if indexed else _greys(image, path, storage, ignore)
-    return MaskFile(raw, image.size, image.format in LOSSY, turned)
+    return MaskFile(raw, image.size, storage.lossy, turned)
 
 
 def _indexed(image: Image.Image, path: Path, storage: Storage) -> Raw:
@@ -127,7 +127,7 @@ def _several_channels(image: Image.Image, path: Path, storage: Storage) -> Raw:
         raise UserError(
             f"{path}: the mask is stored as {image.mode}; save it as a one-channel PNG"
         ) from None
-    grey = _grey(rgb, tolerance=12 if image.format in LOSSY else 0)
+    grey = _grey(rgb, tolerance=12 if storage.lossy else 0)
     if grey is None:
         raise coloured(path)
     return Raw(grey, "8-bit")

@@ -86,6 +86,8 @@ def decide_grey(stats: list[MaskStats], data: DataParams) -> tuple[Encoding, str
     for scale in others:
         kinds = dict.fromkeys(s.kind for s in white if scales[s.kind] == scale)
         said += f", {' and '.join(kinds)} files from {(scale.full + 1) // 2} on"
+    if two_valued := dict.fromkeys(s.kind for s in stats if s.kind in TWO_VALUED):
+        said += f", {' and '.join(two_valued)} files 1"
     return encoding, said
 
 

@@ -126,12 +126,11 @@ def _check_known(kinds: list[Kind], encoding: Encoding) -> None:
     named = {0, *encoding.foreground, *encoding.ignore}
     for kind in kinds:
         others = [other for other in kinds if other.name != kind.name]
-        if not others or kind.stored & foreground or (kind.shown or kind.stored) & foreground:
+        if kind.name == "8-bit" or not others:
             continue
-        if kind.shown is None or kind.shown == kind.stored:
-            known = named.union(range(IGNORE + 1))  # any class
-        else:
-            known = named.union(*(other.stored for other in others if other.same))
+        if kind.stored & foreground or (kind.shown or kind.stored) & foreground:
+            continue
+        known = named.union(*(other.stored for other in others if other.same))
         if not (kind.stored <= known or (kind.shown or kind.stored) <= known):
             raise _unclear(kind, others[0], both=False)
 

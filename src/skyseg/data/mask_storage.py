@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from skyseg.data.encoding import INVERTED
-from skyseg.data.pictures import header
+from skyseg.data.pictures import LOSSY, header
 from skyseg.errors import UserError
 
 MOST_PAGES = 16  # pages are counted up to here; a file can claim any number of them
@@ -23,6 +23,7 @@ MOST_PAGES = 16  # pages are counted up to here; a file can claim any number of 
 # Tags of TIFF 6.0 and two of their values.
 BITS, PHOTOMETRIC, SAMPLE_FORMAT, NEW_SUBFILE_TYPE, SUBFILE_TYPE = 258, 262, 339, 254, 255
 WHITE_IS_ZERO, SIGNED = 0, 2
+LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # compressions, as Pillow calls them
 
 
 class Storage(NamedTuple):
@@ -36,6 +37,8 @@ class Storage(NamedTuple):
     top: int
     coarse: bool
     """It stores 16 bits a channel, and Pillow decodes the upper 8."""
+    lossy: bool
+    """Values may come back changed."""
 
 
 def storage_of(content: bytes, image: Image.Image, name: str) -> Storage:
@@ -51,15 +54,16 @@ def storage_of(content: bytes, image: Image.Image, name: str) -> Storage:
     """
     stored = header(content)
     bits = _bits(content, stored)
+    lossy = stored.format in LOSSY or stored.info.get("compression") in LOSSY_TIFF
     _refuse_pages(stored, name)
     if stored.mode == "LAB":
         raise UserError(f"{name}: the mask is stored as LAB; save it as a one-channel PNG")
     if bits == 8 and stored.format == "TIFF" and SIGNED in _tag(stored, SAMPLE_FORMAT):
         raise UserError(f"{name}: the mask has signed 8-bit values; save it as an 8-bit PNG")
     if stored.mode in ("P", "PA"):
-        return Storage("palette", 255, 255, False)
+        return Storage("palette", 255, 255, False, lossy)
     if stored.mode not in ("1", "L") and not stored.mode.startswith("I"):
-        return Storage("8-bit", 255, 255, coarse=bits == 16)
+        return Storage("8-bit", 255, 255, bits == 16, lossy)
     white = 2 ** min(bits, 16) - 1
     top = white if bits in (1, 12) else 65535 if bits > 8 else 255
     kind = f"{bits}-bit"
@@ -67,7 +71,7 @@ def storage_of(content: bytes, image: Image.Image, name: str) -> Storage:
         kind, white = f"PGM with maximum {maximum}", maximum or 1
     if stored.format == "TIFF" and _tag(stored, PHOTOMETRIC, (1,))[0] == WHITE_IS_ZERO:
         kind += INVERTED
-    return Storage(kind, white, top, False)
+    return Storage(kind, white, top, False, lossy)
 
 
 def codes_of(values: np.ndarray, storage: Storage) -> np.ndarray:
