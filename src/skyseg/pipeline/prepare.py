@@ -17,6 +17,7 @@ from skyseg.data.preparation import build_manifest, write_split
 from skyseg.errors import UserError, exit_code, printable
 from skyseg.files import atomic_write, write_text
 from skyseg.params import Params, load_params
+from skyseg.pipeline.orientation import advise
 from skyseg.reports.audit_page import render_audit
 from skyseg.reports.data_summary import (
     sample_sheet,
@@ -43,7 +44,11 @@ def prepare(params: Params, root: Path = Path()) -> None:
         manifest, encoding, decided, notes, audit = built
         for line in (*notes, *audit.warnings):
             print(printable(line))
-        page = render_audit(built, params, root)
+        if encoding and (
+            advice := advise(audit.findings, audit.samples, encoding, params.model.init, root)
+        ):
+            print(printable(advice))
+        page = render_audit(built, params)
         if manifest is None or encoding is None or audit.errors:
             write_text(root / PAGE, page)
             for line in audit.errors[:-1]:
@@ -66,9 +71,12 @@ def prepare(params: Params, root: Path = Path()) -> None:
         write_summary(report, manifest, dataset)
         sample_sheet(manifest, encoding, root).save(report / "samples.png")
         write_histogram(report, manifest)
-        # Drawn masks will be in the folder that this one is renamed to.
-        drawn = manifest["mask"].str.replace(f"{prepared.name}/", "prepared/", regex=False)
-        manifest.assign(mask=drawn).to_csv(prepared / "manifest.csv", index=False)
+        # Drawn masks, and photographs from LabelMe files, will be where this folder is renamed to.
+        made = {
+            name: manifest[name].str.replace(f"{prepared.name}/", "prepared/", regex=False)
+            for name in ("image", "mask")
+        }
+        manifest.assign(**made).to_csv(prepared / "manifest.csv", index=False)
         (prepared / "dataset.json").write_text(dataset.model_dump_json(indent=2) + "\n")
 
 

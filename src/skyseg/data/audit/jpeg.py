@@ -68,15 +68,16 @@ def _jump(pixels: np.ndarray, width: int, height: int) -> bool:
     deviation = np.sqrt(np.maximum(_along(step**2) / columns - mean**2, 0) + 0.25)
     typical = np.sqrt(np.median(mean**2)) + 0.05
     size = np.abs(mean)
-    # Where the way begins, inside a row of blocks, there is a jump to the right. So a bar at the
-    # top or the bottom of a photograph is none.
+    # Straight lines, such as the edge of a bar at the top, are larger jumps than any such way, and
+    # only damage has an edge where it begins, inside a row of blocks.
+    straight = np.maximum(size[:, :1], size[:, -1:])
     inside = pixels[height : height * len(rows), : columns * width].reshape(
         len(rows) - 1, height, columns, width, 3
     )
-    first = inside[:, :, 1:, 0].mean(axis=1)
-    begins = np.sign(mean[:, 1:-1]) * (first - inside[:, :, :-1, -1].mean(axis=1))
-    far = (size / deviation > JUMP) & (size / typical > RATIO)
-    return bool((far[:, 1:-1] & (begins > size[:, 1:-1] / 2)).any())
+    edge = inside[:, :, 1:, 0].mean(axis=1) - inside[:, :, :-1, -1].mean(axis=1)
+    begins = np.sign(mean[:, 1:-1]) * edge > size[:, 1:-1] / 2
+    far = (size / deviation > JUMP) & (size / typical > RATIO) & (size > straight)
+    return bool((far[:, 1:-1] & begins).any())
 
 
 def _along(values: np.ndarray) -> np.ndarray:

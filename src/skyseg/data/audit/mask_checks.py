@@ -40,7 +40,7 @@ RAGGED = 0.33
 """Roughness of a mask from which its edges may be ragged: random changes of 30 % of the pixels
 beside edges give 0.25 to 0.56."""
 RAGGED_BEYOND = 1.25
-"""How many times the 90th percentile of the data set it must be, too."""
+"""How many times the 95th percentile of the data set it must be, too."""
 MISSED = 0.03
 """Share of the cells where foreground is expected, from which an empty mask is suspicious."""
 MISSED_BEYOND = 2.0
@@ -163,7 +163,7 @@ def _ragged(samples: Sequence[Sample], measures: Sequence[Measures]) -> Iterator
     rough = np.array([each.roughness for each in measures])
     if np.isnan(rough).all():
         return
-    limit = max(RAGGED, RAGGED_BEYOND * float(np.nanpercentile(rough, 90)))
+    limit = max(RAGGED, RAGGED_BEYOND * float(np.nanpercentile(rough, 95)))
     for index in np.flatnonzero(rough > limit).tolist():
         sample = samples[index]
         text = f"{sample.mask}: its edges are much rougher than those of the other masks"
