@@ -1,6 +1,5 @@
 """Masks of several depths and containers in one set."""
 
-import io
 import json
 import struct
 import zlib
@@ -9,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mask_tools import BLACK, HALF_SKY, U8, WHITE, disc, error_message, judge, palette
 from skyseg.data.encoding import Encoding
 from skyseg.data.mask_stats import count_soft_pixels, count_values, shares
 from skyseg.data.masks import read_mask
+from skyseg.errors import UserError
 from skyseg.params import DataParams
 from tiny import save, sky
 
@@ -278,6 +279,10 @@ def test_two_whites_in_one_kind_name_a_file_of_each(tmp_path: Path) -> None:
     message = error_message(files)
     assert "a.png: 16-bit, and its largest value is 4095, but" in message
     assert "b.png reaches 65535" in message
+    eight = save(tmp_path / "d.png", HALF_SKY * np.uint16(255))
+    message = error_message([eight, files[1]], foreground=[255])
+    assert "d.png holds 255 and" in message
+    assert "b.png 65535" in message
     black = grey_png(tmp_path / "c.png", HALF_SKY, 4)
     assert "c.png holds 0 and 1" in error_message([black, files[1]])
 
@@ -295,15 +300,77 @@ def test_few_bits_without_listed_indices(tmp_path: Path, bits: int) -> None:
     np.testing.assert_array_equal(read_mask(classes, encoding), HALF_SKY)
 
 
+def test_a_class_that_only_1_bit_files_hold_is_no_void(tmp_path: Path) -> None:
+    plain = save(tmp_path / "a.png", np.select([VOID, HALF_SKY], [255, 3], 0).astype(U8))
+    single = save(tmp_path / "b.png", HALF_SKY)
+    message = error_message([plain, single], foreground=[3], ignore=[255])
+    assert "b.png: 1-bit files hold 0, 1, or 0, 255 as brightness" in message
+
+
+def stored_as(path: Path, kind: str, codes: np.ndarray) -> Path:
+    """A file that stores ``codes`` as they are."""
+    if kind in ("1-bit", "2-bit", "4-bit"):
+        return grey_png(path, codes, int(kind[0]))
+    if kind == "palette":
+        palette(codes, [(0, 0, 0), *((9, i, 254 - i) for i in range(255))]).save(path)
+        return path
+    return save(path, codes.astype({"8-bit": U8, "16-bit": np.uint16}[kind]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_class_indices_in_mixed_files_are_right_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("mixed")
+    foreground = data.draw(st.integers(0, 6), "foreground")
+    ignore = data.draw(st.sampled_from([[], [7], [255]]), "ignore")
+    files, expected = [], []
+    for number in range(data.draw(st.integers(1, 5), "files")):
+        kind = data.draw(st.sampled_from(["1-bit", "2-bit", "4-bit", "8-bit", "16-bit", "palette"]))
+        most = {"1-bit": 1, "2-bit": 3, "4-bit": 7}.get(kind, 7)
+        values = data.draw(st.lists(st.integers(0, most), min_size=2, max_size=5), kind)
+        if ignore == [255] and most == 7 and kind != "4-bit" and data.draw(st.booleans()):
+            values.append(255)
+        codes = np.repeat(np.array(values), 4)[None].repeat(8, axis=0)
+        files.append(stored_as(folder / f"{number}.png", kind, codes))
+        expected.append(np.where(np.isin(codes, ignore), 255, codes == foreground))
+    try:
+        encoding, _ = judge(files, foreground=[foreground], ignore=ignore)
+    except UserError:
+        return
+    for file, right in zip(files, expected, strict=True):
+        np.testing.assert_array_equal(read_mask(file, encoding), right)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_white_in_mixed_files_is_right_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("mixed")
+    void = data.draw(st.sampled_from([0, 128, 7]), "void")
+    files, expected = [], []
+    for number in range(data.draw(st.integers(1, 5), "files")):
+        name = data.draw(st.sampled_from([*WHITES, "8-bit", "void"]), "kind")
+        if name in WHITES:
+            file, make = WHITES[name]
+            path = make(folder / f"{number}{file}")
+        else:
+            path = folder / f"{number}.png"
+            save(path, voided(255, void if name == "void" else 255).astype(U8))
+        files.append(path)
+        ignored = name == "void" and void
+        expected.append(EXPECTED if ignored else np.where(VOID & (name == "void"), 0, HALF_SKY))
+    try:
+        encoding, _ = judge(files, foreground=[255], ignore=[void] if void else [])
+    except UserError:
+        return
+    for file, right in zip(files, expected, strict=True):
+        np.testing.assert_array_equal(read_mask(file, encoding), right)
+
+
 def test_old_encodings_can_be_read_and_keep_their_fingerprint() -> None:
     old = {"kind": "0/255", "foreground": [], "ignore": [], "invert": False, "threshold": 128}
     encoding = Encoding.model_validate_json(json.dumps(old))
     assert encoding.model_dump(mode="json") == old | {"wide": False}
-
-
-def test_hand_written_files_hold_what_they_should() -> None:
-    """The writers above agree with Pillow."""
-    for bits in (2, 4):
-        path = io.BytesIO()
-        Image.fromarray(CLASSES.astype(U8)).save(path, "PNG")
-        assert np.asarray(Image.open(path)).max() == 3, bits

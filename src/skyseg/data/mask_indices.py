@@ -79,43 +79,63 @@ def choose(kinds: list[Kind], encoding: Encoding) -> set[str]:
     Raises:
         UserError: it is not certain for one of the kinds.
     """
-    certain = [kind for kind in kinds if kind.same]
     unsure = {kind.name: kind for kind in kinds if not kind.same}
     named = frozenset((0, *encoding.foreground, *encoding.ignore))
-    known = named.union(*(kind.stored for kind in certain))
+    known = named.union(*(kind.stored for kind in kinds if kind.same))
     scaled: set[str] = set()
     while unsure:
-        # Whether the values as they are stored, and those shown, are all known.
-        fits = {k.name: (k.stored <= known, (k.shown or known) <= known) for k in unsure.values()}
-        name = next((name for name, both in fits.items() if sum(both) == 1), "")
-        if name:
-            as_shown = fits[name][1]
-        elif len(unsure) == len(kinds):  # nothing else is known: the named values have to decide
-            name, as_shown = _by_named_values(list(unsure.values()), named - {0})
-        else:
-            name = next(iter(unsure))
-            other = next(kind for kind in kinds if kind.name not in unsure)
-            raise _unclear(unsure[name], other, all(fits[name]))
-        kind = unsure.pop(name)
-        if as_shown:
+        found = {kind.name: _known_reading(kind, known, encoding) for kind in unsure.values()}
+        name = next((name for name, values in found.items() if values), "")
+        values = found.get(name)
+        if values is None:
+            if len(unsure) < len(kinds):  # what else is known has not decided
+                name = next(iter(unsure))
+                other = next(kind for kind in kinds if kind.name not in unsure)
+                raise _unclear(unsure[name], other, unsure[name].stored <= known)
+            name, values = _named_reading(list(unsure.values()), named - {0}, encoding)
+        if values is not unsure.pop(name).stored:
             scaled.add(name)
-        known |= kind.shown if as_shown and kind.shown else kind.stored
+        known |= values
     return scaled
 
 
-def _by_named_values(kinds: list[Kind], named: frozenset[int]) -> tuple[str, bool]:
-    """The first kind in which more of the named values occur if it is read in one of the two ways,
-    and whether that is as brightness."""
-    for kind in kinds:
-        stored, shown = len(named & kind.stored), len(named & (kind.shown or frozenset()))
-        if stored != shown:
-            return kind.name, shown > stored
+def _known_reading(kind: Kind, known: frozenset[int], encoding: Encoding) -> frozenset[int] | None:
+    """The values of a kind in the one reading of which all are known; None if that is not certain.
+
+    Brightness must also contain foreground: white that would only be void, or another class, is as
+    likely a class that other files do not hold.
+    """
+    assert kind.shown is not None
+    stored, shown = kind.stored <= known, kind.shown <= known
+    if stored and not shown:
+        return kind.stored
+    marked = (kind.shown - {0}) & {*encoding.foreground}
+    return kind.shown if shown and not stored and marked else None
+
+
+def _named_reading(
+    kinds: list[Kind], named: frozenset[int], encoding: Encoding
+) -> tuple[str, frozenset[int]]:
+    """The first kind that holds more of the named values in one of the readings, and its values.
+
+    Raises:
+        UserError: there is none.
+    """
+    marked = named & {*encoding.foreground}
+    for wanted in (marked, named):
+        for kind in kinds:
+            shown = kind.shown or frozenset()
+            more = len(wanted & kind.stored) - len(wanted & shown)
+            if more > 0:
+                return kind.name, kind.stored
+            if more < 0 and marked & shown:
+                return kind.name, shown
     # Palettes are made for indices; single bits are usually labels.
     usual = next((kind for kind in kinds if kind.name in TWO_VALUED), None)
     if usual:
-        return usual.name, False
+        return usual.name, usual.stored
     if len(kinds) == 1 and not named & kinds[0].stored:
-        return kinds[0].name, False  # no named value occurs at all, which is said later
+        return kinds[0].name, kinds[0].stored  # no named value occurs at all, as is said later
     raise _unclear(kinds[0], kinds[1] if len(kinds) > 1 else None, both=True)
 
 
@@ -165,8 +185,24 @@ def _kind(stats: list[MaskStats], encoding: Encoding) -> Kind:
             decode_values(grey, s.kind, encoding), decode_values(s.levels.values, s.kind, encoding)
         )
     if -1 in shown:
+        _check_one_white(stats, white, encoding)
         return Kind(one.kind, one, stored, None, True, white)
     return Kind(one.kind, one, stored, frozenset(shown), same, white)
+
+
+def _check_one_white(stats: list[MaskStats], white: int, encoding: Encoding) -> None:
+    """Raise a UserError if files of one kind have white as 255 and as a larger number."""
+    if 255 not in encoding.foreground or white in (*encoding.foreground, *encoding.ignore):
+        return
+    holding = [
+        next((s for s in stats if s.levels and value in s.levels.values), None)
+        for value in (255, white)
+    ]
+    if white > 255 and holding[0] and holding[1]:
+        raise UserError(
+            f"{holding[0].path} holds 255 and {holding[1].path} {white}, so the white of "
+            f"{stats[0].kind} files is unclear; save all masks with the same white"
+        )
 
 
 def _check(stats: MaskStats) -> None:
