@@ -53,16 +53,17 @@ def storage_of(content: bytes, image: Image.Image, name: str) -> Storage:
         UserError: it holds several pages, or its values cannot be read exactly.
     """
     stored = header(content)
-    bits = _bits(content, stored)
+    mode = image.mode  # in an icon's header it is another
+    bits = _bits(content, stored, mode)
     lossy = stored.format in LOSSY or stored.info.get("compression") in LOSSY_TIFF
     _refuse_pages(stored, name)
-    if stored.mode == "LAB":
+    if mode == "LAB":
         raise UserError(f"{name}: the mask is stored as LAB; save it as a one-channel PNG")
     if bits == 8 and stored.format == "TIFF" and SIGNED in _tag(stored, SAMPLE_FORMAT):
         raise UserError(f"{name}: the mask has signed 8-bit values; save it as an 8-bit PNG")
-    if stored.mode in ("P", "PA"):
+    if mode in ("P", "PA"):
         return Storage("palette", 255, 255, False, lossy)
-    if stored.mode not in ("1", "L") and not stored.mode.startswith("I"):
+    if mode not in ("1", "L") and not mode.startswith("I"):
         return Storage("8-bit", 255, 255, bits == 16, lossy)
     white = 2 ** min(bits, 16) - 1
     top = white if bits in (1, 12) else 65535 if bits > 8 else 255
@@ -85,13 +86,13 @@ def codes_of(values: np.ndarray, storage: Storage) -> np.ndarray:
     return (storage.white - codes if inverted else codes).astype(values.dtype).take(values)
 
 
-def _bits(content: bytes, stored: Image.Image) -> int:
+def _bits(content: bytes, stored: Image.Image, mode: str) -> int:
     """Bits per channel: 1, 2, 4, 8, 12, 16 or 32."""
     if stored.format == "PNG":
         return content[24]  # in the header chunk, which comes first
     if stored.format == "TIFF":
         return int(max(_tag(stored, BITS, (1,))))
-    return 1 if stored.mode == "1" else 16 if stored.mode.startswith("I") else 8
+    return 1 if mode == "1" else 16 if mode.startswith("I") else 8
 
 
 def _tag(stored: Image.Image, tag: int, default: tuple[int, ...] = (0,)) -> tuple[int, ...]:
