@@ -370,6 +370,34 @@ def test_white_in_mixed_files_is_right_or_refused(
         np.testing.assert_array_equal(read_mask(file, encoding), right)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_greys_in_mixed_files_are_right_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("mixed")
+    files, expected = [], []
+    for number in range(data.draw(st.integers(2, 5), "files")):
+        name = data.draw(st.sampled_from([*WHITES, "soft", "soft, 12 bits"]), "kind")
+        if name in WHITES:
+            file, make = WHITES[name]
+            files.append(make(folder / f"{number}{file}"))
+            expected.append(HALF_SKY)
+        else:
+            deep = disc().astype(np.uint16) * 16
+            soft = disc() if name == "soft" else np.where(deep == 4080, 4095, deep)
+            files.append(save(folder / f"{number}.png", soft))
+            expected.append(disc() >= 128)
+    try:
+        encoding, _ = judge(files)
+    except UserError:
+        return
+    for file, right in zip(files, expected, strict=True):
+        np.testing.assert_array_equal(read_mask(file, encoding), right)
+        measured = shares(count_values(file, DataParams()), encoding)[0]
+        assert measured == pytest.approx(right.mean())
+
+
 def test_old_encodings_can_be_read_and_keep_their_fingerprint() -> None:
     old = {"kind": "0/255", "foreground": [], "ignore": [], "invert": False, "threshold": 128}
     encoding = Encoding.model_validate_json(json.dumps(old))
