@@ -12,7 +12,7 @@ import pandas as pd
 
 from skyseg.data import pictures
 from skyseg.data.arrays import create_rows
-from skyseg.data.audit import across, copies, gate, mask_checks, photographs
+from skyseg.data.audit import across, copies, gate, mask_checks, photographs, turned
 from skyseg.data.audit.across import Member
 from skyseg.data.audit.findings import Finding
 from skyseg.data.audit.mask_checks import Measures
@@ -89,12 +89,20 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
         findings += across.drift_found(manifest)
     except UserError as error:
         errors.append(error)
+    # Drawn masks are in a temporary folder, which will be called prepared.
+    findings = [each._replace(text=_final(each.text, masks)) for each in findings]
     audit = gate.judge(findings, params.audit, samples, {})
     # What follows from a fault that the audit reports is reported beside it.
-    if errors and not audit.errors:
-        raise errors[0]
-    audit.errors.extend(map(str, errors))
+    messages = [_final(str(error), masks) for error in errors]
+    if messages and not audit.errors:
+        raise UserError(messages[0])
+    audit.errors.extend(messages)
     return Built(manifest, encoding, said + decided, notes, audit)
+
+
+def _final(text: str, masks: Path) -> str:
+    """A message with the names that drawn masks will have when prepare has finished."""
+    return text.replace(f"{masks.parent.name}/", "prepared/")
 
 
 def inspect(
@@ -119,6 +127,12 @@ def inspect(
     findings += photographs.tiny(kept, [(each.width, each.height) for each in inspections])
     plain = {id for each in findings if each.kind == "blank" for id in each.ids}
     findings += photographs.colourless(kept, [each.colourful for each in inspections], plain)
+    findings += turned.find(
+        kept,
+        [each.orientation for each in inspections],
+        [each.mask.turned for each in inspections],
+        [(each.width, each.height) for each in inspections],
+    )
     return keep(parts, params, findings)
 
 
