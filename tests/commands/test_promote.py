@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 from mlflow_tools import METRICS, SCORING, free_port, make_model, mlflow_server
 from skyseg.commands.promote import promote, rollback
+from skyseg.data.audit.training_data import read_remembered
 from skyseg.errors import UserError
 from skyseg.pipeline import evaluate
 from skyseg.tracking import connection, registry
@@ -71,6 +72,34 @@ def test_a_better_model_replaces_the_champion_and_is_rolled_back(
     assert "version 1 is the champion again" in capsys.readouterr().out
 
     assert rollback(PARAMS, trained) == "2"
+
+
+def test_the_champions_training_data_is_remembered(trained: Path):
+    def summarise(images: int, fingerprint: str = "f" * 64) -> None:
+        path = trained / "reports" / "prepare" / "summary.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        training = {"images": images, "foreground": [0.5] * 11, "pixels": [9.0] * 11}
+        content = {"fingerprint": fingerprint, "training": training}
+        path.write_text(json.dumps(content))
+
+    def images() -> list[int | None]:
+        known = read_remembered(trained)
+        return [each and each.images for each in (known.champion, known.previous)]
+
+    summarise(100)
+    promote(PARAMS, trained)
+    assert images() == [100, None]
+    new_model(trained, seed=1, iou=0.95)
+    summarise(200)
+    promote(PARAMS, trained)
+    assert images() == [200, 100]
+    rollback(PARAMS, trained)
+    assert images() == [100, 200]
+    # The summary is of other data than the model's.
+    new_model(trained, seed=2, iou=0.97)
+    summarise(300, "e" * 64)
+    promote(PARAMS, trained)
+    assert images() == [None, 100]
 
 
 def test_a_worse_model_is_refused_and_no_alias_moves(trained: Path):

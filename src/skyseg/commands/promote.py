@@ -6,10 +6,17 @@ These are commands, not DVC stages, because DVC does not run a stage whose resul
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from skyseg.data.audit.training_data import (
+    Remembered,
+    TrainingData,
+    read_remembered,
+    write_remembered,
+)
 from skyseg.data.manifest import read_dataset
 from skyseg.errors import UserError
 from skyseg.model.checkpoint import ModelConfig, load_config
@@ -74,6 +81,7 @@ def promote(params: Params, root: Path, uri: str | None = None, force: str | Non
                 "promotion.forced": None if decision.ok else force,
             },
         )
+    remember_training_data(root, config)
     forced = "" if decision.ok else f", forced: {force}"
     print(f"{model} version {version} is now the champion in {store}: {why}{forced}")
     if CHAMPION in before:
@@ -109,11 +117,32 @@ def rollback(params: Params, root: Path, uri: str | None = None) -> str:
                 "promotion.reason": f"rolled back from version {before.get(CHAMPION)}",
             },
         )
+    known = _remembered(root)
+    if known.champion or known.previous:
+        write_remembered(root, Remembered(champion=known.previous, previous=known.champion))
     print(
         f"{model} version {version} is the champion again in {store}; "
         f"version {before.get(CHAMPION)} is now 'previous'"
     )
     return version
+
+
+def remember_training_data(root: Path, config: ModelConfig) -> None:
+    """Keep what reports/prepare/summary.json says about the new champion's training data, for
+    prepare to compare other data with; nothing if the summary is of other data."""
+    known = None
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        summary = json.loads((root / "reports" / "prepare" / "summary.json").read_bytes())
+        if summary["fingerprint"] == config.data.get("fingerprint"):
+            known = TrainingData.model_validate(summary["training"])
+    write_remembered(root, Remembered(champion=known, previous=_remembered(root).champion))
+
+
+def _remembered(root: Path) -> Remembered:
+    """What is known of the champion's training data; nothing if the file is damaged."""
+    with suppress(UserError):
+        return read_remembered(root)
+    return Remembered()
 
 
 def _registered(params: Params, root: Path, weights: Path, config: ModelConfig) -> str:

@@ -16,6 +16,7 @@ from skyseg.data.audit import across, copies, gate, mask_checks, photographs, tu
 from skyseg.data.audit.across import Member
 from skyseg.data.audit.findings import Finding
 from skyseg.data.audit.mask_checks import Measures
+from skyseg.data.audit.training_data import drift_from_champion
 from skyseg.data.encoding import Encoding
 from skyseg.data.formats import FORMATS, find, with_mask_files
 from skyseg.data.inspection import Inspection, inspect_sample
@@ -87,6 +88,7 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
         encoding, decided = infer_encoding([each.inspection.mask for each in parts], meaning)
         manifest = tabulate(parts, encoding, params, root)
         findings += across.drift_found(manifest)
+        findings += drift_from_champion(manifest, root)
     except UserError as error:
         errors.append(error)
     # Drawn masks are in a temporary folder, which will be called prepared.

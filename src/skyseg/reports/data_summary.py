@@ -13,6 +13,7 @@ from PIL import Image
 
 from skyseg.data import pictures
 from skyseg.data.audit.gate import Audit
+from skyseg.data.audit.training_data import describe
 from skyseg.data.encoding import Encoding
 from skyseg.data.manifest import Dataset
 from skyseg.data.masks import read_mask
@@ -47,6 +48,7 @@ def write_summary(report: Path, manifest: pd.DataFrame, dataset: Dataset) -> Non
         "flags": {
             name: int(count) for name, count in sorted(flags[flags != ""].value_counts().items())
         },
+        "training": describe(manifest).model_dump(),
         "fingerprint": dataset.fingerprint,
     }
     (report / "summary.json").write_text(
