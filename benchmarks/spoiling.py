@@ -18,11 +18,12 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.race import Row
-from skyseg.data.audit import mask_checks, photographs
+from skyseg.data.audit import mask_checks, photographs, turned
 from skyseg.data.audit.findings import Finding
 from skyseg.data.audit.mask_checks import Measures
 from skyseg.data.encoding import Encoding
 from skyseg.data.inspection import Inspection, inspect_sample
+from skyseg.data.metadata import ORIENTATION
 from skyseg.data.samples import Sample
 from skyseg.params import DataParams
 from skyseg.scenes.dataset import write_scenes
@@ -133,6 +134,12 @@ def _findings(looked: list[Looked]) -> list[Finding]:
     plain = {id for each in findings if each.kind == "blank" for id in each.ids}
     findings += photographs.tiny(samples, [(each.width, each.height) for each in inspections])
     findings += photographs.colourless(samples, [each.colourful for each in inspections], plain)
+    findings += turned.find(
+        samples,
+        [each.orientation for each in inspections],
+        [each.mask.turned for each in inspections],
+        [(each.width, each.height) for each in inspections],
+    )
     findings += mask_checks.found(samples, [each.measures for each in usable if each.measures])
     return findings
 
@@ -203,6 +210,16 @@ def _change_bytes(pair: Pair) -> bytes:
     return bytes(content)
 
 
+def _turned(pair: Pair) -> Spoiled:
+    """Stored upside down, with EXIF that says so, and a mask drawn on the stored pixels."""
+    image = Image.open(io.BytesIO(pair.image)).convert("RGB").rotate(180)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90, exif=exif)
+    return buffer.getvalue(), ".jpg", pair.mask[::-1, ::-1], ".png"
+
+
 def _suffix(pair: Pair) -> Spoiled:
     return pair.image, ".jpg" if pair.suffix == ".png" else ".png", pair.mask, ".png"
 
@@ -260,6 +277,7 @@ SPOILERS: dict[str, tuple[Callable[[Pair], Spoiled], set[str]]] = {
         _with_mask(lambda pair: _shift(pair.mask, 10, pair.seed)),
         {"shifted"},
     ),
+    "photograph turned by EXIF, mask not": (_turned, {"turned"}),
     "ragged mask edges": (_with_mask(_ragged), {"noisy_edges"}),
 }
 # Masks without edges cannot be shifted or ragged, and two empty ones are alike.

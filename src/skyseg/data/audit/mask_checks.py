@@ -21,7 +21,7 @@ GRID = 16  # cells a side, of the summary of a mask
 
 # The thresholds below were chosen on CamVid, Figaro1k, ADE20K, Cityscapes and rendered scenes, and
 # on copies of them with other and shifted masks: see docs/audit.md.
-ALIGNED = 0.3
+ALIGNED = 0.5
 """Median alignment below which the data set's masks do not follow edges of its photographs, so that
 nothing can be said; those data sets have 0.62 to 0.82."""
 MISPLACED = 0.4
@@ -33,6 +33,8 @@ SHIFTED = 1.0
 those data sets as published, the largest such gain is 0.31."""
 FOUND = 0.5
 """Share of the data set's median alignment that it must have there."""
+ENLARGED = 2.0
+"""Photographs that would have to be enlarged more have no sharp edges to compare."""
 LEAST = 1.5 / SIDE
 """Smallest shift, as a share of the longer side."""
 INVERTED = -0.3
@@ -42,8 +44,8 @@ EXPECTED = 0.4
 RAGGED = 0.33
 """Roughness of a mask from which its edges may be ragged: random changes of 30 % of the pixels
 beside edges give 0.25 to 0.56."""
-RAGGED_BEYOND = 1.25
-"""How many times the 95th percentile of the data set it must be, too."""
+RAGGED_BEYOND = 1.7
+"""How many times the upper quartile of the data set it must be, too."""
 MISSED = 0.03
 """Share of the cells where foreground is expected, from which an empty mask is suspicious."""
 MISSED_BEYOND = 2.0
@@ -60,6 +62,7 @@ class Measures(NamedTuple):
     colours: np.ndarray
     """uint8 [16, 16, 3]: mean colour of each cell."""
     alignment: Alignment | None
+    """None for a mask without edges, and for a small photograph."""
     roughness: float
     """How many pixels have at most one neighbour, of eight, of their own kind, for each pixel on
     the edges of the mask after a median filter; NaN if there are none. Wires have two."""
@@ -86,7 +89,7 @@ def measure(sample: Sample, encoding: Encoding) -> Measures:
         int(foreground.sum()) / max(valid, 1),
         _grid(small_mask).astype(np.float16),
         _grid(small),
-        align(small, small_mask),
+        align(small, small_mask) if scale <= ENLARGED else None,
         _roughness(foreground),
         max(height, width),
     )
@@ -168,7 +171,7 @@ def _ragged(samples: Sequence[Sample], measures: Sequence[Measures]) -> Iterator
     rough = np.array([each.roughness for each in measures])
     if np.isnan(rough).all():
         return
-    limit = max(RAGGED, RAGGED_BEYOND * float(np.nanpercentile(rough, 95)))
+    limit = max(RAGGED, RAGGED_BEYOND * float(np.nanpercentile(rough, 75)))
     for index in np.flatnonzero(rough > limit).tolist():
         sample = samples[index]
         text = f"{sample.mask}: its edges are much rougher than those of the other masks"
