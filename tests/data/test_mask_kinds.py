@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from mask_tools import (
     BLACK,
@@ -22,9 +23,11 @@ from mask_tools import (
     pgm,
     tiff,
 )
+from skyseg.data import pictures
 from skyseg.data.encoding import Encoding
 from skyseg.data.mask_stats import count_soft_pixels, count_values, shares
 from skyseg.data.masks import read_mask
+from skyseg.data.metadata import ORIENTATION
 from skyseg.errors import UserError
 from skyseg.params import DataParams
 from tiny import save, sky
@@ -180,6 +183,43 @@ def test_white_is_zero_with_values_that_fit_both_ways_is_refused(tmp_path: Path)
     path = tiff(tmp_path / "a.tif", HALF_SKY * 255, 8, 0)
     message = error_message([path], foreground=[255])
     assert "a.tif: 8-bit, white is zero files hold 0, 255, or 0, 255 as brightness" in message
+
+
+def test_photographs_whose_white_is_zero(tmp_path: Path) -> None:
+    path = tiff(tmp_path / "a.tif", np.arange(1920).reshape(40, 48) * 30, 16, 0)
+    shown = 65535 - np.arange(1920).reshape(40, 48) * 30
+    pixels = pictures.read(path).pixels
+    np.testing.assert_array_equal(pixels[..., 0], (shown + 128) // 257)
+    np.testing.assert_array_equal(pictures.pixels_of(Image.open(path)), pixels)
+
+
+@pytest.mark.parametrize("number", range(2, 9))
+def test_turned_tiffs_say_so(tmp_path: Path, number: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = number
+    stored = Image.fromarray(VOID * U8(200))
+    for compression in ("raw", "tiff_lzw"):
+        path = tmp_path / f"{compression}.tif"
+        stored.save(path, exif=exif, compression=compression)
+        picture = pictures.read(path)
+        assert picture.orientation == number
+        assert "exif" in picture.flags
+        assert pictures.upright_size(path.read_bytes()) == picture.pixels.shape[1::-1]
+        upright = np.asarray(stored.transpose(pictures.UPRIGHT[number]))
+        np.testing.assert_array_equal(picture.pixels[..., 0], upright)
+
+
+def test_a_turned_mask_whose_white_is_zero(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        ~HALF_SKY * np.uint16(65535),
+        photometric="miniswhite",
+        extratags=[(ORIENTATION, 3, 1, 6, True)],
+    )
+    encoding, _ = judge([tmp_path / "a.tif"])
+    assert count_values(tmp_path / "a.tif", DataParams()).turned == 6
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif", encoding), np.rot90(HALF_SKY, -1))
 
 
 @pytest.mark.parametrize("bits", [1, 8, 16])

@@ -15,14 +15,14 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from skyseg.data.encoding import INVERTED
-from skyseg.data.pictures import LOSSY, header
+from skyseg.data.pictures import LOSSY, header, white_is_zero
 from skyseg.errors import UserError
 
 MOST_PAGES = 16  # pages are counted up to here; a file can claim any number of them
 
-# Tags of TIFF 6.0 and two of their values.
-BITS, PHOTOMETRIC, SAMPLE_FORMAT, NEW_SUBFILE_TYPE, SUBFILE_TYPE = 258, 262, 339, 254, 255
-WHITE_IS_ZERO, SIGNED = 0, 2
+# Tags of TIFF 6.0, and the sample format of signed numbers.
+BITS, SAMPLE_FORMAT, NEW_SUBFILE_TYPE, SUBFILE_TYPE = 258, 339, 254, 255
+SIGNED = 2
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # compressions, as Pillow calls them
 
 
@@ -70,7 +70,7 @@ def storage_of(content: bytes, image: Image.Image, name: str) -> Storage:
     kind = f"{bits}-bit"
     if (maximum := _pgm_maximum(stored)) not in (None, white):
         kind, white = f"PGM with maximum {maximum}", maximum or 1
-    if stored.format == "TIFF" and _tag(stored, PHOTOMETRIC, (1,))[0] == WHITE_IS_ZERO:
+    if white_is_zero(stored):
         kind += INVERTED
     return Storage(kind, white, top, False, lossy)
 

@@ -200,18 +200,29 @@ def open_upright(
         image: Image.Image = _open(io.BytesIO(data))
         if min_side:
             image.draft(None, (MARGIN * min_side, MARGIN * min_side))  # only affects JPEGs
+        # Pillow turns TIFFs itself when it decodes them.
+        by_pillow = orientation(image) if image.format == "TIFF" else 1
         image.load()
-        return _turn_upright(image)
+        upright, turned = _turn_upright(image)
+        return upright, turned or (by_pillow if by_pillow > 1 else 0)
+
+
+def white_is_zero(image: Image.Image) -> bool:
+    """Whether a file's header says that 0 is white, as TIFFs may (TIFF 6.0, tag 262)."""
+    return image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
 
 
 def _turn_upright(image: Image.Image) -> tuple[Image.Image, int]:
+    """A decoded image upright, with white as its largest value, and its orientation as
+    ``open_upright`` returns it."""
     stored = orientation(image)
     method = UPRIGHT.get(stored)
-    if method is None:
-        return image, 0
-    turned = image.transpose(method)
-    turned.format = image.format  # transpose() does not copy it
-    return turned, stored
+    turned = image if method is None else image.transpose(method)
+    if image.mode.startswith("I;16") and white_is_zero(image):  # Pillow inverts up to 8 bits
+        turned = Image.fromarray(65535 - np.asarray(turned).astype(np.uint16))
+        turned.info = image.info
+    turned.format = image.format  # of a new image, it is not known
+    return turned, 0 if method is None else stored
 
 
 @contextmanager
@@ -255,7 +266,8 @@ def upright_size(data: bytes) -> tuple[int, int]:
     _register_heif(data)
     with _open(io.BytesIO(data)) as image:
         width, height = image.size
-        return (height, width) if orientation(image) >= 5 else (width, height)
+        swapped = orientation(image) >= 5 and image.format != "TIFF"  # Pillow has swapped those
+        return (height, width) if swapped else (width, height)
 
 
 def stored_size(path: Path) -> tuple[int, int] | None:
