@@ -19,7 +19,7 @@ from skyseg.data.audit.mask_checks import Measures
 from skyseg.data.audit.training_data import drift_from_champion
 from skyseg.data.encoding import Encoding
 from skyseg.data.formats import FORMATS, find, with_mask_files
-from skyseg.data.inspection import Inspection, inspect_sample
+from skyseg.data.inspection import Inspection, inspect_sample, pack, unpack
 from skyseg.data.manifest import COLUMNS, SPLITS
 from skyseg.data.mask_meaning import infer_encoding
 from skyseg.data.mask_stats import shares
@@ -115,13 +115,14 @@ def inspect(
     Raises:
         UserError: there are none.
     """
+    inspected = list(
+        in_order(lambda sample: pack_inspected(sample, meaning), samples, "inspecting")
+    )
     parts = []
-    for sample, inspection, faults in in_order(
-        lambda sample: inspect_sample(sample, meaning), samples, "inspecting"
-    ):
+    for sample, inspection, faults in inspected:
         findings += faults
         if inspection:
-            parts.append(Part(sample, inspection))
+            parts.append(Part(sample, unpack(inspection)))
     if not parts:
         raise nothing_left()
     kept = [part.sample for part in parts]
@@ -136,6 +137,14 @@ def inspect(
         [(each.width, each.height) for each in inspections],
     )
     return keep(parts, params, findings)
+
+
+def pack_inspected(
+    sample: Sample, meaning: DataParams
+) -> tuple[Sample, Inspection | None, list[Finding]]:
+    """``inspect_sample``, with a packed inspection."""
+    _, inspection, findings = inspect_sample(sample, meaning)
+    return sample, pack(inspection), findings
 
 
 def check_masks(
