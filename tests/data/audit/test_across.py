@@ -21,6 +21,7 @@ def test_copies_across_splits_keep_the_test_sample() -> None:
     assert finding.text == (
         "c.jpg (test) and a.jpg (train) are the same photograph in two splits, with 1 more of it"
     )
+    assert finding.ids == ("a", "c", "b")  # the two that are named come first
     assert set(finding.leave_out) == {"a", "b"}
 
 

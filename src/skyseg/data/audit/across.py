@@ -40,13 +40,16 @@ def copies_found(members: Sequence[Member], labels: np.ndarray) -> Iterator[Find
             key=lambda member: (KEEP.index(_split(member)), member.sample.id),
         )
         splits = [_split(member) for member in each]
-        first, last = each[0], each[-1]
-        ids = tuple(member.sample.id for member in reversed(each))
-        if splits[0] != splits[-1]:
+        across = splits[0] != splits[-1]
+        first, other = each[0], each[-1 if across else 1]
+        # Those that the text names come first.
+        rest = [member for member in each if member is not first and member is not other]
+        ids = tuple(member.sample.id for member in (other, first, *rest))
+        if across:
             yield Finding(
                 "copies_across_splits",
                 ids,
-                f"{first.sample.image} ({splits[0]}) and {last.sample.image} ({splits[-1]}) "
+                f"{first.sample.image} ({splits[0]}) and {other.sample.image} ({splits[-1]}) "
                 f"are the same photograph in two splits{_more(len(each) - 2)}",
                 tuple(
                     member.sample.id
@@ -58,7 +61,7 @@ def copies_found(members: Sequence[Member], labels: np.ndarray) -> Iterator[Find
             yield Finding(
                 "copies_within_split",
                 ids,
-                f"{first.sample.image} and {each[1].sample.image} are the same photograph"
+                f"{first.sample.image} and {other.sample.image} are the same photograph"
                 f"{_more(len(each) - 2)}",
                 tuple(member.sample.id for member in each[1:]),
             )
