@@ -1,4 +1,4 @@
-"""Atomic writes, so that an interrupted command never leaves a half-written result."""
+"""Files: atomic writes, so that nothing is ever half written, and reads that never wait."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from skyseg.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +52,39 @@ def check_writable(path: Path) -> None:
     _temporary(path).unlink()
     if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises errors for some names)
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading. Never waits, as opening a pipe does.
+
+    Raises:
+        UserError: there is none, it cannot be read, or it is no regular file.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe waits for whoever writes into it.
+        file = open(  # noqa: SIM115 (Path.open has no opener; the caller closes it)
+            path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        )
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise UserError(f"{path}: {_obstacle(path, error)}") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UserError(f"{path}: a pipe or a device; only files are read")
+    return file
+
+
+def _obstacle(path: Path, error: Exception) -> str:
+    """Why a file cannot be opened, and what to do."""
+    code = error.errno if isinstance(error, OSError) else None
+    if code == errno.ELOOP:
+        return "a link that leads to itself; remove it"
+    if code == errno.ENOENT and os.path.islink(path):  # noqa: PTH114 (no errors for odd names)
+        return "a link that leads nowhere; restore what it links to, or remove it"
+    if code == errno.EISDIR:
+        return "a folder; name a file"
+    if code == errno.ENXIO:  # a socket
+        return "a pipe or a device; only files are read"
+    return f"cannot be read: {error.strerror if isinstance(error, OSError) else error}"
 
 
 def _temporary(path: Path) -> Path:

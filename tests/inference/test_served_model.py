@@ -294,7 +294,7 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(
     model: served_model.SegmentationModel, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(pictures, "UPLOAD", pictures.Limits(2**26, 37 * 53 - 1))
-    monkeypatch.setattr(pictures, "_as_rgb", lambda *_: pytest.fail("decoded anyway"))
+    monkeypatch.setattr(pictures, "as_rgb", lambda *_: pytest.fail("decoded anyway"))
     with pytest.raises(MlflowException, match="row 0: 53x37 pixels"):
         model.predict(None, pd.DataFrame({"image": [encoded()]}))
 

@@ -7,17 +7,32 @@ the mode it is stored in, for masks, whose values must not be converted.
 from __future__ import annotations
 
 import io
+import re
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from skyseg.data.metadata import Metadata, orientation, read_metadata, write_options
+from skyseg.data import frames, headers
+from skyseg.data.colours import as_rgb
+from skyseg.data.limits import OWN, UPLOAD, Limits, check_cost
+from skyseg.data.metadata import (
+    Metadata,
+    is_long,
+    orientation,
+    read_metadata,
+    without_metadata,
+    write_options,
+)
 from skyseg.errors import UserError
+from skyseg.files import open_regular
+
+__all__ = ["OWN", "UPLOAD", "Limits"]  # what others take from here
 
 # File formats of cameras, scanners and the web: Pillow's name of each, and its suffixes, the usual
 # one first. Not every format that Pillow reads: decoding EPS, for example, runs a program.
@@ -41,22 +56,6 @@ LOSSY = {"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF"}
 SUFFIXES = frozenset(suffix for suffixes in FILE_FORMATS.values() for suffix in suffixes)
 
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-# Formats of which only the first frame is used, and what to call a file with several frames.
-SEVERAL_FRAMES = {
-    "GIF": "animation",
-    "PNG": "animation",
-    "WEBP": "animation",
-    "TIFF": "multi-page file",
-}
-FLAGS = {
-    "1": "1bit",
-    "L": "grey",
-    "LA": "alpha",
-    "RGBA": "alpha",
-    "PA": "alpha",
-    "P": "palette",
-    "CMYK": "cmyk",
-}
 # EXIF orientations 2 to 8, and the operation that turns each upright.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,6 +66,9 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+EXIF_TURNS = {"JPEG", "MPO", "PNG", "WEBP"}  # AVIF and HEIC say it themselves; TIFF keeps its tag
+# Pillow's warnings about damaged metadata, of which the user is told in other words.
+SILENT = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 MARGIN = 2  # a JPEG decoded at reduced scale has at least this many times the wanted side
 
 
@@ -90,36 +92,33 @@ Photograph = str | Path | bytes | Image.Image | NDArray[np.uint8]
 """What ``pixels_of`` accepts."""
 
 
-class Limits(NamedTuple):
-    """Largest size of a file that is decoded; larger ones are refused before decoding."""
-
-    bytes: int
-    pixels: int
-
-
-UPLOAD = Limits(64 * 2**20, 80_000_000)  # about 1.2 GB of memory during segmentation
-
-
 def read(path: Path, min_side: int | None = None) -> Picture:
     """Read a file and ``decode`` it."""
     return decode(read_bytes(path), str(path), min_side)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file; a UserError if it is missing or cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    """The bytes of a file.
+
+    Raises:
+        UserError: it is missing, no regular file, too large, or cannot be read.
+    """
+    with open_regular(path) as file:
+        try:
+            size = path.stat().st_size
+            if size > OWN.bytes:
+                raise UserError(f"{path}: larger than {OWN.bytes >> 30} GiB; shrink or remove it")
+            return file.read()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def decode(
-    data: bytes, name: str, min_side: int | None = None, limits: Limits | None = None
-) -> Picture:
+def decode(data: bytes, name: str, min_side: int | None = None, limits: Limits = OWN) -> Picture:
     """Decode a picture file.
 
-    Transparent pictures are put on white, as web pages show them; 16-bit greys are divided by 257;
-    of several frames only the first is used; colour profiles are kept but not applied.
+    Transparent pictures are put on white, as web pages show them, unless no pixel is opaque; 16-bit
+    greys are divided by 257, 12-bit ones by 16; of several frames only the first is used; colour
+    profiles are kept but not applied. Damaged metadata is left out.
 
     Args:
         data: the bytes of the file.
@@ -134,19 +133,19 @@ def decode(
         UserError: the file is empty, truncated, not a picture, too large, or HEIC without
             pillow-heif.
     """
-    image, turned = open_upright(data, name, min_side, limits)
-    format = image.format
-    pixels, flags = _as_rgb(image, name)
-    flags = (*(["exif"] if turned else []), *flags)
-    notes = []
-    frames = _frames(image) if format in SEVERAL_FRAMES else 1
-    if frames > 1 and format:
-        flags = (*flags, "frames")
-        notes.append(f"{SEVERAL_FRAMES[format]}, only the first of {frames} frames is used")
-    # A PNG's EXIF may come after its pixels; decoding a TIFF loses its EXIF.
-    stored = image if format == "PNG" else _open(io.BytesIO(data))
-    metadata, left_out = read_metadata(image, stored, format)
-    return Picture(pixels, flags, metadata, (*notes, *left_out), turned or 1)
+    with _decoding(name):
+        image, turned, bare = _open_upright(data, name, min_side, limits)
+        format = image.format
+        pixels, flags, clear = as_rgb(_scaled(image, data), name)
+        several = frames.note(data, image)
+        # A PNG's EXIF may come after its pixels; decoding a TIFF loses its EXIF.
+        stored = image if format == "PNG" else _open(io.BytesIO(bare or data))
+        metadata, left_out = read_metadata(image, stored, format)
+    if bare:
+        left_out.append("its metadata is damaged or too long, and is left out")
+    flags = (*(["exif"] if turned else []), *flags, *(["frames"] if several else []))
+    notes = (text for text in (several, clear, *left_out) if text)
+    return Picture(pixels, flags, metadata, tuple(notes), turned or 1)
 
 
 def pixels_of(photograph: Photograph) -> NDArray[np.uint8]:
@@ -162,8 +161,8 @@ def pixels_of(photograph: Photograph) -> NDArray[np.uint8]:
     if isinstance(photograph, Image.Image):
         with _decoding("the image"):
             photograph.load()
-            image, _ = _turn_upright(photograph)
-        return _as_rgb(image, "the image")[0]
+            image, _ = _turn_upright(photograph, orientation(photograph))
+            return as_rgb(image, "the image").pixels
     if (
         isinstance(photograph, np.ndarray)
         and photograph.dtype == np.uint8
@@ -183,28 +182,67 @@ def pixels_of(photograph: Photograph) -> NDArray[np.uint8]:
 
 
 def open_upright(
-    data: bytes, name: str, min_side: int | None = None, limits: Limits | None = None
+    data: bytes, name: str, min_side: int | None = None, limits: Limits = OWN
 ) -> tuple[Image.Image, int]:
     """A decoded image in the mode it is stored in, and the EXIF orientation, 2 to 8, by which it
     was turned; 0 if it was not turned.
 
     Args, Raises: as ``decode``.
     """
+    with _decoding(name):
+        image, turned, _ = _open_upright(data, name, min_side, limits)
+        return image, turned
+
+
+def _open_upright(
+    data: bytes, name: str, min_side: int | None, limits: Limits
+) -> tuple[Image.Image, int, bytes | None]:
+    """As ``open_upright``, and the file without its metadata if it could only be decoded so."""
     if not data:
         raise UserError(f"{name}: the file is empty; replace or remove it")
     if not _register_heif(data):
         raise UserError(f"{name}: HEIC needs the package pillow-heif: pip install 'skyseg[heic]'")
-    if limits:
-        _check_limits(data, name, limits)
-    with _decoding(name):
-        image: Image.Image = _open(io.BytesIO(data))
-        if min_side:
-            image.draft(None, (MARGIN * min_side, MARGIN * min_side))  # only affects JPEGs
-        # Pillow turns TIFFs itself when it decodes them.
-        by_pillow = orientation(image) if image.format == "TIFF" else 1
-        image.load()
-        upright, turned = _turn_upright(image)
-        return upright, turned or (by_pillow if by_pillow > 1 else 0)
+    check_cost(data, name, limits)
+    bare = without_metadata(data) if is_long(data) else None
+    try:
+        return (*_load(bare or data, data, name, min_side, limits), bare)
+    except (UserError, MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception:
+        bare = None if bare else without_metadata(data)
+        if not bare or bare == data:
+            raise
+        with suppress(Exception):
+            return (*_load(bare, data, name, min_side, limits), bare)
+        raise  # what is wrong with the file as it is
+
+
+def _load(
+    data: bytes, whole: bytes, name: str, min_side: int | None, limits: Limits
+) -> tuple[Image.Image, int]:
+    """As ``open_upright``.
+
+    Args:
+        data: the file, perhaps without its metadata.
+        whole: the file with its metadata.
+    """
+    image: Image.Image = _open(io.BytesIO(data))
+    if image.width * image.height > limits.pixels:
+        width, height = image.size
+        raise UserError(
+            f"{name}: {width}x{height} pixels; shrink it to at most "
+            f"{limits.pixels // 10**6} million"
+        )
+    if min_side:
+        image.draft(None, (MARGIN * min_side, MARGIN * min_side))  # only affects JPEGs
+    # Pillow turns TIFFs itself when it decodes them.
+    by_pillow = orientation(image) if image.format == "TIFF" else 1
+    image.load()
+    stored = orientation(image)
+    if data is not whole and image.format in EXIF_TURNS:
+        stored = headers.exif_orientation(headers.exif_of(whole)) or 1
+    upright, turned = _turn_upright(image, stored)
+    return upright, turned or (by_pillow if by_pillow > 1 else 0)
 
 
 def white_is_zero(image: Image.Image) -> bool:
@@ -212,10 +250,14 @@ def white_is_zero(image: Image.Image) -> bool:
     return image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
 
 
-def _turn_upright(image: Image.Image) -> tuple[Image.Image, int]:
+def _turn_upright(image: Image.Image, stored: int) -> tuple[Image.Image, int]:
     """A decoded image upright, with white as its largest value, and its orientation as
-    ``open_upright`` returns it."""
-    stored = orientation(image)
+    ``open_upright`` returns it.
+
+    Args:
+        image: as it is stored.
+        stored: its EXIF orientation.
+    """
     method = UPRIGHT.get(stored)
     turned = image if method is None else image.transpose(method)
     if image.mode.startswith("I;16") and white_is_zero(image):  # Pillow inverts up to 8 bits
@@ -223,6 +265,16 @@ def _turn_upright(image: Image.Image) -> tuple[Image.Image, int]:
         turned.info = image.info
     turned.format = image.format  # of a new image, it is not known
     return turned, 0 if method is None else stored
+
+
+def _scaled(image: Image.Image, data: bytes) -> Image.Image:
+    """12-bit greys of a TIFF as 16-bit ones; other images unchanged."""
+    layout = headers.tags(data) if image.format == "TIFF" else None
+    if layout is None or not image.mode.startswith("I;16"):
+        return image
+    entries = headers.table(data, layout, layout.first)[0]
+    bits = {entry.tag: headers.whole_number(data, layout, entry) for entry in entries}.get(258)
+    return Image.fromarray(np.asarray(image).astype(np.uint16) * 16) if bits == 12 else image
 
 
 @contextmanager
@@ -239,7 +291,7 @@ def _decoding(name: str) -> Iterator[None]:
             f"{name}: more pixels than is safe to decode (limit "
             f"{2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels); shrink the image"
         ) from None
-    except MemoryError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # decoders raise nearly any exception on damaged data
         raise UserError(
@@ -254,7 +306,12 @@ def header(data: bytes) -> Image.Image:
         Exception: of any type, if the picture cannot be read.
     """
     _register_heif(data)
-    return _open(io.BytesIO(data))
+    try:
+        return _open(io.BytesIO(data))
+    except Exception:
+        if bare := without_metadata(data):
+            return _open(io.BytesIO(bare))
+        raise
 
 
 def upright_size(data: bytes) -> tuple[int, int]:
@@ -263,8 +320,7 @@ def upright_size(data: bytes) -> tuple[int, int]:
     Raises:
         Exception: of any type, if the picture cannot be read.
     """
-    _register_heif(data)
-    with _open(io.BytesIO(data)) as image:
+    with header(data) as image:
         width, height = image.size
         swapped = orientation(image) >= 5 and image.format != "TIFF"  # Pillow has swapped those
         return (height, width) if swapped else (width, height)
@@ -273,7 +329,7 @@ def upright_size(data: bytes) -> tuple[int, int]:
 def stored_size(path: Path) -> tuple[int, int] | None:
     """Width and height of a file, before EXIF turns it, from its header; None if that fails."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             _register_heif(file.read(12))
             with _open(file) as image:
                 return image.size
@@ -312,25 +368,11 @@ def write(
     Image.fromarray(pixels).save(file, format, **write_options(metadata, format, data))
 
 
-def _check_limits(data: bytes, name: str, limits: Limits) -> None:
-    if len(data) > limits.bytes:
-        raise UserError(
-            f"{name}: {len(data) / 2**20:.0f} MiB; shrink it to at most {limits.bytes // 2**20} MiB"
-        )
-    try:
-        width, height = upright_size(data)
-    except Exception:  # decoding it will report the error
-        return
-    if width * height > limits.pixels:
-        raise UserError(
-            f"{name}: {width}x{height} pixels; shrink it to at most "
-            f"{limits.pixels // 10**6} million"
-        )
-
-
 def _open(file: BinaryIO) -> Image.Image:
     """``PIL.Image.open``, limited to ``FILE_FORMATS``."""
     Image.init()
+    if SILENT not in warnings.filters:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
     return Image.open(file, formats=[name for name in FILE_FORMATS if name in Image.OPEN])
 
 
@@ -344,35 +386,3 @@ def _register_heif(data: bytes) -> bool:
         return False
     register_heif_opener()
     return True
-
-
-def _frames(image: Image.Image) -> int:
-    try:
-        return getattr(image, "n_frames", 1)
-    except Exception:  # its table is damaged; the first frame needs none
-        return 1
-
-
-def _as_rgb(image: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """uint8 [H, W, 3] of an image in any mode, and the mode's flag."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_16_bit(image, name), ("16bit",)
-    flags = (FLAGS[image.mode],) if image.mode in FLAGS else ()
-    try:
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        if image.mode != "RGB":  # convert() would copy it
-            image = image.convert("RGB")
-        return np.asarray(image), flags
-    except ValueError as error:  # Pillow does not convert LAB and some others
-        raise UserError(f"{name}: {error}; save it as an RGB JPEG or PNG") from None
-
-
-def _from_16_bit(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """16-bit grey (or 32-bit with 16-bit values) to uint8 RGB; 65535 becomes 255."""
-    deep: NDArray[Any] = np.asarray(image)
-    if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
-        raise UserError(f"{name}: 32-bit pixels; save it with 8 or 16 bits per channel")
-    grey = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
