@@ -1,6 +1,7 @@
 """Photographs in any mode are read with their metadata, and results are written with it."""
 
 import io
+import struct
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+import picture_tools as tools
 from skyseg.data import pictures
 from skyseg.data.metadata import ORIENTATION
 from skyseg.errors import UserError
@@ -218,3 +220,140 @@ def test_written_masks_are_small(tmp_path: Path):
     pictures.write(file, mask, ".png", photo.metadata, data=True)
     assert len(file.getvalue()) < 10_000
     np.testing.assert_array_equal(np.asarray(Image.open(file)), mask)
+
+
+# Odd metadata around pixels that are fine.
+
+ODD = {
+    "maker_is_a_ratio": (0x10F, 5, 1, struct.pack("<II", 7, 2)),
+    "text_beyond_the_end": (0x10F, 2, 500, struct.pack("<I", 9999)),
+    "ratio_below_0": (0x9201, 10, 1, struct.pack("<ii", -1, 0)),
+    "no_such_type": (0x10F, 99, 1, b"abcd"),
+    "resolution_is_text": (0x11A, 2, 4, b"abc\0"),
+    "resolution_by_0": (0x11A, 5, 1, struct.pack("<II", 0, 0)),
+    "table_within_itself": (0x8769, 4, 1, struct.pack("<I", 8)),
+}
+
+
+def odd_exif(name: str) -> bytes:
+    tag, kind, count, value = ODD[name]
+    if name == "text_beyond_the_end":  # of which only the offset is written
+        block = tools.exif((tag, 4, 1, value), tools.TURNED)
+        return block.replace(struct.pack("<HHI", tag, 4, 1), struct.pack("<HHI", tag, kind, count))
+    return tools.exif(*sorted([(tag, kind, count, value), tools.TURNED]))
+
+
+def odd_file(name: str, format: str) -> bytes:
+    """A photograph with odd EXIF that says that it is turned."""
+    pixels = photograph(0)
+    if format == "TIFF":
+        return tools.tiff_with(tools.encoded(pixels, format), ODD[name], tools.TURNED)
+    return tools.encoded(pixels, format, exif=odd_exif(name))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("name", ODD)
+def test_odd_exif_does_not_lose_the_photograph(name: str, format: str):
+    data = odd_file(name, format)
+    picture = pictures.decode(data, "a")
+    assert picture.pixels.shape == (48, 40, 3)  # turned
+    assert picture.orientation == 6
+    assert "exif" in picture.flags
+    assert pictures.upright_size(data) == (40, 48)
+    lossy = 0 if format in ("PNG", "TIFF") else 9
+    assert np.abs(np.rot90(picture.pixels.astype(int)) - photograph(0)).mean() <= lossy
+    for suffix in (".png", ".jpg"):
+        file = io.BytesIO()
+        pictures.write(file, picture.pixels, suffix, picture.metadata)
+        again = pictures.decode(file.getvalue(), "r")
+        assert again.pixels.shape == picture.pixels.shape
+        assert again.notes == ()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("maker_is_a_ratio", "its EXIF is damaged and is left out"),
+        ("text_beyond_the_end", "a part of its EXIF is damaged and is left out"),
+        ("ratio_below_0", "its EXIF is damaged and is left out"),
+    ],
+)
+def test_what_is_lost_of_odd_exif_is_said(name: str, note: str, format: str):
+    assert pictures.decode(odd_file(name, format), "a").notes == (note,)
+
+
+def test_exif_that_is_cut_off():
+    for format in ("JPEG", "PNG", "WEBP"):
+        picture = pictures.decode(tools.encoded(photograph(0), format, exif=b"Exif\0\0II*\0"), "a")
+        assert picture.metadata.exif == b""
+        [note] = picture.notes
+        assert "EXIF is damaged and is left out" in note
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_an_avif_with_odd_exif_is_decoded(order: str):
+    """Pillow writes the EXIF of an AVIF again when it opens one."""
+    made = Image.Exif()
+    made.endian = order
+    made[ORIENTATION], made[MAKE] = 6, "abcdefg"
+    data = tools.encoded(photograph(0), "AVIF", exif=made.tobytes())
+    assert pictures.decode(data, "a").pixels.shape == (48, 40, 3)
+    fine, odd = (struct.pack(f"{order}HHI", MAKE, *kind) for kind in ((2, 8), (5, 1)))
+    assert fine in data
+    data = data.replace(fine, odd)
+    picture = pictures.decode(data, "a")
+    assert picture.notes == ("its metadata is damaged or too long, and is left out",)
+    assert picture.pixels.shape == (48, 40, 3)
+    assert pictures.upright_size(data) == (40, 48)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        tools.chunk(b"iCCP", b"sRGB\0\0" + b"not zlib"),
+        tools.chunk(b"iCCP", b"sRGB\0\x09"),
+        tools.chunk(b"tEXt", b"transparency\0no number"),
+        tools.chunk(b"tEXt", b"bbox\0no box"),
+        tools.chunk(b"pHYs", b"\0"),
+        tools.chunk(b"sRGB", b""),
+        tools.chunk(b"acTL", b"\0"),
+        tools.chunk(b"gAMA", b"")[:-4] + b"\0\0\0\0",  # wrong checksum
+        tools.chunk(b"eXIf", b"\0" * 40),
+    ],
+)
+def test_odd_chunks_do_not_lose_a_png(parts: bytes):
+    picture = pictures.decode(tools.png_with(parts), "a")
+    np.testing.assert_array_equal(picture.pixels, photograph(0))
+    assert pictures.upright_size(tools.png_with(parts)) == (48, 40)
+
+
+def test_a_damaged_profile_is_left_out_with_a_note():
+    for profile in (b"not a profile", PROFILE[:200], PROFILE[:36] + b"none" + PROFILE[40:]):
+        for format in ("JPEG", "PNG", "TIFF", "WEBP"):
+            picture = pictures.decode(
+                tools.encoded(photograph(0), format, icc_profile=profile), "a"
+            )
+            assert picture.metadata.icc is None
+            assert picture.notes == ("its colour profile is damaged and is left out",)
+
+
+def test_a_resolution_that_is_not_valid_is_left_out_with_a_note(tmp_path: Path):
+    picture = decode(save(tmp_path / "a.png", photograph(0), dpi=(10**6, 10**6)))
+    assert picture.metadata.dpi is None
+    assert picture.notes == ("its resolution in dpi is not valid and is left out",)
+
+
+def test_a_damaged_entry_before_the_pixels_does_not_lose_a_tiff():
+    """Pillow stops at it, and libtiff does not."""
+    beyond = (270, 2, 500, struct.pack("<I", 10**6))
+    data = tools.tiff_with(tools.encoded(photograph(0), "TIFF"), (270, 4, 1, beyond[3]))
+    data = data.replace(struct.pack("<HHI", 270, 4, 1), struct.pack("<HHI", *beyond[:3]))
+    picture = pictures.decode(data, "a")
+    np.testing.assert_array_equal(picture.pixels, photograph(0))
+    assert picture.notes == ("its metadata is damaged or too long, and is left out",)
+
+
+def test_pillow_prints_no_warnings(recwarn: pytest.WarningsRecorder):
+    pictures.decode(odd_file("text_beyond_the_end", "JPEG"), "a")
+    assert not recwarn.list

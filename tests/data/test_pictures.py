@@ -1,4 +1,7 @@
 import io
+import os
+import socket
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +12,14 @@ from skyseg.data.folders import list_pictures
 from skyseg.data.metadata import ORIENTATION
 from skyseg.data.pictures import (
     FILE_FORMATS,
+    OWN,
     SUFFIXES,
     UPLOAD,
     Limits,
     decode,
     read,
     resize,
+    stored_size,
     upright_size,
 )
 from skyseg.errors import UserError
@@ -199,3 +204,52 @@ def test_unreadable_exif_does_not_lose_the_photograph(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", photograph(0), exif=bytes(data))
     picture = read(path)
     assert picture.pixels.shape in ((40, 48, 3), (48, 40, 3))
+
+
+# What is not a file.
+
+
+def odd_paths(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Paths that are no files, and what the error says."""
+    (folder / "loop").symlink_to("loop")
+    (folder / "one").symlink_to("two")
+    (folder / "two").symlink_to("one")
+    (folder / "broken").symlink_to("gone")
+    (folder / "folder").mkdir()
+    os.mkfifo(folder / "pipe")
+    (folder / "to_pipe").symlink_to("pipe")
+    with closing(socket.socket(socket.AF_UNIX)) as listening:
+        here = Path.cwd()
+        os.chdir(folder)  # a socket's path may have at most 107 bytes
+        listening.bind("socket")
+        os.chdir(here)
+    device = "a pipe or a device; only files are read"
+    return {
+        "loop": (folder / "loop", "a link that leads to itself; remove it"),
+        "loop of two": (folder / "one", "a link that leads to itself; remove it"),
+        "broken": (folder / "broken", "a link that leads nowhere; restore"),
+        "folder": (folder / "folder", "a folder; name a file"),
+        "pipe": (folder / "pipe", device),
+        "link to a pipe": (folder / "to_pipe", device),
+        "socket": (folder / "socket", device),
+        "device": (Path("/dev/zero"), device),
+        "null byte": (Path("a\0b"), "cannot be read"),
+        "long": (folder / ("x" * 300), "cannot be read: File name too long"),
+        "below a file": (folder / "file" / "x", "cannot be read: Not a directory"),
+    }
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, (path, message) in odd_paths(tmp_path).items():
+        with pytest.raises(UserError) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"{path}: {message}"), name
+        assert stored_size(path) is None, name
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(OWN.bytes + 1)  # takes no space
+    with pytest.raises(UserError, match=r"a\.png: larger than 2 GiB; shrink or remove it"):
+        read(tmp_path / "a.png")

@@ -50,7 +50,7 @@ def as_rgb(image: Image.Image, name: str) -> Colours:
     try:
         if image.has_transparency_data:
             image = image.convert("RGBA")
-            if image.getchannel("A").getextrema() == (0, 0):
+            if is_clear(image):
                 image, note = image.convert("RGB"), CLEAR
             else:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -59,6 +59,11 @@ def as_rgb(image: Image.Image, name: str) -> Colours:
     except ValueError as error:  # Pillow does not convert LAB and some others
         raise UserError(f"{name}: {error}; save it as an RGB JPEG or PNG") from None
     return Colours(np.asarray(image), flags, note)
+
+
+def is_clear(rgba: Image.Image) -> bool:
+    """Whether every pixel of an RGBA image is wholly transparent."""
+    return rgba.getchannel("A").getextrema() == (0, 0)
 
 
 def _from_16_bit(image: Image.Image, name: str) -> Colours:

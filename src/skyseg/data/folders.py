@@ -13,11 +13,10 @@ from collections import deque
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from skyseg.data.pictures import SUFFIXES
+from skyseg.data.pictures import OWN, SUFFIXES
 from skyseg.errors import UserError, printable
 
-LARGEST = 2 * 2**30  # bytes of a picture file; 179 megapixels of 16-bit RGBA, the most that is
-# decoded, take 1.4 GB
+LARGEST = OWN.bytes
 SHOWN = 3  # names per reason in a note
 FOLDER = "folder"
 

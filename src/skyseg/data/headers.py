@@ -20,6 +20,7 @@ EXIF_MAGIC = b"Exif\0\0"
 EXIF_BEGINS = (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08")
 
 ORIENTATION = 0x0112  # EXIF tag
+EXTRA_SAMPLES = 338  # TIFF tag
 SUBTABLES = {0x8769, 0x8825, 0xA005}  # EXIF tags that say where another table is
 INTEGERS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # TIFF types of whole numbers, and their bytes
 UNIT = INTEGERS | {2: 1, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
@@ -143,6 +144,18 @@ def whole_number(data: bytes, layout: Tags, entry: Entry) -> int | None:
     if not length or not entry.values or entry.value + length > len(data):
         return None
     return int.from_bytes(data[entry.value : entry.value + length], layout.order)
+
+
+def with_straight_alpha(data: bytes) -> bytes | None:
+    """A TIFF whose colours are multiplied by alpha (TIFF 6.0, tag 338), saying that they are not;
+    None for other files."""
+    layout = tags(data)
+    entries = table(data, layout, layout.first)[0] if layout else []
+    for entry in entries:
+        if layout and entry.tag == EXTRA_SAMPLES and whole_number(data, layout, entry) == 1:
+            start = entry.value
+            return data[:start] + (2).to_bytes(2, layout.order) + data[start + 2 :]
+    return None
 
 
 def exif_orientation(block: bytes) -> int | None:

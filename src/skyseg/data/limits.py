@@ -5,6 +5,7 @@ Pixels are bounded by ``pictures``, which opens the file; what is here needs onl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ CHUNK = 1024
 BLOCKS = 4000  # of a GIF before its first picture
 STRIPS = 2**18  # and tiles, of a TIFF
 TILES, LAYERS = 2**14, 256  # of a JPEG 2000
+# Of PPM, PGM and PBM files: bytes of the header; comments and bytes of those written in digits.
+PPM_HEADER, PPM_COMMENTS = 2**16, 100
+SLOW = 2**26  # bytes of formats that Pillow decodes in Python, at some 6 MB a second
 
 
 class Limits(NamedTuple):
@@ -60,7 +64,7 @@ def _jpeg(data: bytes, limits: Limits) -> str | None:
         if not scans:
             before, junk, at = before + 1, junk + start - at, end
         if before > SEGMENTS or junk > JUNK:
-            return f"a JPEG with more than {SEGMENTS:,} segments before its pixels"
+            return "a JPEG with too many segments, or bytes between them, before its pixels"
         if scans > limits.scans:
             return f"a JPEG of more than {limits.scans} scans"
         if scans and few:
@@ -115,6 +119,20 @@ def _jpeg2000(data: bytes, limits: Limits) -> str | None:
     return f"a JPEG 2000 of {layers:,} layers" if layers > LAYERS else None
 
 
+def _ppm(data: bytes, limits: Limits) -> str | None:
+    begin = re.sub(rb"#[^\r\n]*", b"", data[:PPM_HEADER])
+    if len(data) > PPM_HEADER and len(begin.split(None, 4)) < 4:
+        return "a PPM with a header of more than 64 KiB"
+    if data[1:2] in b"123" and (len(data) > SLOW or data.count(b"#") > PPM_COMMENTS):
+        return "a PPM written in digits, with more than 64 MiB or 100 comments"
+    return None
+
+
+def _bmp(data: bytes, limits: Limits) -> str | None:
+    run_lengths = data[14:15] >= b"\x28" and data[30:31] in (b"\1", b"\2")  # BITMAPINFOHEADER
+    return "a BMP of more than 64 MiB of run lengths" if run_lengths and len(data) > SLOW else None
+
+
 COSTS: tuple[tuple[bytes, Callable[[bytes, Limits], str | None]], ...] = (
     (b"\xff\xd8", _jpeg),
     (PNG_MAGIC, _png),
@@ -123,6 +141,8 @@ COSTS: tuple[tuple[bytes, Callable[[bytes, Limits], str | None]], ...] = (
     (b"MM\0*", _tiff),
     (b"II+\0", _tiff),
     (b"MM\0+", _tiff),
+    *((b"P%d" % number, _ppm) for number in range(1, 7)),
+    (b"BM", _bmp),
     (b"\xff\x4f\xff\x51", _jpeg2000),
     (b"\0\0\0\x0cjP  ", _jpeg2000),
 )

@@ -7,6 +7,7 @@ the mode it is stored in, for masks, whose values must not be converted.
 from __future__ import annotations
 
 import io
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from skyseg.data import frames, headers
-from skyseg.data.colours import as_rgb
+from skyseg.data.colours import as_rgb, is_clear
 from skyseg.data.limits import OWN, UPLOAD, Limits, check_cost
 from skyseg.data.metadata import (
     Metadata,
@@ -105,8 +106,7 @@ def read_bytes(path: Path) -> bytes:
     """
     with open_regular(path) as file:
         try:
-            size = path.stat().st_size
-            if size > OWN.bytes:
+            if os.fstat(file.fileno()).st_size > OWN.bytes:
                 raise UserError(f"{path}: larger than {OWN.bytes >> 30} GiB; shrink or remove it")
             return file.read()
         except OSError as error:
@@ -238,6 +238,13 @@ def _load(
     # Pillow turns TIFFs itself when it decodes them.
     by_pillow = orientation(image) if image.format == "TIFF" else 1
     image.load()
+    if isinstance(image.info.get("transparency"), str):
+        raise ValueError("a text of that name hides its transparency")  # decoded without texts
+    clear_tiff = image.format == "TIFF" and image.mode == "RGBA" and is_clear(image)
+    # Pillow has divided by an alpha of 0. Whoever wrote colours there had not multiplied by it.
+    if clear_tiff and (straight := headers.with_straight_alpha(data)):
+        image = _open(io.BytesIO(straight))
+        image.load()
     stored = orientation(image)
     if data is not whole and image.format in EXIF_TURNS:
         stored = headers.exif_orientation(headers.exif_of(whole)) or 1
