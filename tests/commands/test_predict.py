@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import shutil
@@ -12,78 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from predicting import make_model, refused, results, rows, run
 from skyseg.cli import app
 from skyseg.commands.results import Results
-from skyseg.commands.steps import Forward
 from skyseg.data.pictures import read
-from skyseg.errors import UserError
 from skyseg.inference.outputs import OUTPUTS
 from skyseg.inference.predictor import CheckpointPredictor, probability
-from skyseg.model.checkpoint import ModelConfig, save_checkpoint
-from skyseg.model.u2net import build_model
 from tiny import bomb, photograph, save
-
-
-def make_model(path: Path, seed: int = 0, size: int = 32) -> Path:
-    torch.manual_seed(seed)
-    path.parent.mkdir(exist_ok=True)
-    model = build_model("u2netp")
-    torch.nn.init.constant_(model.outconv.bias, 0.02)
-    save_checkpoint(
-        path,
-        model.state_dict(),
-        ModelConfig(variant="u2netp", size=size, threshold=0.5, refine="colour"),
-    )
-    return path
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model") / "m.safetensors")
-
-
-@pytest.fixture
-def here(workspace: Path, trained: Path) -> Path:
-    """The current folder, with a model and three photographs, two of them with the same name."""
-    for suffix in (".safetensors", ".json"):
-        shutil.copy(trained.with_suffix(suffix), workspace)
-    save(workspace / "photos" / "a.jpg", photograph(1, 90, 70))
-    save(workspace / "photos" / "a.png", photograph(2))
-    save(workspace / "photos" / "sub" / "a.jpg", photograph(3, 31, 77))
-    return workspace
-
-
-def run(*arguments: str, model: str = "m.safetensors") -> str:
-    """Run predict and return what it prints on stderr."""
-    done = CliRunner().invoke(
-        app, ["predict", "--model", model, *arguments], catch_exceptions=False
-    )
-    assert done.exit_code == 0, done.output
-    return done.stderr
-
-
-def refused(*arguments: str, model: str = "m.safetensors") -> tuple[str, str]:
-    """Run predict, which must fail; return the error and what it prints on stderr before."""
-    done = CliRunner().invoke(app, ["predict", "--model", model, *arguments])
-    assert isinstance(done.exception, UserError), done.output
-    return str(done.exception), done.stderr
-
-
-def rows(folder: str = "out") -> dict[str, dict[str, str]]:
-    with Path(folder, "predictions.csv").open() as table:
-        return {row["file"]: row for row in csv.DictReader(table)}
-
-
-def results(folder: str = "out") -> list[str]:
-    return sorted(
-        path.relative_to(folder).as_posix()
-        for path in Path(folder).rglob("*")
-        if path.is_file() and path.name != "predictions.csv"
-    )
 
 
 def test_a_folder_of_photographs_becomes_masks_and_a_table(here: Path):
@@ -277,81 +214,6 @@ def test_an_output_folder_that_cannot_be_written_to(here: Path):
     assert error.startswith("--out /proc/skyseg: cannot be written to (")
     Path("file").write_text("")
     assert "is a file" in refused("photos", "--out", "file/out")[0]
-
-
-class Small:
-    """A network whose GPU has memory for only ``room`` photographs at a time."""
-
-    def __init__(self, room: int) -> None:
-        self.room, self.asked = room, []
-
-    def forward(self, inputs):
-        self.asked.append(len(inputs))
-        if len(inputs) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return torch.tensor(inputs, dtype=torch.float32)
-
-
-def test_a_batch_that_is_too_large_is_halved_and_stays_halved():
-    small = Small(3)
-    forward = Forward(small, 16)
-    assert [int(one) for one in forward(range(10))] == list(range(10))
-    assert [int(one) for one in forward(range(5))] == list(range(5))
-    assert small.asked == [10, 5, 2, 2, 2, 2, 2, 2, 2, 1]
-
-
-def test_an_input_that_is_too_large_alone_gives_its_error():
-    found = Forward(Small(0), 4)(range(3))
-    assert [type(one) for one in found] == [torch.OutOfMemoryError] * 3
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_with_little_memory_gets_smaller_batches(tmp_path: Path):
-    weights = make_model(tmp_path / "m.safetensors", size=320)
-    predictor = CheckpointPredictor(weights, "cuda")
-    inputs = [predictor.preprocess(photograph(seed, 320, 320)) for seed in range(16)]
-    expected = [predictor.forward([each])[0] for each in inputs]
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    predictor.forward(inputs[:4])
-    room = 1.2 * torch.cuda.max_memory_reserved()
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(room / torch.cuda.mem_get_info()[1])
-    try:
-        forward = Forward(predictor, 16)
-        found = forward(inputs)
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-    assert forward.batch in (1, 2, 4)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert isinstance(ours, torch.Tensor)
-        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.05)  # bfloat16, other kernels
-
-
-@pytest.mark.parametrize("step", ["preprocess", "forward", "postprocess"])
-@pytest.mark.parametrize(
-    "error",
-    [MemoryError(), torch.OutOfMemoryError("x"), RuntimeError("CUDA error: out of memory")],
-    ids=["computer", "PyTorch", "CUDA"],
-)
-def test_running_out_of_memory_fails_only_one_photograph(here: Path, monkeypatch, step: str, error):
-    real = getattr(CheckpointPredictor, step)
-    calls = []
-
-    def failing(self, *given):
-        calls.append(given)
-        if len(calls) == 2:
-            raise error
-        return real(self, *given)
-
-    monkeypatch.setattr(CheckpointPredictor, step, failing)
-    final, before = refused("photos", "--out", "out")
-    assert final == "1 of 3 inputs failed, see above"
-    assert "2 done, 0 already there, 1 failed" in before
-    [line] = [line for line in before.splitlines() if line.startswith("error")]
-    assert line.endswith("not enough memory for it; scale it down, or close other programs")
-    assert len(results()) == 2
 
 
 def test_a_full_disk_ends_the_command_and_leaves_no_partial_file(here: Path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +27,8 @@ def check_folder(option: str, folder: Path | None) -> None:
         UserError: a file is in the way; the message names it.
     """
     for path in (folder, *folder.parents) if folder else ():
-        if path.exists() and not path.is_dir():
+        # Not Path's methods, which raise errors for names that are too long.
+        if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112
             raise UserError(f"{option}: {path} is a file; choose another place")
 
 

@@ -37,6 +37,8 @@ def unmix(image: Pixels, matte: Pixels) -> tuple[Pixels, Pixels]:
         UserError: pymatting is not installed.
     """
     foreground, background = image.copy(), image.copy()
+    if matte.size == 1:  # it has no neighbours; pymatting would divide by zero
+        return foreground, background
     height, width = matte.shape
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
