@@ -87,6 +87,8 @@ class Picture(NamedTuple):
     """Messages for the user about what is not used or not kept."""
     orientation: int = 1
     """Of EXIF, 1 to 8; the pixels have been turned by it."""
+    format: str = "PNG"
+    """A key of ``FILE_FORMATS``."""
 
 
 Photograph = str | Path | bytes | Image.Image | NDArray[np.uint8]
@@ -145,7 +147,13 @@ def decode(data: bytes, name: str, min_side: int | None = None, limits: Limits =
         left_out.append("its metadata is damaged or too long, and is left out")
     flags = (*(["exif"] if turned else []), *flags, *(["frames"] if several else []))
     notes = (text for text in (several, clear, *left_out) if text)
-    return Picture(pixels, flags, metadata, tuple(notes), turned or 1)
+    return Picture(pixels, flags, metadata, tuple(notes), turned or 1, format or "PNG")
+
+
+def decode_rgba(data: bytes, name: str, limits: Limits = OWN) -> NDArray[np.uint8]:
+    """uint8 [H, W, 4] RGBA of a picture file, upright, in straight alpha; else as ``decode``."""
+    with _decoding(name):
+        return np.asarray(_open_upright(data, name, None, limits)[0].convert("RGBA"))
 
 
 def pixels_of(photograph: Photograph) -> NDArray[np.uint8]:
