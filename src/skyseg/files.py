@@ -87,6 +87,18 @@ def _obstacle(path: Path, error: Exception) -> str:
     return f"cannot be read: {error.strerror if isinstance(error, OSError) else error}"
 
 
+def check_inside(path: Path, folder: Path) -> None:
+    """Check that a file to be written is in a folder: names may contain '..', and links may lead
+    elsewhere.
+
+    Raises:
+        UserError: it is not.
+    """
+    real = Path(os.path.realpath(path.parent))
+    if not real.is_relative_to(os.path.realpath(folder)):
+        raise UserError(f"{path}: would be written to {real}, not in {folder}/; use another folder")
+
+
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 

@@ -232,3 +232,54 @@ def test_classes_by_name_on_the_command_line(model, tmp_path, options, expected)
     )
     assert isinstance(result.exception, UserError)
     assert expected in str(result.exception)
+
+
+def test_a_photograph_that_fails_counts_for_no_model(model, data, tmp_path, monkeypatch):
+    other = make_model(tmp_path / "other.safetensors", 1)
+    everything = benchmark([model, other], data, DataParams())
+    whole = (data / "images/01.png").read_bytes()
+    (data / "images/01.png").write_bytes(whole[: len(whole) // 2])
+    real, failing = CheckpointPredictor.postprocess, read(data / "images/03.png").pixels
+
+    def postprocess(self, logits, image):
+        if self.config.threshold == 0.5 and np.array_equal(image, failing):
+            raise ValueError("three")
+        return real(self, logits, image)
+
+    monkeypatch.setattr(CheckpointPredictor, "postprocess", postprocess)
+    done = CliRunner().invoke(app, ["benchmark", model, other, "--data", str(data)])
+    assert str(done.exception) == (
+        "2 of 5 photographs failed, see above; the table is without them"
+    )
+    assert "01.png: truncated or damaged" in done.stderr
+    assert "error: 03: ValueError in test_benchmark.py:" in done.stderr
+    assert "| 3 |" in squeezed(done.stdout)
+    rows = benchmark([model, other], data, DataParams())
+    assert [(row["images"], row["failed"]) for row in rows] == [(3, 2)] * 2
+    for name in ("01", "03"):
+        (data / "images" / f"{name}.png").unlink()
+        (data / "masks" / f"{name}.png").unlink()
+    assert [row["mae"] for row in benchmark([model, other], data, DataParams())] == [
+        row["mae"] for row in rows
+    ]
+    assert everything[0]["mae"] != rows[0]["mae"]
+
+
+def test_a_benchmark_in_which_every_photograph_fails(model, data):
+    for path in (data / "images").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="every photograph failed, see above"):
+        benchmark([model], data, DataParams())
+
+
+def test_maps_are_not_written_through_links(model, data, tmp_path):
+    (data / "images" / "sub").mkdir()
+    (data / "masks" / "sub").mkdir()
+    for part in ("images", "masks"):
+        shutil.move(data / part / "00.png", data / part / "sub" / "00.png")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "maps" / "m").mkdir(parents=True)
+    (tmp_path / "maps" / "m" / "sub").symlink_to(tmp_path / "elsewhere")
+    [row] = benchmark([model], data, DataParams(), maps=tmp_path / "maps")
+    assert row["failed"] == 1
+    assert list((tmp_path / "elsewhere").iterdir()) == []

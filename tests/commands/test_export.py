@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from mlflow_tools import METRICS, SCORING, make_model
 from skyseg.cli import app
 from skyseg.commands import export as stage
+from skyseg.data import pictures
 from skyseg.errors import UserError
 from skyseg.inference.onnx import OnnxPredictor
 from skyseg.inference.predictor import CheckpointPredictor, probability
@@ -20,7 +21,7 @@ from skyseg.model.checkpoint import ModelConfig, load_config, save_checkpoint
 from skyseg.model.u2net import build_model
 from skyseg.tracking import connection, registry
 from skyseg.tracking.evaluation import log_evaluation
-from tiny import make_pairs, photograph
+from tiny import make_pairs, photograph, save
 
 
 def export(*arguments: str) -> str:
@@ -112,6 +113,23 @@ def test_photographs_to_check_and_to_calibrate_on_differ(workspace: Path):
     shutil.rmtree(workspace / "data" / "images")
     make_pairs(workspace / "data", 1)
     assert [list(map(len, stage._photographs(None, workspace)))] == [[1, 1]]
+
+
+def test_photographs_that_cannot_be_read_are_left_out(workspace: Path, monkeypatch, capsys):
+    for name in ("a.png", "b.png", "c.png"):
+        save(workspace / name, photograph(0))
+    (workspace / "b.png").write_bytes(b"")
+    real = pictures.read
+    monkeypatch.setattr(
+        pictures, "read", lambda path: 1 / 0 if path.name == "c.png" else real(path)
+    )
+    paths = [workspace / name for name in ("a.png", "b.png", "c.png")]
+    assert stage._usable(paths) == paths[:1]
+    empty, bug = capsys.readouterr().err.splitlines()
+    assert empty == f"note: left out: {paths[1]}: the file is empty; replace or remove it"
+    assert bug.startswith(f"note: left out: {paths[2]}: ZeroDivisionError in test_export.py:")
+    with pytest.raises(UserError, match="none of 2 photographs to check it on can be read"):
+        stage._usable(paths[1:])
 
 
 def test_a_file_is_checked_on_the_test_split(workspace: Path):

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from pydantic import ValidationError
-from tqdm import tqdm
 
+from skyseg.commands.measuring import Measured, find_photographs, measure
 from skyseg.commands.options import check_folder
-from skyseg.data import pictures
-from skyseg.data.formats import (
-    find,
-    find_photographs,
-    has_masks,
-    other_format,
-    with_mask_files,
-)
-from skyseg.data.mask_meaning import infer_encoding
-from skyseg.data.mask_stats import count_values
-from skyseg.data.masks import read_mask
-from skyseg.data.parallel import in_order
-from skyseg.errors import UserError
-from skyseg.files import write_png, write_text
+from skyseg.errors import UserError, printable
+from skyseg.files import write_text
 from skyseg.inference.loading import load_model
 from skyseg.inference.model import Model
 from skyseg.metrics import bootstrap
@@ -52,19 +37,6 @@ SHOWN = (
 )
 
 
-class Item(NamedTuple):
-    id: str
-    image: NDArray[np.uint8]
-    mask: NDArray[np.uint8] | None
-
-
-class Measured(NamedTuple):
-    stats: list[metrics.ImageStats]
-    """One per image; empty without masks."""
-    seconds: list[float]
-    """One per image, from the decoded photograph to its map."""
-
-
 def benchmark(
     models: list[str],
     root: Path,
@@ -85,47 +57,27 @@ def benchmark(
         maps: folder in which to save each model's 8-bit maps, at the photographs' size.
 
     Returns:
-        One row per model: ``model``, ``images``, ``latency_ms`` (median per photograph, one at a
-        time), ``parameters`` and ``megabytes``. With masks, also the scores of
+        One row per model: ``model``, ``images``, ``failed`` (photographs on which something failed:
+        they count for no model, and an error on stderr names each), ``latency_ms`` (median per
+        photograph, one at a time), ``parameters`` and ``megabytes``. With masks, also the scores of
         ``metrics.summarise``, their ``intervals`` (95 %) and, from the second model on, the
         ``differences`` from the first, each as [difference, low, high], paired by image.
 
     Raises:
-        UserError: a model or a sample cannot be read, masks are ambiguous, or there is no such
-            split.
+        UserError: a model or a mask cannot be read, masks are ambiguous, there is no such split, or
+            every photograph failed.
     """
     folders = _folder_names(models)
     contenders = [load_model(model, recipe=recipe) for model in models]
     with TemporaryDirectory() as drawn:
-        ids, items = _items(root, data, split, Path(drawn) / "masks")
+        photographs = find_photographs(root, data, split, Path(drawn) / "masks")
         places = {model: maps / name for model, name in folders.items()} if maps else {}
-        results = _measure(contenders, items, len(ids), places)
-    return _rows(contenders, results, len(ids))
-
-
-def _measure(
-    contenders: list[Model], items: Iterator[Item], count: int, maps: dict[str, Path]
-) -> dict[str, Measured]:
-    """What each model gives on each photograph, and how long it takes; maps are saved in the given
-    folders."""
-    results = {contender.name: Measured([], []) for contender in contenders}
-    for item in tqdm(items, total=count, desc="scoring", unit="img", disable=None):
-        # All models on one photograph, then the next: other load on the machine affects all alike.
-        for contender in contenders:
-            result = results[contender.name]
-            if not result.seconds:  # the first call also sets up memory and kernels
-                contender.probability(item.image)
-            start = time.perf_counter()
-            found = contender.probability(item.image)
-            result.seconds.append(time.perf_counter() - start)
-            if item.mask is not None:
-                result.stats.append(metrics.full_image_stats(found, item.mask, contender.threshold))
-            if maps:
-                write_png(
-                    maps[contender.name] / f"{item.id}.png",
-                    Image.fromarray((found * 255).round().astype(np.uint8)),
-                )
-    return results
+        results, problems = measure(contenders, photographs, places)
+    for problem in problems:
+        print(printable(f"error: {problem}"), file=sys.stderr)
+    if len(problems) == len(photographs.ids):
+        raise UserError(f"{root}: every photograph failed, see above")
+    return _rows(contenders, results, len(problems))
 
 
 def run(
@@ -167,6 +119,11 @@ def run(
     if json_file:
         write_text(json_file, json.dumps(rows, indent=2) + "\n")
     print(markdown(rows))
+    if failed := rows[0]["failed"]:
+        raise UserError(
+            f"{failed} of {failed + rows[0]['images']} photographs failed, see above; the table is "
+            "without them"
+        )
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -213,51 +170,18 @@ def _classes(texts: list[str] | None, format: str) -> list[int | str]:
     return [int(text) if text.isdecimal() and not named else text for text in texts or []]
 
 
-def _items(
-    root: Path, data: DataParams, split: str | None, drawn: Path
-) -> tuple[list[str], Iterator[Item]]:
-    """The ids of the photographs, and the decoded samples, one at a time. Masks of annotated shapes
-    are drawn into the folder ``drawn``.
-
-    Nothing is decoded ahead in other threads, because that would distort the latencies.
-    """
-    if data.format == "pairs" and root.is_dir() and not has_masks(root):
-        if (other := other_format(root)) is not None:
-            raise UserError(f"{root}: laid out as {other}; add --format {other}")
-        if split is not None:
-            raise UserError(f"{root}: no masks, so there is no split {split!r}; omit --split")
-        photographs = find_photographs(root)
-        print(f"{root}: no masks, so only maps and latency")
-        return list(photographs), (
-            Item(name, pictures.read(path).pixels, None) for name, path in photographs.items()
-        )
-    known, notes = find(root, data.format)
-    samples = [sample for sample in known if split in (None, sample.split)]
-    if not samples:
-        raise UserError(f"{root}: no sample is in the split {split!r}; omit --split to use all")
-    samples, meaning, said = with_mask_files(samples, drawn, data, known)
-    statistics = in_order(
-        lambda sample: count_values(sample.mask, meaning), samples, "reading masks"
-    )
-    encoding, decided = infer_encoding(list(statistics), meaning)
-    for line in (*notes, said + decided):
-        print(line)
-    return [sample.id for sample in samples], (
-        Item(sample.id, pictures.read(sample.image).pixels, read_mask(sample.mask, encoding))
-        for sample in samples
-    )
-
-
 def _rows(
-    contenders: list[Model], results: dict[str, Measured], images: int
+    contenders: list[Model], results: dict[str, Measured], failed: int
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     baseline: list[bootstrap.Scores] = []
     for contender in contenders:
         stats, seconds = results[contender.name]
+        images = len(seconds)
         row: dict[str, Any] = {
             "model": contender.name,
             "images": images,
+            "failed": failed,
             "latency_ms": float(np.median(seconds)) * 1000,
             "parameters": contender.predictor.parameters,
             "megabytes": contender.megabytes,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from skyseg.commands.options import check_choice, check_folder
+from skyseg.data import pictures
 from skyseg.data.formats import find_photographs
 from skyseg.data.manifest import read_manifest
-from skyseg.errors import UserError, disk_is_full
+from skyseg.errors import UserError, disk_is_full, explain, printable
 from skyseg.inference.export import ONNX_FORMATS, export
 from skyseg.inference.loading import default_name
 from skyseg.model.checkpoint import load_config
@@ -55,7 +57,7 @@ def run(name: str | None, format: str, out: Path, images: Path | None, root: Pat
             f"{name} was trained at {size} px but is exported for {fixed} px: check its scores "
             f"with 'skyseg benchmark {out}'"
         )
-    checked, calibration = _photographs(images, root)
+    checked, calibration = map(_usable, _photographs(images, root))
     try:
         parity = export(weights, format, out, checked, calibration)
     except OSError as error:
@@ -86,6 +88,24 @@ def _photographs(images: Path | None, root: Path) -> tuple[list[Path], list[Path
     checked = _spread(found, min(CHECKED, -(-len(found) // 2)))
     others = [path for path in found if path not in checked]
     return checked, _spread(others or checked, CALIBRATED)
+
+
+def _usable(paths: list[Path]) -> list[Path]:
+    """Those that can be decoded; a note on stderr names each other one.
+
+    Raises:
+        UserError: none can.
+    """
+    found = []
+    for path in paths:
+        try:
+            pictures.read(path)
+            found.append(path)
+        except Exception as error:
+            print(printable(f"note: left out: {explain(error, str(path))}"), file=sys.stderr)
+    if not found:
+        raise UserError(f"none of {len(paths)} photographs to check it on can be read, see above")
+    return found
 
 
 def _spread(paths: list[Path], count: int) -> list[Path]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from skyseg.commands.inputs import Input
 from skyseg.data.folders import check_name
 from skyseg.errors import UserError, disk_is_full
-from skyseg.files import check_writable, write_text
+from skyseg.files import check_inside, check_writable, write_text
 from skyseg.inference.outputs import OUTPUTS
 
 NAME = "predictions.csv"
@@ -124,14 +124,10 @@ class Results:
         """Check that a result can be written.
 
         Raises:
-            UserError: it cannot, or a link leads it out of the folder.
+            UserError: it cannot, or it is not in the folder.
             OSError: the disk is full.
         """
-        below = Path(os.path.realpath(path.parent))
-        if not below.is_relative_to(os.path.realpath(self.folder)):
-            raise UserError(
-                f"{path}: a link leads out of {self.folder}/, to {below}; choose another --out"
-            )
+        check_inside(path, self.folder)
         try:
             check_writable(path)
         except OSError as error:
