@@ -2,14 +2,19 @@
 
 import io
 import json
+import os
+import time
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
+from picture_tools import jpeg_of_scans
 from skyseg.app import actions, inbox
 from skyseg.app.actions import Photo
+from skyseg.data import decoder
+from skyseg.data.limits import UPLOAD, Limits
 from skyseg.errors import UserError
 from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.model.checkpoint import config_path
@@ -109,6 +114,41 @@ def test_a_file_that_is_not_an_image_is_a_user_error_in_the_users_language(
     assert "mine.jpg" in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
     assert ("无法打开" in str(caught.value)) == (language == "zh")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_photograph_that_takes_too_long_is_refused_in_the_users_language(
+    tmp_path, monkeypatch, language
+):
+    slow = tmp_path / "x"
+    slow.write_bytes(jpeg_of_scans(2000, (4000, 4000)))  # half a minute
+    real = decoder.decode
+    no_limits = Limits(2**26, 10**9, scans=10**9)
+    monkeypatch.setattr(decoder, "decode", lambda data, name: real(data, name, no_limits))
+    monkeypatch.setattr(decoder, "SECONDS", 0.5)
+    start = time.perf_counter()
+    with pytest.raises(UserError) as caught:
+        actions.read(Photo(slow, "mine.jpg"), language)
+    assert time.perf_counter() - start < 5
+    assert "mine.jpg" in str(caught.value)
+    assert ("0.5 秒" if language == "zh" else "longer than 0.5 s") in str(caught.value)
+    good = Photo(save(tmp_path / "a.png", photograph(1)), "a.png")
+    np.testing.assert_array_equal(actions.read(good, language).pixels, photograph(1))
+
+
+def test_an_upload_that_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(UPLOAD.bytes + 1)  # takes no space
+    (tmp_path / "broken").symlink_to("gone")
+    for name, message in (
+        ("pipe", "mine.jpg: a pipe or a device"),
+        ("huge", "mine.jpg: larger than 64 MiB"),
+        ("broken", "mine.jpg: a link that leads nowhere"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            actions.read(Photo(tmp_path / name, "mine.jpg"), "en")
+        assert str(tmp_path) not in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2000, 10), (10, 2000)])

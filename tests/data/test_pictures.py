@@ -251,5 +251,5 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "a.png").open("wb") as file:
         file.truncate(OWN.bytes + 1)  # takes no space
-    with pytest.raises(UserError, match=r"a\.png: larger than 2 GiB; shrink or remove it"):
+    with pytest.raises(UserError, match=r"a\.png: larger than 2,048 MiB; shrink or remove it"):
         read(tmp_path / "a.png")

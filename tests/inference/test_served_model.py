@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from PIL import Image
 
 import skyseg
 from mlflow_tools import METRICS, SCORING, free_port, make_model, running
-from skyseg.data import pictures
+from picture_tools import jpeg_of_scans
+from skyseg.data import decoder, pictures
 from skyseg.errors import UserError
 from skyseg.inference import served_model
 from skyseg.inference.predictor import CheckpointPredictor, probability
@@ -294,9 +296,34 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(
     model: served_model.SegmentationModel, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(pictures, "UPLOAD", pictures.Limits(2**26, 37 * 53 - 1))
-    monkeypatch.setattr(pictures, "as_rgb", lambda *_: pytest.fail("decoded anyway"))
     with pytest.raises(MlflowException, match="row 0: 53x37 pixels"):
         model.predict(None, pd.DataFrame({"image": [encoded()]}))
+
+
+def test_a_photograph_that_takes_too_long_is_refused_and_the_next_is_segmented(
+    model: served_model.SegmentationModel, monkeypatch: pytest.MonkeyPatch
+):
+    slow = jpeg_of_scans(2000, (4000, 4000))  # half a minute
+    monkeypatch.setattr(pictures, "UPLOAD", pictures.Limits(2**26, 10**9, scans=10**9))
+    monkeypatch.setattr(decoder, "SECONDS", 0.5)
+    start = time.perf_counter()
+    with pytest.raises(MlflowException, match=r"row 0: takes longer than 0\.5 s") as caught:
+        model.predict(None, pd.DataFrame({"image": [slow]}))
+    assert time.perf_counter() - start < 5
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+    assert len(model.predict(None, pd.DataFrame({"image": [encoded()]}))) == 1
+
+
+def test_running_out_of_memory_while_decoding_is_an_error_with_the_row(
+    model: served_model.SegmentationModel, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(decoder, "decode", full)
+    with pytest.raises(MlflowException, match=r"^row 0: out of memory: send a smaller") as caught:
+        model.predict(None, pd.DataFrame({"image": [encoded()]}))
+    assert caught.value.get_http_status_code() == 429
 
 
 def test_a_missing_column_is_refused(model: served_model.SegmentationModel):

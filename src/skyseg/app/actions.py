@@ -18,7 +18,7 @@ from PIL import Image
 from skyseg.app import inbox
 from skyseg.app.catalogue import resolve, score_table
 from skyseg.app.texts import say
-from skyseg.data import pictures
+from skyseg.data import decoder, pictures
 from skyseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,12 +67,16 @@ def read(photo: Photo, language: str) -> pictures.Picture:
     """Decode an upload.
 
     Raises:
-        UserError: the file is not a photograph; the message is in the user's language.
+        UserError: the file is not a photograph, or takes too long to decode; the message is in the
+            user's language.
     """
     try:
-        return pictures.decode(photo.path.read_bytes(), photo.name, limits=pictures.UPLOAD)
+        return decoder.decode(pictures.read_bytes(photo.path, pictures.UPLOAD), photo.name)
+    except decoder.TooSlow:
+        raise UserError(say("slow", language, name=photo.name, seconds=decoder.SECONDS)) from None
     except UserError as error:
-        raise UserError(say("unreadable", language, reason=error)) from None
+        reason = str(error).replace(str(photo.path), photo.name)  # the server's path is not shown
+        raise UserError(say("unreadable", language, reason=reason)) from None
 
 
 @lru_cache(maxsize=LOADED)
@@ -213,10 +217,10 @@ def corrected(mask: Pixels, layers: list[bytes]) -> Pixels:
 def _strokes(layer: bytes, size: tuple[int, int]) -> Pixels:
     """A layer as uint8 [height, width, 4], resized to (width, height)."""
     try:
-        image, _ = pictures.open_upright(layer, "the strokes", limits=STROKES)
+        painted = decoder.decode_rgba(layer, "the strokes", STROKES)
     except UserError as error:
         raise UserError(f"{error}; paint them again") from None
-    return np.asarray(image.convert("RGBA").resize(size, Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(painted).resize(size, Image.Resampling.BILINEAR))
 
 
 def save(
@@ -244,7 +248,8 @@ def save(
         "corrected": int((mask != found.mask).sum()),
         "pixels": int(mask.size),
     }
-    return inbox.save(root, photo.path.read_bytes(), mask, photo.name, provenance), mask
+    content = pictures.read_bytes(photo.path, pictures.UPLOAD)
+    return inbox.save(root, content, mask, photo.name, provenance), mask
 
 
 def _shrunk(found: Found, longest: int) -> tuple[Pixels, NDArray[np.float32]]:

@@ -13,6 +13,7 @@ from typing import Any
 from gradio.components.image_editor import EditorDataBlobs
 
 from skyseg.app.actions import Photo
+from skyseg.data.pictures import UPLOAD, read_bytes
 
 MAX_DRAWINGS = 8  # drawings kept that no event has used yet
 
@@ -48,4 +49,4 @@ def layers(
     if payload["id"] is not None:
         drawing = drawings.pop(payload["id"], None)
         return [layer for layer in drawing.layers if layer] if drawing else []
-    return [Path(layer["path"]).read_bytes() for layer in payload["layers"]]
+    return [read_bytes(Path(layer["path"]), UPLOAD) for layer in payload["layers"]]

@@ -20,6 +20,7 @@ from skyseg.app import actions, catalogue, inbox
 from skyseg.app.components import NewestDrawings, layers, uploaded
 from skyseg.app.guard import Guard
 from skyseg.app.texts import LANGUAGES, TEXTS, say
+from skyseg.data import decoder
 from skyseg.data.pictures import UPLOAD
 from skyseg.errors import UserError, memory_errors
 from skyseg.model.memory import release_memory
@@ -163,10 +164,12 @@ def start(demo: gr.Blocks, files: Path, host: str, port: int) -> None:
 
 
 def warm_up() -> None:
-    """Import the modules that the first photograph needs."""
+    """Import the modules, and start the process, that the first photograph needs."""
     try:
         import skyseg.inference.loading
         import skyseg.tracking.registry  # noqa: F401
+
+        decoder.warm_up()
     finally:
         IMPORTED.set()
 

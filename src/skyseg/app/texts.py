@@ -69,6 +69,10 @@ TEXTS = {
         "请先选择一张照片，然后才能在这里修正掩膜。",
     ),
     "unreadable": Text("{reason}", "无法打开这张图片（{reason}）。请换一张 JPEG 或 PNG。"),
+    "slow": Text(
+        "{name}: takes longer than {seconds:g} s to decode; save it again as JPEG or PNG.",
+        "{name}：解码超过 {seconds:g} 秒。请另存为 JPEG 或 PNG。",
+    ),
     "problem": Text("That did not work", "未能完成"),
     "animated": Text(
         "This is an animation; only its first frame is used.", "这是动画，仅使用第一帧。"

@@ -100,7 +100,7 @@ def read(path: Path, min_side: int | None = None) -> Picture:
     return decode(read_bytes(path), str(path), min_side)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, limits: Limits = OWN) -> bytes:
     """The bytes of a file.
 
     Raises:
@@ -108,8 +108,10 @@ def read_bytes(path: Path) -> bytes:
     """
     with open_regular(path) as file:
         try:
-            if os.fstat(file.fileno()).st_size > OWN.bytes:
-                raise UserError(f"{path}: larger than {OWN.bytes >> 30} GiB; shrink or remove it")
+            if os.fstat(file.fileno()).st_size > limits.bytes:
+                raise UserError(
+                    f"{path}: larger than {limits.bytes >> 20:,} MiB; shrink or remove it"
+                )
             return file.read()
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from None

@@ -18,7 +18,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_EXHAU
 from mlflow.pyfunc import PythonModel
 from PIL import Image
 
-from skyseg.data import pictures
+from skyseg.data import decoder, pictures
 from skyseg.errors import UserError, memory_errors
 from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.model.memory import release_memory
@@ -38,8 +38,8 @@ class SegmentationModel(PythonModel):
 
         Raises:
             MlflowException: with the row's number. INVALID_PARAMETER_VALUE: the row is not a
-                photograph, or is too large. RESOURCE_EXHAUSTED: memory ran out. In either case no
-                row gets a result.
+                photograph, is too large, or takes too long to decode. RESOURCE_EXHAUSTED: memory
+                ran out. In either case no row gets a result.
         """
         if "image" not in model_input.columns:
             raise _invalid("the input needs a column named image, with the bytes of a photograph")
@@ -50,9 +50,9 @@ class SegmentationModel(PythonModel):
         return pd.DataFrame(rows, columns=["mask", "foreground"])
 
     def _segment(self, number: int, data: object) -> tuple[bytes, float]:
-        image = _decode(f"row {number}", data)
         try:
             with memory_errors("send a smaller photograph, or try again later"):
+                image = _decode(f"row {number}", data)
                 found = probability(self.predictor, image)
         except UserError as error:
             raise MlflowException(f"row {number}: {error}", RESOURCE_EXHAUSTED) from None
@@ -67,7 +67,7 @@ def _decode(name: str, data: object) -> Any:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise _invalid(f"{name}: expected bytes (base64 in JSON), not {type(data).__name__}")
     try:
-        return pictures.decode(bytes(data), name, limits=pictures.UPLOAD).pixels
+        return decoder.decode(bytes(data), name, pictures.UPLOAD).pixels
     except UserError as error:
         raise _invalid(str(error)) from None
 
