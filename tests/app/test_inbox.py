@@ -215,6 +215,18 @@ def test_a_photograph_is_not_accepted_twice(pairs, workspace):
         inbox.accept(workspace, [second], DataParams())
 
 
+def test_a_photograph_in_a_linked_folder_is_not_accepted_twice(pairs, workspace):
+    pairs(4)
+    first, second = put(workspace), put(workspace)
+    inbox.accept(workspace, [first], DataParams())
+    for part in ("images", "masks"):
+        (workspace / "data" / part).rename(workspace / part)
+        (workspace / "data" / part).mkdir()
+        (workspace / "data" / part / "far").symlink_to(workspace / part)
+    with pytest.raises(UserError, match=r"data/images/far/my-beach"):
+        inbox.accept(workspace, [second], DataParams())
+
+
 def test_the_command_line(workspace):
     def run(*arguments):
         result = CliRunner().invoke(cli.app, ["inbox", *arguments], catch_exceptions=False)
