@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from skyseg.data import pictures
+from skyseg.data import decoder, pictures
 from skyseg.data.folders import list_folder
 from skyseg.data.formats import find_samples
 from skyseg.data.mask_meaning import infer_encoding
@@ -60,16 +60,16 @@ def save(
         UserError: the photograph cannot be read, the mask does not fit it, or the folder cannot be
             written.
     """
-    image, _ = pictures.open_upright(photo, title)
-    if image.size != mask.shape[::-1]:
+    picture = decoder.decode(photo, title)
+    height, width = picture.pixels.shape[:2]
+    if (height, width) != mask.shape:
         raise UserError(
-            f"{title}: {image.width}x{image.height} pixels, but the mask has "
-            f"{mask.shape[1]}x{mask.shape[0]}"
+            f"{title}: {width}x{height} pixels, but the mask has {mask.shape[1]}x{mask.shape[0]}"
         )
     now = datetime.now(UTC)
     stem = re.sub(r"[^0-9A-Za-z]+", "-", Path(title).stem).strip("-").lower()[:40] or "photo"
     name = _unused_name(f"{stem}-{now:%Y%m%dT%H%M%S}", lambda name: (root / FOLDER / name).exists())
-    suffix = pictures.FILE_FORMATS[image.format or "PNG"][0]
+    suffix = pictures.FILE_FORMATS[picture.format][0]
     try:
         with atomic_write(root / FOLDER / name) as temporary:
             temporary.mkdir()
