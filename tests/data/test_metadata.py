@@ -357,3 +357,24 @@ def test_a_damaged_entry_before_the_pixels_does_not_lose_a_tiff():
 def test_pillow_prints_no_warnings(recwarn: pytest.WarningsRecorder):
     pictures.decode(odd_file("text_beyond_the_end", "JPEG"), "a")
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("bad", [tools.chunk(b"iCCP", b"a\0\x09"), tools.chunk(b"sRGB")])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_png_that_loses_its_metadata_is_turned_all_the_same(bad: bytes, first: bool):
+    exif = tools.chunk(b"eXIf", tools.exif(tools.TURNED)[6:])
+    data = tools.png_with(bad + exif if first else exif + bad)
+    picture = pictures.decode(data, "a")
+    np.testing.assert_array_equal(np.rot90(picture.pixels), photograph(0))
+    assert pictures.upright_size(data) == (40, 48)
+    assert pictures.open_upright(data, "a")[1] == 6
+    assert picture.notes == ("its metadata is damaged or too long, and is left out",)
+
+
+def test_a_jpeg_with_too_much_exif_is_turned_all_the_same():
+    """Entries that share one long value; one of them says that it is turned."""
+    shared = [(1000 + n, 5, 5000, struct.pack("<I", 8)) for n in range(99)]
+    block = tools.exif(tools.TURNED, (900, 5, 5000, bytes(40_000)), *shared)
+    data = tools.jpeg_with(tools.segment(0xE1, block))
+    assert pictures.decode(data, "a").pixels.shape == (48, 40, 3)
+    assert pictures.upright_size(data) == (40, 48)

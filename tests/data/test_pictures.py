@@ -1,6 +1,8 @@
 import io
 import os
+import random
 import socket
+import struct
 from contextlib import closing
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
+from picture_tools import TURNED, encoded, exif
+from skyseg.data import pictures
 from skyseg.data.folders import list_pictures
 from skyseg.data.metadata import ORIENTATION
 from skyseg.data.pictures import (
@@ -21,6 +25,7 @@ from skyseg.data.pictures import (
     resize,
     stored_size,
     upright_size,
+    write,
 )
 from skyseg.errors import UserError
 from tiny import photograph, save
@@ -253,3 +258,73 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         file.truncate(OWN.bytes + 1)  # takes no space
     with pytest.raises(UserError, match=r"a\.png: larger than 2,048 MiB; shrink or remove it"):
         read(tmp_path / "a.png")
+
+
+# Whatever the bytes are.
+
+
+def seeds() -> dict[str, bytes]:
+    """A small file of each format, and of what its decoder treats apart."""
+    pixels = photograph(0, 24, 16)
+    rgba = np.dstack([pixels, pixels[..., 0]])
+    more = {"save_all": True, "append_images": [Image.fromarray(photograph(1, 24, 16))]}
+    block = exif(TURNED, (271, 2, 8, b"abcdefg\0"))
+    found = {name: encoded(pixels, name) for name in FILE_FORMATS}
+    found |= {f"{name}-exif": encoded(pixels, name, exif=block) for name in ("JPEG", "PNG", "WEBP")}
+    found |= {f"{name}-alpha": encoded(rgba, name) for name in ("PNG", "WEBP", "TIFF", "TGA")}
+    found |= {f"{name}-more": encoded(pixels, name, **more) for name in ("GIF", "PNG", "TIFF")}
+    packed = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
+    found |= {name: encoded(pixels, "TIFF", compression=name) for name in packed}
+    return found | {"digits": b"P3 2 1 255\n1 2 3 4 5 6"}
+
+
+def changed(data: bytes, rng: random.Random) -> bytes:
+    """The data with some bytes changed, removed, repeated or cut off, most near the beginning."""
+    new = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at = rng.randrange(min(len(new), rng.choice((100, 10**9))) or 1)
+        kind = rng.randrange(5)
+        if kind == 0:
+            new[at : at + 1] = bytes([rng.randrange(256)])
+        elif kind == 1:
+            new[at : at + 4] = rng.choice((0, 1, 0x7FFFFFFF, 2**32 - 1)).to_bytes(4)
+        elif kind == 2:
+            del new[at : at + rng.choice((1, 4, 60))]
+        elif kind == 3:
+            new[at:at] = new[max(0, at - 12) : at]
+        elif rng.random() < 0.2:
+            del new[at:]
+    return bytes(new)
+
+
+def test_decoding_raises_nothing_but_user_errors() -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    rng, messages = random.Random(0), []
+    for name, seed in seeds().items():
+        for number in range(100):
+            data = changed(seed, rng)
+            try:
+                picture = decode(data, "a", limits=Limits(2**20, 10**6))
+            except UserError as error:
+                messages.append(str(error))
+                continue
+            if name != "HEIF":  # damaged, it may have another size than its header says
+                assert upright_size(data) == picture.pixels.shape[1::-1], (name, number)
+            write(io.BytesIO(), picture.pixels, ".png", picture.metadata)
+    assert messages
+    assert all(message.startswith("a: ") and "\n" not in message for message in messages)
+
+
+@pytest.mark.parametrize("error", [RecursionError, SystemError, struct.error, UserWarning])
+def test_whatever_a_decoder_raises_is_a_user_error(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise error("two\nlines")
+
+    data = png(photograph(0))
+    for place in ("_open", "as_rgb", "read_metadata"):
+        with monkeypatch.context() as patch:
+            patch.setattr(pictures, place, broken)
+            with pytest.raises(UserError, match=r"^a: truncated or damaged \(two lines\)"):
+                decode(data, "a")

@@ -237,17 +237,13 @@ def _load(
         whole: the file with its metadata.
     """
     image: Image.Image = _open(io.BytesIO(data))
-    if image.width * image.height > limits.pixels:
-        width, height = image.size
-        raise UserError(
-            f"{name}: {width}x{height} pixels; shrink it to at most "
-            f"{limits.pixels // 10**6} million"
-        )
+    _check_size(image, name, limits)
     if min_side:
         image.draft(None, (MARGIN * min_side, MARGIN * min_side))  # only affects JPEGs
     # Pillow turns TIFFs itself when it decodes them.
     by_pillow = orientation(image) if image.format == "TIFF" else 1
     image.load()
+    _check_size(image, name, limits)  # a HEIC may be larger than its header says
     if isinstance(image.info.get("transparency"), str):
         raise ValueError("a text of that name hides its transparency")  # decoded without texts
     clear_tiff = image.format == "TIFF" and image.mode == "RGBA" and is_clear(image)
@@ -255,11 +251,25 @@ def _load(
     if clear_tiff and (straight := headers.with_straight_alpha(data)):
         image = _open(io.BytesIO(straight))
         image.load()
-    stored = orientation(image)
-    if data is not whole and image.format in EXIF_TURNS:
-        stored = headers.exif_orientation(headers.exif_of(whole)) or 1
-    upright, turned = _turn_upright(image, stored)
+    upright, turned = _turn_upright(image, _orientation(image, data, whole))
     return upright, turned or (by_pillow if by_pillow > 1 else 0)
+
+
+def _check_size(image: Image.Image, name: str, limits: Limits) -> None:
+    width, height = image.size
+    if width * height > limits.pixels:
+        raise UserError(
+            f"{name}: {width}x{height} pixels; shrink it to at most "
+            f"{limits.pixels // 10**6} million"
+        )
+
+
+def _orientation(image: Image.Image, data: bytes, whole: bytes) -> int:
+    """The EXIF orientation of a file, of which ``data``, perhaps without metadata, was opened."""
+    if data is not whole and image.format in EXIF_TURNS:
+        found = headers.exif_orientation(headers.exif_of(whole))
+        return found if found and 2 <= found <= 8 else 1
+    return orientation(image)
 
 
 def white_is_zero(image: Image.Image) -> bool:
@@ -322,13 +332,17 @@ def header(data: bytes) -> Image.Image:
     Raises:
         Exception: of any type, if the picture cannot be read.
     """
+    return _header(data)[0]
+
+
+def _header(data: bytes) -> tuple[Image.Image, bytes]:
+    """As ``header``, and what was opened: the file, or the file without its metadata."""
     _register_heif(data)
-    try:
-        return _open(io.BytesIO(data))
-    except Exception:
-        if bare := without_metadata(data):
-            return _open(io.BytesIO(bare))
-        raise
+    bare = without_metadata(data) if is_long(data) else None
+    with suppress(Exception):
+        return _open(io.BytesIO(bare or data)), bare or data
+    bare = without_metadata(data) or data
+    return _open(io.BytesIO(bare)), bare
 
 
 def upright_size(data: bytes) -> tuple[int, int]:
@@ -337,9 +351,11 @@ def upright_size(data: bytes) -> tuple[int, int]:
     Raises:
         Exception: of any type, if the picture cannot be read.
     """
-    with header(data) as image:
+    image, opened = _header(data)
+    with image:
         width, height = image.size
-        swapped = orientation(image) >= 5 and image.format != "TIFF"  # Pillow has swapped those
+        # Pillow has swapped those of a TIFF.
+        swapped = _orientation(image, opened, data) >= 5 and image.format != "TIFF"
         return (height, width) if swapped else (width, height)
 
 
