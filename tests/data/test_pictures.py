@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
 from picture_tools import TURNED, encoded, exif
-from skyseg.data import pictures
+from skyseg.data import frames, opening, pictures
 from skyseg.data.folders import list_pictures
 from skyseg.data.metadata import ORIENTATION
 from skyseg.data.pictures import (
@@ -323,8 +323,8 @@ def test_whatever_a_decoder_raises_is_a_user_error(
         raise error("two\nlines")
 
     data = png(photograph(0))
-    for place in ("_open", "as_rgb", "read_metadata"):
+    for module, place in ((opening, "open_image"), (pictures, "as_rgb"), (frames, "note")):
         with monkeypatch.context() as patch:
-            patch.setattr(pictures, place, broken)
+            patch.setattr(module, place, broken)
             with pytest.raises(UserError, match=r"^a: truncated or damaged \(two lines\)"):
                 decode(data, "a")
