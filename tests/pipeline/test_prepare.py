@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import json
 import shutil
@@ -299,3 +300,37 @@ def test_masks_of_annotated_shapes_are_drawn_into_prepared(
     first = read_dataset(Path("prepared")).fingerprint
     prepare(params)  # over the first result
     assert read_dataset(Path("prepared")).fingerprint == first
+
+
+def labelme(data: Path, name: str, content: bytes | None, rows: int) -> None:
+    """A LabelMe file with rows of sky; its photograph inside it, or beside it if ``content`` is
+    None."""
+    inside = None if content is None else base64.b64encode(content).decode()
+    outline = [[0, 0], [48, rows]]
+    shapes = [{"label": "sky", "points": outline, "shape_type": "rectangle"}] if rows else []
+    text = {"shapes": shapes, "imagePath": f"{name}.png", "imageData": inside}
+    (data / f"{name}.json").write_text(json.dumps(text))
+
+
+def test_photographs_inside_labelme_files(workspace: Path) -> None:
+    data = workspace / "data"
+    for number in range(10):
+        photo = save(data / f"{number}.png", photograph(number))
+        labelme(data, f"{number}", photo.read_bytes() if number % 2 else None, 3 * number)
+        if number % 2:
+            photo.unlink()
+    prepare(make_params(data={"format": "labelme", "foreground": ["sky"]}))
+    rows = read_manifest(PREPARED).sort_values("id")
+    assert rows["image"].tolist()[:2] == ["data/0.png", "prepared/photographs/1.png"]
+    for row in rows.itertuples():
+        number = int(row.id)
+        np.testing.assert_array_equal(read(Path(row.image)).pixels, photograph(number))
+        assert np.asarray(Image.open(row.mask)).sum() == 3 * number * 48
+
+
+def test_errors_name_drawn_masks_where_they_will_be(workspace: Path) -> None:
+    for number in range(10):
+        save(workspace / "data" / f"{number}.png", photograph(number))
+        labelme(workspace / "data", f"{number}", None, 40)
+    message = error_message(data={"format": "labelme", "foreground": ["sky"]})
+    assert message.startswith("prepared/masks/: every valid pixel is foreground in all 10 masks")
