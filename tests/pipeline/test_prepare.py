@@ -334,3 +334,15 @@ def test_errors_name_drawn_masks_where_they_will_be(workspace: Path) -> None:
         labelme(workspace / "data", f"{number}", None, 40)
     message = error_message(data={"format": "labelme", "foreground": ["sky"]})
     assert message.startswith("prepared/masks/: every valid pixel is foreground in all 10 masks")
+
+
+def test_masks_drawn_on_upright_photographs_are_not_suspected(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3
+    for number in range(10):
+        save(workspace / "data" / f"{number}.png", photograph(number), exif=exif)
+        labelme(workspace / "data", f"{number}", None, 3 * number)
+    prepare(make_params(data={"format": "labelme", "foreground": ["sky"]}))
+    assert "audit.turned" not in capsys.readouterr().out

@@ -32,6 +32,8 @@ class Format:
     """One line that says what the folder must contain; used in error messages."""
     index: bool = False
     """Masks hold class indices, so `data.foreground` must be set."""
+    upright: bool = False
+    """The tool shows photographs as EXIF turns them, so masks certainly fit."""
 
 
 class Drawn(NamedTuple):
@@ -186,10 +188,12 @@ FORMATS: dict[str, Format] = {
     "labelme": Format(
         labelme.read,
         "photographs and a LabelMe .json file for each, optionally under train/, val/ and test/",
+        upright=True,
     ),
     "cvat": Format(
         cvat.read,
         "photographs and annotations.xml, as CVAT exports them in 'CVAT for images 1.1'",
+        upright=True,
     ),
 }
 

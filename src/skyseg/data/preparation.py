@@ -130,12 +130,13 @@ def inspect(
     findings += photographs.tiny(kept, [(each.width, each.height) for each in inspections])
     plain = {id for each in findings if each.kind == "blank" for id in each.ids}
     findings += photographs.colourless(kept, [each.colourful for each in inspections], plain)
-    findings += turned.find(
-        kept,
-        [each.orientation for each in inspections],
-        [each.mask.turned for each in inspections],
-        [(each.width, each.height) for each in inspections],
-    )
+    if not FORMATS[params.data.format].upright:
+        findings += turned.find(
+            kept,
+            [each.orientation for each in inspections],
+            [each.mask.turned for each in inspections],
+            [(each.width, each.height) for each in inspections],
+        )
     return keep(parts, params, findings)
 
 
