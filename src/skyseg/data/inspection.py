@@ -90,7 +90,7 @@ def inspect_sample(
             lambda: pictures.decode(content, str(sample.image), min_side=copies.MIN_SIDE)
         )
     mask = attempt(lambda: count_values(sample.mask, data))
-    if picture:
+    if content is not None and picture:
         for kind, text in containers.faults(content, sample.image):
             add(kind, text)
         if mask:
@@ -109,8 +109,8 @@ def inspect_sample(
             f"has {width}x{height}{turned}; make the sizes equal",
         )
         return sample, None, findings
-    if text := photographs.blank(sample.image, picture.pixels):
-        add("blank", text)
+    if plain := photographs.blank(sample.image, picture.pixels):
+        add("blank", plain)
     inspection = Inspection(
         [*picture.flags, *(["mask-exif"] if mask.turned else [])],
         width,
