@@ -271,11 +271,11 @@ def test_the_language_is_the_browsers_until_another_is_chosen(browser: Any, addr
     tab = opened(browser, address, locale="zh-CN")
     label = "#model"
     tab.wait_for_function(
-        "t => document.querySelector('#model').innerText.includes(t)", arg=TEXTS["model"].zh
+        "t => document.querySelector('#model')?.innerText.includes(t)", arg=TEXTS["model"].zh
     )
     tab.locator("#language label").first.click()
     tab.wait_for_function(
-        "t => document.querySelector('#model').innerText.includes(t)", arg=TEXTS["model"].en
+        "t => document.querySelector('#model')?.innerText.includes(t)", arg=TEXTS["model"].en
     )
     for key in ("compare", "correct", "models", "mask", "replaced"):  # tabs not opened yet
         tab.get_by_role("tab", name=TEXTS[key].en, exact=True).first.wait_for()
