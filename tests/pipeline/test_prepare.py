@@ -133,6 +133,21 @@ def test_flags_and_unusual_images(pairs: Callable[..., Path]) -> None:
     assert flags.head(5).tolist() == ["exif", "grey", "16bit", "cmyk", ""]
 
 
+def test_what_decoding_says_of_photographs_is_said_once(
+    pairs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = pairs()
+    for path in sorted((data / "images").glob("*.png"))[:3]:
+        clear = np.dstack([np.asarray(Image.open(path)), np.zeros((40, 48), np.uint8)])
+        Image.fromarray(clear).save(path)
+    prepare(make_params())
+    said = [line for line in capsys.readouterr().out.splitlines() if "transparen" in line]
+    assert len(said) == 1
+    assert said[0].endswith(
+        "00.png: wholly transparent, so its transparency is ignored (and 2 more)"
+    )
+
+
 def test_groups_and_copies_stay_together(pairs: Callable[..., Path]) -> None:
     data = pairs(30)
     (data / "images" / "29.png").write_bytes((data / "images" / "00.png").read_bytes())

@@ -32,6 +32,8 @@ class Inspection(NamedTuple):
     mask: MaskStats
     orientation: int
     """The photograph's, of EXIF, 1 to 8."""
+    notes: tuple[str, ...]
+    """What decoding says of the photograph, as ``pictures.Picture.notes``."""
 
 
 class _Packed(NamedTuple):
@@ -120,5 +122,6 @@ def inspect_sample(
         photographs.colourfulness(picture.pixels),
         mask,
         picture.orientation,
+        picture.notes,
     )
     return sample, inspection, findings

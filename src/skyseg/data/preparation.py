@@ -82,6 +82,7 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
     errors: list[UserError] = []
     try:
         parts = inspect(samples, meaning, params, findings)
+        notes += notes_of_decoding(parts)
         encoding, _ = infer_encoding([each.inspection.mask for each in parts], meaning)
         parts = check_masks(parts, encoding, params, findings)
         parts = compare(parts, params, root, notes, findings)
@@ -146,6 +147,18 @@ def pack_inspected(
     """``inspect_sample``, with a packed inspection."""
     _, inspection, findings = inspect_sample(sample, meaning)
     return sample, pack(inspection), findings
+
+
+def notes_of_decoding(parts: list[Part]) -> list[str]:
+    """A line for each thing that decoding says, with the first photograph and their number."""
+    said: dict[str, list[Part]] = {}
+    for part in parts:
+        for note in part.inspection.notes:
+            said.setdefault(note, []).append(part)
+    return [
+        f"{some[0].sample.image}: {note}" + (f" (and {len(some) - 1} more)" if some[1:] else "")
+        for note, some in said.items()
+    ]
 
 
 def check_masks(
