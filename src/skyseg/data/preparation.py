@@ -12,7 +12,7 @@ import pandas as pd
 
 from skyseg.data import pictures
 from skyseg.data.arrays import create_rows
-from skyseg.data.audit import across, copies, gate, mask_checks, photographs, turned
+from skyseg.data.audit import across, copies, excluded, gate, mask_checks, photographs, turned
 from skyseg.data.audit.across import Member
 from skyseg.data.audit.findings import Finding
 from skyseg.data.audit.mask_checks import Measures
@@ -59,7 +59,7 @@ class Built(NamedTuple):
 
 def build_manifest(params: Params, root: Path, masks: Path) -> Built:
     """Inspect every sample of ``root/data``, audit them, decide what mask values mean and the
-    splits. What the audit leaves out is left out of these decisions, too.
+    splits. What the audit or a person leaves out is left out of these decisions, too.
 
     Args:
         params: settings.
@@ -77,11 +77,14 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
             "class indices; list the foreground ones, such as [0]"
         )
     samples, meaning, said = with_mask_files(samples, masks, params.data)
+    chosen, kept_out = excluded.keep_out(
+        samples, excluded.read_excluded(root / "data", notes), notes
+    )
     findings: list[Finding] = []
     manifest, encoding, decided = None, None, ""
     errors: list[UserError] = []
     try:
-        parts = inspect(samples, meaning, params, findings)
+        parts = inspect(chosen, meaning, params, findings)
         notes += notes_of_decoding(parts)
         encoding, _ = infer_encoding([each.inspection.mask for each in parts], meaning)
         parts = check_masks(parts, encoding, params, findings)
@@ -94,7 +97,7 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
         errors.append(error)
     # Drawn masks are in a temporary folder, which will be called prepared.
     findings = [each._replace(text=_final(each.text, masks)) for each in findings]
-    audit = gate.judge(findings, params.audit, samples, {})
+    audit = gate.judge(findings, params.audit, samples, kept_out)
     # What follows from a fault that the audit reports is reported beside it.
     messages = [_final(str(error), masks) for error in errors]
     if messages and not audit.errors:
