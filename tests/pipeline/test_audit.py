@@ -35,7 +35,7 @@ def test_all_faults_are_found_in_one_run(
     printed = capsys.readouterr()
     assert "data/images/05.png: the photograph is black" in str(caught.value)
     assert printed.err.splitlines()[-1].startswith("error: data/images/03.png: the file is empty")
-    assert "audit.wrong_suffix: 1, such as data/images/07.jpg: a PNG file" in printed.out
+    assert "audit.wrong_suffix: data/images/07.jpg: a PNG file" in printed.out
     page = PAGE.read_text()
     for text in ("03.png: the file is empty", "the photograph is black", "a PNG file"):
         assert text in page

@@ -27,7 +27,7 @@ def test_a_line_for_each_kind() -> None:
         "a.jpg and d.jpg; remove one of them; see reports/prepare/audit.html, or set "
         "audit.copies_across_splits: drop leaves them out",
     ]
-    assert audit.warnings == ["audit.tiny: 1, such as a.jpg: only 9x9 pixels"]
+    assert audit.warnings == ["audit.tiny: a.jpg: only 9x9 pixels"]
 
 
 def test_the_order_of_findings_does_not_matter() -> None:
@@ -41,7 +41,7 @@ def test_what_is_left_out() -> None:
     assert set(left_out(FOUND, policies)) == {"a", "b", "c"}
     audit = judge(FOUND, policies, SAMPLES, {})
     assert audit.errors == []
-    assert audit.warnings[0].startswith("audit.unreadable: 2, left out, such as b.jpg")
+    assert audit.warnings[0].startswith("audit.unreadable: left out: b.jpg")
 
 
 def test_a_finding_about_no_sample_drops_nothing() -> None:

@@ -67,15 +67,18 @@ def left_out(findings: Iterable[Finding], policies: AuditParams) -> dict[str, Fi
 
 def _error(kind: str, found: list[Finding]) -> str:
     """What is wrong with the first, how many more there are, what to do, and the setting."""
-    more = f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
     # What a reader of files says ends with advice of its own.
     advice = "" if ";" in found[0].text else f"; {FINDINGS[kind].advice}"
     instead = "drop leaves them out" if found[0].ids else "warn goes on"
-    return f"{found[0].text}{advice}{more}; see {PAGE}, or set audit.{kind}: {instead}"
+    return f"{found[0].text}{advice}{_more(found)}; see {PAGE}, or set audit.{kind}: {instead}"
 
 
 def _warning(kind: str, found: list[Finding], policies: AuditParams) -> str:
-    """The kind, how many there are, the first, what to do, and the setting."""
+    """The setting, the first, and how many more there are."""
     drops = kind == "unreadable" or policy(kind, policies) == "drop"
-    does = ", left out" if drops and found[0].ids else ""
-    return f"audit.{kind}: {len(found):,}{does}, such as {found[0].text}"
+    does = "left out: " if drops and found[0].ids else ""
+    return f"audit.{kind}: {does}{found[0].text}{_more(found)}"
+
+
+def _more(found: list[Finding]) -> str:
+    return f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
