@@ -83,6 +83,58 @@ def test_mistakes_name_the_key(tmp_path: Path, text: str, words: str) -> None:
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("2020-13-01", "train.lr: Input should be a valid number, unable to parse string"),
+        ("2020-01-01", "train.lr: Input should be a valid number, unable to parse string"),
+        ("9" * 5000, "train.lr: Input should be a finite number (found '999"),
+        ("0x" + "f" * 5000, "train.lr: Input should be a valid number"),
+        (".nan", "train.lr: Input should be a finite number (found nan)"),
+        ("-.inf", "train.lr: Input should be a finite number (found -inf)"),
+        ("1e999", "train.lr: Input should be a finite number (found inf)"),
+        ("true", "train.lr: Input should be a number, not true or false (found True)"),
+        ("!!int abc", "train.lr: Input should be a valid number"),
+        ("!!timestamp x", "train.lr: Input should be a valid number"),
+        ("1:30", "train.lr: Input should be a valid number"),
+        ("[" * 5000, "line 1: nested too deeply"),
+        ("{a: " * 5000, "line 1: nested too deeply"),
+        ("&x [*x]", "nested too deeply"),
+        ("!!python/object:os.system x", "line 1: not valid YAML (could not determine"),
+        ("!!set {x}", "contains a value of type set"),
+        ("!!bool abc", "not valid YAML"),
+        ("*x", "line 1: not valid YAML (found undefined alias 'x')"),
+        ("1, epochs: 2", 'found duplicate key "epochs" with value "2"'),
+        ("1, 5: 2", "train.5: Keys should be strings (found 5)"),
+    ],
+)
+def test_values_that_are_none(tmp_path: Path, value: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, f"train: {{epochs: 1, lr: {value}}}")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'params.yaml'}: ")
+    assert words in message
+    assert "\n" not in message
+    assert len(message) < 500
+
+
+@pytest.mark.parametrize("value", ["true", "1.5", "1" + "0" * 30, "1e30", "-1", "1000001"])
+def test_a_count_is_a_count(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UserError, match=r"train\.epochs: "):
+        load(tmp_path, f"train: {{epochs: {value}}}")
+
+
+@pytest.mark.parametrize("name", ["a\\0b", "a\\u202eb", "a" * 300])
+@pytest.mark.parametrize("key", ["model", "experiment"])
+def test_names_of_the_registry_can_be_printed(tmp_path: Path, key: str, name: str) -> None:
+    with pytest.raises(UserError, match=rf"registry\.{key}: "):
+        load(tmp_path, f'train: {{epochs: 1}}\nregistry: {{{key}: "{name}"}}')
+
+
+def test_aliases_and_byte_order_marks_are_read(tmp_path: Path) -> None:
+    assert load(tmp_path, "\ufefftrain: {epochs: &n 3, patience: *n}").train.patience == 3
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         load_params(tmp_path / "params.yaml")

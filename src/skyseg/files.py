@@ -54,8 +54,36 @@ def check_writable(path: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
-def open_regular(path: Path) -> BinaryIO:
+def read_bytes(path: Path, most: int, missing: str = "") -> bytes:
+    """The bytes of a regular file.
+
+    Args:
+        path: of the file.
+        most: refuse larger files, in bytes.
+        missing: what the user can do if there is no such file.
+
+    Raises:
+        UserError: it is missing, no regular file, too large, or cannot be read.
+    """
+    with open_regular(path, missing) as file:
+        try:
+            if os.fstat(file.fileno()).st_size > most:
+                raise UserError(f"{path}: larger than {_size(most)}; shrink or remove it")
+            return file.read()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20:,} MiB" if count >= 2**20 else f"{count >> 10} KiB"
+
+
+def open_regular(path: Path, missing: str = "") -> BinaryIO:
     """Open a file for reading. Never waits, as opening a pipe does.
+
+    Args:
+        path: of the file.
+        missing: what the user can do if there is no such file.
 
     Raises:
         UserError: there is none, it cannot be read, or it is no regular file.
@@ -66,6 +94,8 @@ def open_regular(path: Path) -> BinaryIO:
             path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
         )
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        if missing and isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+            raise UserError(f"{path}: no such file; {missing}") from None
         raise UserError(f"{path}: {_obstacle(path, error)}") from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()

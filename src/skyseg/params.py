@@ -6,22 +6,21 @@ Settings have the same names in DVC and MLflow: ``train.lr`` here is ``train.lr`
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from skyseg.documents import Document, explain, explained, read_yaml, shown
 from skyseg.errors import UserError
 
 # The code of mask pixels that no loss or score counts; background is 0, foreground 1.
@@ -36,10 +35,13 @@ Split = Literal["train", "val", "test"]
 Policy = Literal["error", "warn", "drop"]
 
 
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, and values cannot change after loading."""
+# Larger integers are mistakes.
+MOST = 1_000_000
+MOST_SEED = 2**32 - 1
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+class Section(Document):
+    """Base of all sections."""
 
 
 class DataParams(Section):
@@ -48,7 +50,7 @@ class DataParams(Section):
     foreground: list[int | str] | None = None
     """Classes that are foreground: names in the formats coco, labelme and cvat, indices in the
     others. null: binary or soft masks; prepare detects which."""
-    ignore: list[int | str] = []
+    ignore: list[int | str] = Field([])
     """Mask values or classes to ignore, in the loss and in every score."""
     invert: bool = False
     """True where the masks mark the background."""
@@ -59,13 +61,13 @@ class DataParams(Section):
         format = info.data.get("format")
         for value in values if isinstance(values, list) else ():
             if isinstance(value, bool) or not isinstance(value, int | str):
-                raise ValueError(f"{value!r} is neither a class index nor the name of a class")
+                raise ValueError(f"{shown(value)} is neither a class index nor the name of a class")
             if format in NAMED_FORMATS:
                 continue
             if isinstance(value, str):
                 raise ValueError(
-                    f"{value!r} is a name, but masks of format {format} hold numbers; list class "
-                    "indices, such as [0]"
+                    f"{shown(value)} is a name, but masks of format {format} hold numbers; list "
+                    "class indices, such as [0]"
                 )
             if not 0 <= value <= 65535:
                 raise ValueError("mask values must be between 0 and 65535")
@@ -108,7 +110,7 @@ class SplitParams(Section):
     """Share of the samples for validation, where the data set has no validation split."""
     test: float = Field(0.15, ge=0, lt=1)
     """Share of the samples for testing, where the data set has no test split; 0: no test split."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MOST_SEED)
     """Seed of the random split."""
     group_pattern: str | None = None
     """Regular expression to search for in each sample's id; samples with an equal first group stay
@@ -200,11 +202,11 @@ class ModelParams(Section):
 class LossParams(Section):
     """Weights of the terms of each output's loss (U-2-Net eq. 1 uses only cross-entropy)."""
 
-    bce: float = Field(1.0, ge=0)
+    bce: float = Field(1.0, ge=0, le=MOST)
     """Weight of binary cross-entropy."""
-    iou: float = Field(0.0, ge=0)
+    iou: float = Field(0.0, ge=0, le=MOST)
     """Weight of the soft IoU loss (BASNet, Qin et al. 2019, eq. 7)."""
-    ssim: float = Field(0.0, ge=0)
+    ssim: float = Field(0.0, ge=0, le=MOST)
     """Weight of the structural similarity loss (BASNet eq. 6)."""
 
     @model_validator(mode="after")
@@ -232,9 +234,9 @@ class AugmentParams(Section):
 
 
 class TrainParams(Section):
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=MOST)
     """Passes over the training split."""
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(8, ge=1, le=MOST)
     """Samples per step."""
     optimizer: Literal["adam", "adamw"] = "adamw"
     """Adam, as in the U-2-Net paper, or AdamW."""
@@ -249,9 +251,9 @@ class TrainParams(Section):
     ema: float = Field(0.99, ge=0, lt=1)
     """Decay per step of the exponential moving average of the weights. The averaged weights are
     validated and saved. 0: no average."""
-    patience: int = Field(0, ge=0)
+    patience: int = Field(0, ge=0, le=MOST)
     """Epochs without a better validation IoU before training stops early. 0: never."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MOST_SEED)
     """Seed of the initial weights, the order of samples and the augmentation."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """auto: CUDA if there is a GPU, else the CPU, with a warning. cuda: an error without a GPU."""
@@ -266,16 +268,16 @@ class TrainParams(Section):
 class EvaluateParams(Section):
     split: Literal["val", "test"] = "test"
     """Split to score; val for data sets that publish no test masks."""
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(8, ge=1, le=MOST)
     """Photographs per forward pass."""
-    gallery: int = Field(24, ge=1)
+    gallery: int = Field(24, ge=1, le=MOST)
     """Number of overlays in the gallery, the worst first."""
 
 
 class RegistryParams(Section):
-    model: str = "skyseg"
+    model: str = Field("skyseg", max_length=250)
     """Name of the registered model."""
-    experiment: str = Field("skyseg", min_length=1)
+    experiment: str = Field("skyseg", min_length=1, max_length=250)
     """MLflow experiment of the runs."""
 
     @field_validator("model")
@@ -286,6 +288,13 @@ class RegistryParams(Section):
                 "a model's name must not contain spaces, / : @ or both kinds of quotes, and must "
                 "not begin with a dot"
             )
+        return value
+
+    @field_validator("model", "experiment")
+    @classmethod
+    def _check_printable(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("control characters cannot be part of a name")
         return value
 
 
@@ -314,22 +323,19 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         UserError: no such file, not YAML, an unknown key (with the nearest known one), or a value
             of the wrong type or out of range (with the key's name).
     """
-    try:
-        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the command in the repository's root") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not os.path.lexists(path):
+        raise UserError(f"{path}: no such file; run the command in the repository's root")
+    raw = read_yaml(path, "correct it, or restore the file with git")
     if not isinstance(raw, dict):
+        found = "nothing" if raw is None else type(raw).__name__
         raise UserError(
-            f"{path}: expected sections such as 'train:', found "
-            f"{type(raw).__name__}; restore the file with git"
+            f"{path}: expected sections such as 'train:', found {found}; restore the file with git"
         )
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
         lines = [_explain(dict(problem)) for problem in error.errors()]
-        raise UserError(f"{path}: " + "; ".join(lines)) from None
+        raise UserError(f"{path}: {explained(lines)}") from None
 
 
 def flatten(params: BaseModel) -> dict[str, Any]:
@@ -360,8 +366,7 @@ def _explain(problem: dict[str, Any]) -> str:
         return f"{key}: unknown key; {fix}"
     if problem["type"] == "missing":
         return f"{key}: missing; add it"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{key}: {message} (found {problem['input']!r})"
+    return explain(problem)
 
 
 def _fields(section: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ DECIDES = {
 }
 # Code that changes no result: reading settings (their values are compared instead), writing files,
 # error messages, logging.
-NEUTRAL = ("__init__", "errors", "files", "params", "provenance", "tracking")
+NEUTRAL = ("__init__", "documents", "errors", "files", "params", "provenance", "tracking")
 
 
 def git_commit(root: Path) -> str | None:

@@ -6,7 +6,6 @@ The images are Pillow's, in the mode they are stored in. ``pictures`` makes RGB 
 from __future__ import annotations
 
 import io
-import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -17,12 +16,12 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from skyseg import files
 from skyseg.data import headers
 from skyseg.data.colours import is_clear
 from skyseg.data.limits import OWN, Limits, check_cost
 from skyseg.data.metadata import is_long, orientation, without_metadata
 from skyseg.errors import UserError
-from skyseg.files import open_regular
 
 # File formats of cameras, scanners and the web: Pillow's name of each, and its suffixes, the usual
 # one first. Not every format that Pillow reads: decoding EPS, for example, runs a program.
@@ -68,15 +67,7 @@ def read_bytes(path: Path, limits: Limits = OWN) -> bytes:
     Raises:
         UserError: it is missing, no regular file, too large, or cannot be read.
     """
-    with open_regular(path) as file:
-        try:
-            if os.fstat(file.fileno()).st_size > limits.bytes:
-                raise UserError(
-                    f"{path}: larger than {limits.bytes >> 20:,} MiB; shrink or remove it"
-                )
-            return file.read()
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    return files.read_bytes(path, limits.bytes)
 
 
 def open_upright(
@@ -240,7 +231,7 @@ def upright_size(data: bytes) -> tuple[int, int]:
 def stored_size(path: Path) -> tuple[int, int] | None:
     """Width and height of a file, before EXIF turns it, from its header; None if that fails."""
     try:
-        with open_regular(path) as file:
+        with files.open_regular(path) as file:
             _register_heif(file.read(12))
             with open_image(file) as image:
                 return image.size
