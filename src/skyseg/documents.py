@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -39,10 +39,23 @@ class Document(BaseModel):
     @classmethod
     def _check_no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
         # Pydantic takes true for 1.
-        field = cls.model_fields[info.field_name or ""]
-        if isinstance(value, bool) and field.annotation in (int, float):
-            raise ValueError("Input should be a number, not true or false")
+        types = _leaves(cls.model_fields[info.field_name or ""].annotation)
+        parts = value.values() if isinstance(value, dict) else value
+        parts = parts if isinstance(value, dict | list) else [value]
+        if types & {int, float} and not types & {bool, str, Any}:
+            for part in parts:
+                if isinstance(part, bool):
+                    raise ValueError("Input should be a number, not true or false")
         return value
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    """The types that an annotation consists of: int and None for ``int | None``, but only float for
+    ``dict[str, float]``."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is dict:
+        inner = inner[1:]
+    return set().union(*map(_leaves, inner)) if inner else {annotation}
 
 
 D = TypeVar("D", bound=BaseModel)

@@ -35,6 +35,12 @@ def printable(text: str) -> str:
     return "".join(map(shown, text))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type if it has none."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def explain(error: Exception, name: str) -> str:
     """One line about what ended the work on one file, so that the others can go on.
 

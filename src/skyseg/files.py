@@ -162,6 +162,10 @@ def write_png(path: Path, picture: Image.Image) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    """Hex SHA-256 of a file's bytes.
+
+    Raises:
+        UserError: see ``open_regular``.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

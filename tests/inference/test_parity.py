@@ -21,7 +21,8 @@ from skyseg.inference.export import export
 from skyseg.inference.loading import load_model
 from skyseg.inference.onnx import OnnxPredictor
 from skyseg.inference.predictor import CheckpointPredictor, probability
-from skyseg.model.checkpoint import read_weights, save_checkpoint
+from skyseg.model.checkpoint import save_checkpoint
+from skyseg.model.weights import read_weights
 from skyseg.tracking import registry
 from tiny import photograph, save
 

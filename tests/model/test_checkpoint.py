@@ -1,12 +1,14 @@
 """Weights and config belong together, no file is a pickle, and mismatches are reported."""
 
 import json
+import os
 import pickletools
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from skyseg.errors import UserError, exit_code
 from skyseg.files import sha256
@@ -16,9 +18,7 @@ from skyseg.model.checkpoint import (
     config_path,
     load_checkpoint,
     load_config,
-    load_into,
     load_state,
-    read_weights,
     save_checkpoint,
     save_state,
 )
@@ -94,49 +94,73 @@ def test_a_damaged_config_is_named(weights):
         load_checkpoint(weights)
 
 
-def test_weights_of_another_variant_say_what_to_set(network):
-    with torch.device("meta"):
-        other = build_model("u2net")
-    with pytest.raises(UserError, match=r"weights of u2netp: set model\.variant"):
-        load_into(other, network.state_dict(), "x.pth")
-
-
-def test_weights_of_no_variant_name_the_difference(network):
-    state = dict(network.state_dict())
-    del state["outconv.bias"]
-    with pytest.raises(UserError, match=r"outconv\.bias is missing"):
-        load_into(build_model("u2netp"), state, "x.pth")
-
-
-def test_published_pth_loads_strictly(tmp_path, network):
-    torch.save(network.state_dict(), tmp_path / "u2netp.pth")
-    load_into(build_model("u2netp"), read_weights(tmp_path / "u2netp.pth"), "u2netp.pth")
-
-
-def test_a_pickle_that_runs_code_is_refused(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return print, ("executed",)
-
-    torch.save({"x": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(UserError, match=r"evil\.pth: not a readable weights file"):
-        read_weights(tmp_path / "evil.pth")
-
-
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("key", "value"),
     [
-        ("cut.safetensors", b"\x10\x00", "not a readable weights file"),
-        ("cut.pth", b"junk", "not a readable weights file"),
-        ("model.bin", b"x", "unknown kind of file"),
-        ("none.pth", None, "no such file"),
+        ("size", 0),
+        ("size", -1),
+        ("size", 10**9),
+        ("size", 64.5),
+        ("size", True),
+        ("size", None),
+        ("std", [0, 1, 1]),
+        ("std", [1, 1]),
+        ("std", [1, 1, 1e-300]),
+        ("std", [True, 1, 1]),
+        ("mean", [float("nan"), 0, 0]),
+        ("mean", [1e9, 0, 0]),
+        ("mean", "0.5"),
+        ("threshold", 1.5),
+        ("threshold", 0),
+        ("threshold", -0.1),
+        ("threshold", True),
+        ("presence", float("inf")),
+        ("presence", 2),
+        ("epoch", -1),
+        ("epoch", True),
+        ("val", {"iou": float("nan")}),
+        ("data", {"splits": {"train": 5}}),
+        ("data", {"splits": [1]}),
+        ("data", {"dvc_md5": 5}),
+        ("variant", 5),
+        ("refine", None),
+        ("unknown", 1),
     ],
 )
-def test_unreadable_weights(tmp_path, name, content, message):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=rf"{name}: {message}"):
-        read_weights(tmp_path / name)
+def test_a_config_with_an_impossible_value_names_it(weights, key, value):
+    path = config_path(weights)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UserError) as caught:
+        load_checkpoint(weights)
+    assert str(caught.value).startswith(f"{path}: not a model config: {key}")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_variant_is_named(weights):
+    path = config_path(weights)
+    path.write_text(path.read_text().replace("u2netp", "u3net"))
+    with pytest.raises(UserError, match=r"best\.json: unknown variant 'u3net'; known: u2net"):
+        load_checkpoint(weights)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 5000, "9" * 5000, '{"size": 1, "size": 2}'])
+def test_a_config_that_is_no_json_object(weights, text):
+    config_path(weights).write_text(text)
+    with pytest.raises(UserError, match=r"best\.json: .*; restore it with 'dvc checkout'"):
+        load_config(weights)
+
+
+@pytest.mark.parametrize("of", ["weights", "config"])
+def test_what_is_no_file_is_never_waited_for(weights, of):
+    path = weights if of == "weights" else config_path(weights)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=f"{path.name}: a pipe"):
+        load_checkpoint(weights)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=f"{path.name}: a folder"):
+        load_checkpoint(weights)
 
 
 def test_state_round_trip_and_damage(tmp_path):
@@ -148,6 +172,16 @@ def test_state_round_trip_and_damage(tmp_path):
     assert notes == {"run": None, "history": [{"epoch": 1}]}
     path.write_bytes(path.read_bytes()[:40])
     assert load_state(path) is None
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="a pipe"):
+        load_state(path)
+
+
+@pytest.mark.parametrize("notes", ["", "{", "[" * 5000, "9" * 5000])
+def test_damaged_notes_of_a_state(tmp_path, notes):
+    save_file({"a": torch.zeros(1)}, tmp_path / "s.safetensors", {"notes": notes})
+    assert load_state(tmp_path / "s.safetensors") is None
 
 
 def test_a_failed_save_keeps_the_earlier_checkpoint(weights, network):

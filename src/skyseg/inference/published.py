@@ -22,10 +22,10 @@ from torch import Tensor
 from skyseg.data.pictures import resize
 from skyseg.errors import UserError
 from skyseg.inference.onnx import open_session, run_session
-from skyseg.model.checkpoint import load_into, read_weights, variant_of
 from skyseg.model.device import pick_hardware
 from skyseg.model.inputs import normalise, standardise
 from skyseg.model.u2net import VARIANTS, build_model, for_inference
+from skyseg.model.weights import load_into, read_weights, variant_of
 
 SIZE = 320  # pixels: input size of the published networks (U-2-Net section 4.2)
 # Probabilities keep this distance from 0 and 1 before the logit; float32 is no finer near 1.

@@ -1,57 +1,61 @@
 """Checkpoints: weights in safetensors, and a JSON model config with everything inference needs.
 
 ``best.safetensors`` and ``best.json`` belong together: the config has the SHA-256 of the weights.
-The state that an interrupted training resumes from is one safetensors file. No pickle is written;
-published ``.pth`` files are read with ``weights_only=True``.
+The state that an interrupted training resumes from is one safetensors file. No pickle is written.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, field_validator
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from skyseg.documents import Document, as_document, parse_json, read_json
 from skyseg.errors import UserError
-from skyseg.files import atomic_write, sha256, write_text
+from skyseg.files import atomic_write, open_regular, sha256, write_text
 from skyseg.model.u2net import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, build_model
+from skyseg.model.weights import load_into, read_weights
+
+RESTORE = "restore it with 'dvc checkout', or train again with 'dvc repro'"
+# Of the RGB channels, which lie in 0..1.
+Mean = Annotated[float, Field(ge=0, le=1)]
+Deviation = Annotated[float, Field(ge=0.001, le=100)]
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Document):
     """What a checkpoint is and where it comes from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     variant: str
     """A row of ``VARIANTS``."""
-    size: int
+    size: int = Field(ge=1, le=2048)
     """Side, in pixels, of the square the network sees."""
-    mean: tuple[float, float, float] = IMAGENET_MEAN
+    mean: tuple[Mean, Mean, Mean] = IMAGENET_MEAN
     """Subtracted from the RGB channels, which lie in 0..1."""
-    std: tuple[float, float, float] = IMAGENET_STD
+    std: tuple[Deviation, Deviation, Deviation] = IMAGENET_STD
     """Divides the RGB channels after the subtraction."""
-    threshold: float = 0.5
+    threshold: float = Field(0.5, gt=0, le=1)
     """A pixel is foreground if its probability is at least this; chosen on the validation split."""
-    presence: float = 0.0
+    presence: float = Field(0.0, ge=0, le=1)
     """Confidence below which a photograph has no foreground at all; chosen on the validation split.
     """
     refine: str = "none"
     """How the map is resized to the photograph's size; a row of ``REFINEMENTS``."""
     fingerprint: str = ""
     """SHA-256 of the weights file."""
-    epoch: int | None = None
+    epoch: int | None = Field(None, ge=0)
     """Epoch that the weights are from, counted from 1."""
-    val: dict[str, float] = {}
+    val: dict[str, float] = Field({})
     """Validation scores of that epoch, at training size."""
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = Field({})
     """The data set: fingerprint, DVC's md5, images per split."""
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field({})
     """The run's settings, under DVC's names."""
     start: str | None = None
     """SHA-256 of the weights the training started from; null for random ones."""
@@ -61,6 +65,41 @@ class ModelConfig(BaseModel):
     """MLflow run of the training; null if it was not tracked."""
     created: str | None = None
     """When the weights were saved, ISO 8601, UTC."""
+
+    @field_validator("data")
+    @classmethod
+    def _check_data(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """What the registry and the reports use, if it is there."""
+        if not all(
+            isinstance(value.get(key, ""), str | None) for key in ("fingerprint", "dvc_md5")
+        ):
+            raise ValueError("fingerprint and dvc_md5 should be text")
+        splits = value.get("splits", {})
+        if not isinstance(splits, dict) or not all(map(_is_summary, splits.values())):
+            raise ValueError("splits should have images (a number) and a fingerprint (text) each")
+        return value
+
+
+def _is_summary(split: Any) -> bool:
+    return (
+        isinstance(split, dict)
+        and isinstance(split.get("fingerprint", ""), str)
+        and isinstance(split.get("images"), int)
+    )
+
+
+def parse_config(text: str, name: str, advice: str) -> ModelConfig:
+    """A model config from its JSON.
+
+    Args:
+        text: JSON.
+        name: of the file it is from, for error messages.
+        advice: what the user can do if it is not valid.
+
+    Raises:
+        UserError: it is not valid.
+    """
+    return as_document(parse_json(text, name, advice), ModelConfig, name, advice)
 
 
 def config_path(weights: Path) -> Path:
@@ -90,15 +129,11 @@ def load_config(weights: Path) -> ModelConfig:
     """
     path = config_path(weights)
     for needed in (weights, path):
-        if not needed.is_file():
-            raise UserError(
-                f"{needed}: no such file; train a model with 'dvc repro', or fetch one "
-                "with 'dvc pull'"
-            )
-    try:
-        config = ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a model config: {' '.join(str(error).split())}") from None
+        missing = "train a model with 'dvc repro', or fetch one with 'dvc pull'"
+        open_regular(needed, missing).close()
+    config = as_document(
+        read_json(path, RESTORE), ModelConfig, f"{path}: not a model config", RESTORE
+    )
     if sha256(weights) != config.fingerprint:
         raise UserError(
             f"{weights}: not the weights that {path} describes (SHA-256 differs); "
@@ -124,61 +159,6 @@ def load_checkpoint(weights: Path) -> tuple[ModelConfig, nn.Module]:
     return config, model.eval()
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from a ``.safetensors`` file or a published ``.pth`` file.
-
-    Raises:
-        UserError: the file does not exist, has another suffix, or is not a readable state dict.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a .safetensors or .pth file")
-    if path.suffix not in (".safetensors", ".pth", ".pt"):
-        raise UserError(
-            f"{path}: unknown kind of file; give a .safetensors or .pth file (for benchmarks, "
-            ".onnx is possible too)"
-        )
-    try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except Exception as error:  # both readers can raise almost any exception on damaged files
-        raise UserError(
-            f"{path}: not a readable weights file: {str(error).splitlines()[0]}"
-        ) from None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f"{path}: contains {type(state).__name__}, not a state dict of tensors")
-    return state
-
-
-def load_into(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Load a state dict whose names and shapes must all match the network's.
-
-    Raises:
-        UserError: they do not match; names the variant that they do match, if there is one.
-    """
-    problem = _mismatch(model, state)
-    if problem is None:
-        model.load_state_dict(state)
-        return
-    variant = variant_of(state)
-    reason = (
-        f"they are weights of {variant}: set model.variant to {variant}, or use other weights"
-        if variant
-        else problem
-    )
-    raise UserError(f"{source}: the weights do not fit this network; {reason}")
-
-
-def variant_of(state: dict[str, Tensor]) -> str | None:
-    """The row of ``VARIANTS`` whose names and shapes a state dict has; None if there is none."""
-    with torch.device("meta"):  # shapes only, no memory
-        return next(
-            (name for name in VARIANTS if _mismatch(build_model(name), state) is None), None
-        )
-
-
 def save_state(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
     """Write the state that training resumes from: tensors, and JSON notes in the file's header."""
     with atomic_write(path) as temporary:
@@ -186,12 +166,19 @@ def save_state(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) ->
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read what ``save_state`` wrote; None if the file does not exist or cannot be read."""
+    """Read what ``save_state`` wrote; None if there is no such file or it is damaged.
+
+    Raises:
+        UserError: it is no regular file, or may not be read.
+    """
+    if not os.path.lexists(path):
+        return None
+    open_regular(path).close()
     try:
         with safe_open(path, framework="pt") as file:
-            notes = json.loads(file.metadata()["notes"])
+            notes = parse_json(file.metadata()["notes"], str(path), "remove it")
             return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError, KeyError, TypeError, json.JSONDecodeError):
+    except (OSError, SafetensorError, KeyError, TypeError, UserError):
         return None
 
 
@@ -207,15 +194,3 @@ def _write(path: Path, tensors: dict[str, Tensor], notes: dict[str, str] | None 
         if "os error 28" in str(error):
             raise OSError(errno.ENOSPC, "No space left on device", str(path)) from None
         raise
-
-
-def _mismatch(model: nn.Module, state: dict[str, Tensor]) -> str | None:
-    """The first difference in names or shapes between a network and a state dict, or None."""
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    for name, shape in expected.items():
-        if name not in state:
-            return f"{name} is missing"
-        if tuple(state[name].shape) != shape:
-            return f"{name} has the shape {tuple(state[name].shape)}, expected {shape}"
-    extra = state.keys() - expected.keys()
-    return f"{min(extra)} is not part of the network" if extra else None

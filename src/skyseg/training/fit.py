@@ -18,9 +18,9 @@ from torch import Tensor
 
 from skyseg.data.arrays import open_split
 from skyseg.data.manifest import read_manifest
-from skyseg.model.checkpoint import load_into, read_weights
 from skyseg.model.device import Hardware
 from skyseg.model.u2net import build_model
+from skyseg.model.weights import load_into, read_weights
 from skyseg.params import Params, TrainParams
 from skyseg.training import engine
 
