@@ -234,6 +234,50 @@ def export(
     command.run(model, format, out, images, Path())
 
 
+@app.command()
+def audit(
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "train",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Which model answers; as for predict. It must not have trained on the samples. "
+            "[default: models trained for this, each without the samples it answers for]",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("reports/audit"),
+    count: Annotated[int, typer.Option(min=1, max=500, help="Number of suspects to show.")] = 50,
+    folds: Annotated[int, typer.Option(min=2, max=20, help="Number of models to train.")] = 3,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of each of them. [default: few]")
+    ] = None,
+    unseen: Annotated[
+        bool,
+        typer.Option("--unseen", help="You know that the model has not trained on these samples."),
+    ] = False,
+) -> None:
+    """Find masks that are probably wrong: a model's confident answer disagrees with them."""
+    from skyseg.params import load_params
+
+    params = load_params()
+    from skyseg.commands import audit as command
+
+    command.run(split, model, out, count, folds, epochs, unseen, params, Path())
+
+
+@app.command()
+def exclude(
+    ids: Annotated[list[str], typer.Argument(help="Ids of samples, as 'skyseg audit' shows them.")],
+    reason: Annotated[str, typer.Option(help="Why, in a few words.")],
+) -> None:
+    """Keep samples out of the data set: adds them to data/excluded.csv."""
+    from skyseg.params import load_params
+
+    format = load_params().data.format
+    from skyseg.commands import audit as command
+
+    command.exclude_samples(Path(), ids, reason, format)
+
+
 @app.command(name="ui")
 def mlflow_pages(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,

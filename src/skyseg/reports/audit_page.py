@@ -48,7 +48,39 @@ def render_audit(built: Built, params: Params) -> str:
     """
     audit = built.audit
     splits = _splits(built)
-    environment = jinja2.Environment(
+    return (
+        environment()
+        .get_template("audit.html")
+        .render(
+            audit=audit,
+            sections=[
+                {
+                    "kind": kind,
+                    "title": FINDINGS[kind].title,
+                    "advice": FINDINGS[kind].advice,
+                    "policy": policy(kind, params.audit),
+                    "count": len(found),
+                    "cards": [
+                        {"text": each.text, "pictures": list(_pictures(each, audit, built, splits))}
+                        for each in found[:SHOWN]
+                    ],
+                    "rest": [each.text for each in found[SHOWN : SHOWN + LISTED]],
+                }
+                for kind, found in _by_kind(audit.findings)
+            ],
+            clean=[FINDINGS[kind].title for kind in FINDINGS if kind not in _kinds(audit)],
+            format=params.data.format,
+            decided=built.decided,
+            notes=built.notes,
+            table=[] if built.manifest is None else _table(built.manifest),
+            listed=LISTED,
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """For the templates in this folder."""
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -56,31 +88,8 @@ def render_audit(built: Built, params: Params) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["printable"] = printable
-    return environment.get_template("audit.html").render(
-        audit=audit,
-        sections=[
-            {
-                "kind": kind,
-                "title": FINDINGS[kind].title,
-                "advice": FINDINGS[kind].advice,
-                "policy": policy(kind, params.audit),
-                "count": len(found),
-                "cards": [
-                    {"text": each.text, "pictures": list(_pictures(each, audit, built, splits))}
-                    for each in found[:SHOWN]
-                ],
-                "rest": [each.text for each in found[SHOWN : SHOWN + LISTED]],
-            }
-            for kind, found in _by_kind(audit.findings)
-        ],
-        clean=[FINDINGS[kind].title for kind in FINDINGS if kind not in _kinds(audit)],
-        format=params.data.format,
-        decided=built.decided,
-        notes=built.notes,
-        table=[] if built.manifest is None else _table(built.manifest),
-        listed=LISTED,
-    )
+    made.filters["printable"] = printable
+    return made
 
 
 def _by_kind(findings: list[Finding]) -> Iterator[tuple[str, list[Finding]]]:
@@ -126,7 +135,7 @@ def _photograph(sample: Sample) -> str | None:
         return None
     image = Image.fromarray(pixels)
     image.thumbnail(CELL)
-    return _uri(np.asarray(image))
+    return uri(np.asarray(image))
 
 
 def _with_mask(sample: Sample, encoding: Encoding | None) -> str | None:
@@ -139,10 +148,11 @@ def _with_mask(sample: Sample, encoding: Encoding | None) -> str | None:
         return None
     if mask.shape != pixels.shape[:2]:
         return None
-    return _uri(overlay(*fit(pixels, mask, CELL)))
+    return uri(overlay(*fit(pixels, mask, CELL)))
 
 
-def _uri(pixels: np.ndarray) -> str:
+def uri(pixels: np.ndarray) -> str:
+    """uint8 [H, W, 3] as a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
