@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -150,3 +151,23 @@ def test_different_weights_of_one_name_have_different_labels(tmp_path: Path):
         torch.save(build_model("u2netp").state_dict(), tmp_path / "m.pth")
         labels.add(load_model(str(tmp_path / "m.pth")).label)
     assert len(labels) == 2
+
+
+@pytest.mark.parametrize("suffix", ["", ".onnx", ".pth", ".safetensors"])
+def test_what_is_no_model_file_is_never_waited_for(tmp_path, suffix):
+    path = tmp_path / f"model{suffix}"
+    for make, says in (
+        (lambda: None, "no such file; name a model file"),
+        (path.mkdir, "a folder"),
+        (lambda: (path.rmdir(), os.mkfifo(path)), "a pipe"),
+        (lambda: (path.unlink(), path.symlink_to(path)), "a link that leads to itself"),
+    ):
+        make()
+        with pytest.raises(UserError, match=f"model{suffix}: {says}"):
+            load_model(str(path))
+
+
+@pytest.mark.parametrize("name", ["", "a\0b.pth", "x" * 5000, "/dev/zero", "http://a/b.pth"])
+def test_names_that_no_model_file_has(name):
+    with pytest.raises(UserError):
+        load_model(name)

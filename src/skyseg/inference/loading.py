@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from skyseg.errors import UserError
-from skyseg.files import sha256
+from skyseg.files import open_regular, sha256
 from skyseg.inference.model import Model
 from skyseg.inference.onnx import OnnxPredictor, has_config
 from skyseg.inference.predictor import CheckpointPredictor, ConfiguredPredictor, Predictor
@@ -64,9 +65,10 @@ def load_model(
 
 def _open_file(name: str, path: Path, device: str, recipe: str) -> Model:
     predictor: Predictor
-    if path.suffix == ".safetensors" and config_path(path).is_file():
+    open_regular(path, "name a model file, or a registered model such as models:/NAME/1").close()
+    if path.suffix == ".safetensors" and os.path.lexists(config_path(path)):
         predictor = CheckpointPredictor(path, device)
-    elif path.suffix == ".onnx" and path.is_file() and has_config(path):
+    elif path.suffix == ".onnx" and has_config(path):
         predictor = OnnxPredictor(path)
     else:
         predictor = PublishedPredictor(path, recipe, device)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from skyseg.errors import UserError
+from skyseg.errors import UserError, first_line, is_out_of_memory
+from skyseg.files import open_regular
 from skyseg.inference.predictor import ConfiguredPredictor
-from skyseg.model.checkpoint import ModelConfig
+from skyseg.model.checkpoint import parse_config
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -42,20 +42,17 @@ class OnnxPredictor(ConfiguredPredictor):
             raise UserError(
                 f"{path}: no model config in its metadata; export it with 'skyseg export'"
             )
-        try:
-            config = ModelConfig.model_validate_json(text)
-        except ValidationError as error:
-            raise UserError(
-                f"{path}: its model config is not valid: {' '.join(str(error).split())}; "
-                "export it again with 'skyseg export'"
-            ) from None
+        again = "export it again with 'skyseg export'"
+        config = parse_config(text, f"{path}: its model config is not valid", again)
         if LOGITS not in [output.name for output in self._session.get_outputs()]:
             raise UserError(f"{path}: no output named {LOGITS}; export it with 'skyseg export'")
+        check_tensors(self._session, path, LOGITS, config.size)
+        self._path = path
         super().__init__(config, path, parameters, torch.device("cpu"))
 
     def network(self, x: Tensor) -> Tensor:
         """See ``ConfiguredPredictor.network``."""
-        return run_session(self._session, LOGITS, x)
+        return run_session(self._session, LOGITS, x, self._path)
 
 
 def open_session(path: Path) -> tuple[InferenceSession, int]:
@@ -64,8 +61,7 @@ def open_session(path: Path) -> tuple[InferenceSession, int]:
     Raises:
         UserError: the file is missing or not a readable ONNX file, or the packages are missing.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; name an .onnx file")
+    open_regular(path, "name an .onnx file").close()
     try:
         import onnx
         import onnxruntime
@@ -75,20 +71,76 @@ def open_session(path: Path) -> tuple[InferenceSession, int]:
         weights = onnx.load(path).graph.initializer
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # protobuf and ONNX Runtime raise their own types
-        raise UserError(f"{path}: not a readable ONNX file: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: not a readable ONNX file: {first_line(error)}") from None
     return session, sum(int(np.prod(tensor.dims)) for tensor in weights)
 
 
-def run_session(session: InferenceSession, output: str, x: Tensor) -> Tensor:
-    """Return one output for a batch, float32; run images one by one if the file requires it."""
+def check_tensors(session: InferenceSession, path: Path, output: str, size: int) -> None:
+    """Check that a session takes one float32 [1, 3, size, size] and gives [1, 1, size, size].
+
+    Raises:
+        UserError: it does not.
+    """
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        raise UserError(
+            f"{path}: {len(inputs)} inputs, expected one; export the network with the image only"
+        )
+    found = next(entry for entry in session.get_outputs() if entry.name == output)
+    for tensor, expected in ((inputs[0], [1, 3, size, size]), (found, [1, 1, size, size])):
+        if tensor.type != "tensor(float)":
+            raise UserError(
+                f"{path}: {tensor.name} is a {tensor.type}, expected tensor(float); export the "
+                "network with float32 inputs and outputs"
+            )
+        fits = len(tensor.shape) == 4 and all(
+            have == want
+            for have, want in zip(tensor.shape, expected, strict=True)
+            if isinstance(have, int)  # a named dimension takes any size
+        )
+        if not fits:
+            raise UserError(
+                f"{path}: {tensor.name} is {tensor.shape}, expected {expected}; "
+                "export the network with these shapes"
+            )
+
+
+def run_session(session: InferenceSession, output: str, x: Tensor, path: Path) -> Tensor:
+    """Return one output for a batch, float32; run images one by one if the file requires it.
+
+    Args:
+        session: see ``check_tensors``.
+        output: its name.
+        x: float32 [N, 3, H, W].
+        path: of the file, for error messages.
+
+    Returns:
+        float32 [N, 1, H, W].
+
+    Raises:
+        UserError: the file cannot be run, or gives something else.
+    """
     [entry] = session.get_inputs()
     one_by_one = entry.shape[0] == 1  # a named dimension takes any size
-    return torch.cat(
-        [
-            torch.from_numpy(session.run([output], {entry.name: rows.numpy()})[0])
-            for rows in (x.split(1) if one_by_one else [x])
-        ]
-    )
+    try:
+        found = torch.cat(
+            [
+                torch.from_numpy(session.run([output], {entry.name: rows.numpy()})[0])
+                for rows in (x.split(1) if one_by_one else [x])
+            ]
+        )
+    except Exception as error:  # ONNX Runtime raises its own types
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{path}: cannot be run: {first_line(error)}; export it again") from None
+    expected = (len(x), 1, *x.shape[2:])
+    if tuple(found.shape) != expected or found.isnan().any():
+        what = "NaN" if tuple(found.shape) == expected else f"the shape {tuple(found.shape)}"
+        raise UserError(
+            f"{path}: its output {output} has {what}, expected numbers of the shape {expected}; "
+            "export it again"
+        )
+    return found
 
 
 def has_config(path: Path) -> bool:
@@ -99,11 +151,10 @@ def has_config(path: Path) -> bool:
     """
     try:
         import onnx
-        from google.protobuf.message import DecodeError
     except ImportError:
         raise UserError(f"{path}: {NEED_ONNX}") from None
     try:
         properties = onnx.load(path, load_external_data=False).metadata_props
-    except (OSError, DecodeError):
+    except Exception:  # opening it will say what is wrong
         return False
     return any(entry.key == CONFIG for entry in properties)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from skyseg.data.pictures import resize
 from skyseg.errors import UserError
-from skyseg.inference.onnx import open_session, run_session
+from skyseg.inference.onnx import check_tensors, open_session, run_session
 from skyseg.model.device import pick_hardware
 from skyseg.model.inputs import normalise, standardise
 from skyseg.model.u2net import VARIANTS, build_model, for_inference
@@ -113,21 +113,11 @@ def _read_state_dict(path: Path, device: str, precision: str) -> Network:
 
 def _read_onnx(path: Path) -> Network:
     session, parameters = open_session(path)
-    entry, output = session.get_inputs()[0], session.get_outputs()[0]
-    for tensor, expected in ((entry, (1, 3, SIZE, SIZE)), (output, (1, 1, SIZE, SIZE))):
-        fits = len(tensor.shape) == 4 and all(
-            have == want
-            for have, want in zip(tensor.shape, expected, strict=True)
-            if isinstance(have, int)  # a named dimension takes any size
-        )
-        if not fits:
-            raise UserError(
-                f"{path}: {tensor.name} is {tensor.shape}, expected {list(expected)}; "
-                "export the network with these shapes"
-            )
+    output = session.get_outputs()[0].name
+    check_tensors(session, path, output, SIZE)
 
     def logits(x: Tensor) -> Tensor:
-        return run_session(session, output.name, x).logit(EPSILON)
+        return run_session(session, output, x, path).logit(EPSILON)
 
     return Network(logits, parameters)
 
