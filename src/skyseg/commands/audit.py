@@ -28,6 +28,8 @@ OUT = Path("reports/audit")
 NEXT = "Next: dvc add data && dvc repro"
 RELIABLE = 0.6
 """IoU with all masks below which a model's answers say little about single masks."""
+NEGLIGIBLE = 0.01
+"""Score up to which a sample is no suspect, such as 0.1 % of the pixels and 1 - IoU of 0.1."""
 PRINTED = 5
 
 
@@ -80,7 +82,7 @@ def run(
             "they say little about single ones; use a model of what these masks mark, or more "
             "--epochs"
         )
-    suspects = ranking.table[ranking.table["score"] > 0].head(count)
+    suspects = ranking.table[ranking.table["score"] > NEGLIGIBLE].head(count)
     page = render_suspects(ranking, suspects, samples, answers, dataset.encoding, root)
     write_csv(out / "suspects.csv", suspects)
     write_text(out / "suspects.html", page)
