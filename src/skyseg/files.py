@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from skyseg.errors import UserError
 
@@ -78,7 +79,7 @@ def _size(count: int) -> str:
     return f"{count >> 20:,} MiB" if count >= 2**20 else f"{count >> 10} KiB"
 
 
-def open_regular(path: Path, missing: str = "") -> BinaryIO:
+def open_regular(path: Path, missing: str = "") -> io.BufferedReader:
     """Open a file for reading. Never waits, as opening a pipe does.
 
     Args:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
@@ -14,7 +15,9 @@ from mlflow_tools import METRICS, SCORING, make_model
 from skyseg.cli import app
 from skyseg.commands import export as stage
 from skyseg.data import pictures
+from skyseg.data.manifest import COLUMNS
 from skyseg.errors import UserError
+from skyseg.files import write_csv
 from skyseg.inference.onnx import OnnxPredictor
 from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.model.checkpoint import ModelConfig, load_config, save_checkpoint
@@ -134,10 +137,13 @@ def test_photographs_that_cannot_be_read_are_left_out(workspace: Path, monkeypat
 
 def test_a_file_is_checked_on_the_test_split(workspace: Path):
     (workspace / "prepared").mkdir()
-    (workspace / "prepared" / "manifest.csv").write_text(
-        "id,image,split\na,data/images/a.png,train\nb,data/images/b.png,val\n"
-        "c,data/images/c.png,test\n"
-    )
+    rows = [
+        dict.fromkeys(COLUMNS, "")
+        | {"id": name, "image": f"data/images/{name}.png", "split": split}
+        | {"width": 64, "height": 64, "foreground": 0.5, "ignored": 0}
+        for name, split in (("a", "train"), ("b", "val"), ("c", "test"))
+    ]
+    write_csv(workspace / "prepared" / "manifest.csv", pd.DataFrame(rows))
     assert stage._photographs(None, workspace) == (
         [workspace / "data/images/c.png"],
         [workspace / "data/images/b.png"],

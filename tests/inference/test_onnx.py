@@ -179,9 +179,9 @@ def test_an_operator_set_of_the_future(tmp_path: Path):
 @pytest.mark.parametrize(
     ("nodes", "says"),
     [
-        # Both promise [a, b, c, d], which the file says only when it runs.
         ([helper.make_node("Concat", ["image", "image"], ["logits"], axis=1)], "the shape (1, 6"),
-        ([helper.make_node("Reshape", ["image", "shape"], ["logits"])], "cannot be run"),
+        ([helper.make_node("Reshape", ["image", "shape"], ["logits"])], "the shape (3, 1"),
+        ([helper.make_node("Gather", ["image", "index"], ["logits"], axis=1)], "cannot be run"),
         (
             [
                 helper.make_node("Slice", ["image", "start", "end", "axis"], ["red"]),
@@ -195,10 +195,10 @@ def test_an_operator_set_of_the_future(tmp_path: Path):
 def test_what_only_running_shows(tmp_path: Path, nodes: list, says: str):
     names = ["a", "b", "c", "d"]
     constants = [
-        helper.make_tensor("shape", TensorProto.INT64, [4], [-1, 1, 7, 7]),
+        helper.make_tensor("shape", TensorProto.INT64, [4], [-1, 1, 8, 8]),
         *(
             helper.make_tensor(name, TensorProto.INT64, [1], [value])
-            for name, value in (("start", 0), ("end", 1), ("axis", 1))
+            for name, value in (("start", 0), ("end", 1), ("axis", 1), ("index", 9))
         ),
     ]
     inputs, outputs = [("image", FLOAT, names)], [("logits", FLOAT, ["e", "f", "g", "h"])]

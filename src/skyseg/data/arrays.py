@@ -13,25 +13,53 @@ from pathlib import Path
 
 import numpy as np
 
-from skyseg.errors import UserError
+from skyseg.errors import UserError, first_line
+from skyseg.files import open_regular
 
 ARRAY_SPLITS = ("train", "val")
 """Evaluation reads the original files, so the test split has no arrays."""
+AGAIN = "prepare the data again: dvc repro prepare"
 
 
-def open_split(prepared: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+def open_split(
+    prepared: Path, split: str, rows: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Images and masks of 'train' or 'val', memory-mapped, read-only.
 
+    Args:
+        prepared: the folder.
+        split: train or val.
+        rows: how many samples the manifest has in this split; None: not checked.
+
     Raises:
-        UserError: the data has not been prepared.
+        UserError: the data has not been prepared, or the files are damaged.
     """
-    arrays = []
-    for name in ("images", "masks"):
-        path = prepared / f"{name}_{split}.npy"
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; prepare the data first: dvc repro prepare")
-        arrays.append(np.load(path, mmap_mode="r"))
-    return arrays[0], arrays[1]
+    images, masks = (
+        _open(prepared / f"{name}_{split}.npy", sides)
+        for name, sides in (("images", 4), ("masks", 3))
+    )
+    expected = (len(images) if rows is None else rows, *images.shape[1:3])
+    fits = images.shape == (*expected, 3) and expected[1] == expected[2] and masks.shape == expected
+    if not fits:
+        other = "each other" if rows is None else f"{rows} rows of manifest.csv"
+        raise UserError(
+            f"{prepared}: images_{split}.npy {images.shape} and masks_{split}.npy {masks.shape} "
+            f"do not fit {other}; {AGAIN}"
+        )
+    return images, masks
+
+
+def _open(path: Path, sides: int) -> np.ndarray:
+    open_regular(path, "prepare the data first: dvc repro prepare").close()
+    try:
+        array = np.load(path, mmap_mode="r")
+    except Exception as error:  # a damaged header raises almost anything
+        raise UserError(f"{path}: damaged ({first_line(error)}); {AGAIN}") from None
+    if not isinstance(array, np.memmap) or array.dtype != np.uint8 or array.ndim != sides:
+        raise UserError(f"{path}: not uint8 with {sides} dimensions; {AGAIN}")
+    if not array.flags.c_contiguous:
+        raise UserError(f"{path}: stored by columns; {AGAIN}")
+    return array
 
 
 @contextmanager

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import (
-    BaseModel,
-    ConfigDict,
+    Field,
     SerializationInfo,
     SerializerFunctionWrapHandler,
     model_serializer,
 )
 
+from skyseg.documents import Document
 from skyseg.params import IGNORE
 
 # Kinds of files, see ``mask_storage.Storage``, in which 1 is foreground, whatever other files use,
@@ -22,24 +22,27 @@ DEEP = ("16-bit", "32-bit")  # may hold values up to 65535, or of fewer bits
 INVERTED = ", white is zero"  # ends the names of kinds in which 0 is white
 
 
-class Encoding(BaseModel):
+# A number that a mask file can store.
+Value = Annotated[int, Field(ge=0, le=2**16 - 1)]
+White = Annotated[int, Field(ge=1, le=2**32 - 1)]
+
+
+class Encoding(Document):
     """What mask values mean, for every file of a data set."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["0/1", "0/255", "soft", "alpha", "index"]
-    foreground: tuple[int, ...] = ()
+    foreground: tuple[Value, ...] = ()
     """Class indices that are foreground; kind index only."""
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[Value, ...] = ()
     """Values to ignore, in the loss and in every score."""
     invert: bool = False
     threshold: int | None = None
     """Smallest foreground value on the 8-bit scale; every kind but index."""
     wide: bool = False
     """16-bit files use values up to 65535 (otherwise they hold 8-bit values)."""
-    thresholds: dict[str, int] = {}
+    thresholds: dict[str, int] = Field({})
     """Smallest foreground value in kinds of files with another scale, such as 12 bits in 16."""
-    scaled: dict[str, int] = {}
+    scaled: dict[str, White] = Field({})
     """Kinds of files whose values are brightness and scaled to 8 bits before they are compared with
     ``foreground`` and ``ignore``, and the value that is white; kind index only."""
 

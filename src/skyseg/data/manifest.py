@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
-from ruamel.yaml import YAML
+from pydantic import Field
 
 from skyseg.data.encoding import Encoding
+from skyseg.documents import Document, read_document, read_text, read_yaml, shown
 from skyseg.errors import UserError
+
+FIRST = "prepare the data first: dvc repro prepare"
+AGAIN = "prepare the data again: dvc repro prepare"
 
 SPLITS = ("train", "val", "test")
 COLUMNS = (
@@ -28,22 +35,20 @@ COLUMNS = (
     "mask_sha256",
     "flags",
 )
+# Columns with numbers, the smallest and the largest.
+NUMBERS = (("width", 1, 2**31), ("height", 1, 2**31), ("foreground", 0, 1), ("ignored", 0, 1))
 
 
-class SplitSummary(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    images: int
-    foreground: float
+class SplitSummary(Document):
+    images: int = Field(ge=1)
+    foreground: float = Field(ge=0, le=1)
     """Mean over the images of the foreground share of their valid pixels."""
     fingerprint: str
     """SHA-256 over the split's images, masks and what mask values mean."""
 
 
-class Dataset(BaseModel):
+class Dataset(Document):
     """Summary of a prepared data set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str
     encoding: Encoding
@@ -87,29 +92,71 @@ def read_manifest(prepared: Path) -> pd.DataFrame:
     """One row per sample, columns ``COLUMNS``; paths are relative to the repository's root.
 
     Raises:
-        UserError: the data has not been prepared.
+        UserError: the data has not been prepared, or the file is damaged.
     """
-    text = {
-        name: str for name in COLUMNS if name not in ("width", "height", "foreground", "ignored")
-    }
-    return pd.read_csv(_existing(prepared / "manifest.csv"), dtype=text, keep_default_na=False)
+    path = prepared / "manifest.csv"
+    table = read_results(path, FIRST, COLUMNS)
+    for name, least, most in NUMBERS:
+        table[name] = _numbers(path, table[name], least, most)
+    for name, wrong in (
+        ("split", ~table["split"].isin(SPLITS)),
+        ("id", (table["id"] == "") | table["id"].duplicated()),
+    ):
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise UserError(
+                f"{path}: row {row + 1}: {name}: {shown(table[name][row])} is no {name}, or occurs "
+                f"twice; {AGAIN}"
+            )
+    return table.astype({"width": int, "height": int})
+
+
+def read_results(path: Path, missing: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV file that we wrote: all cells as text, exactly as they are.
+
+    Args:
+        path: of the file.
+        missing: what the user can do if there is no such file.
+        columns: that it must have.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    text = read_text(path, missing)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path}: damaged ({error}); {missing}") from None
+    header = rows[0] if rows else []
+    if absent := [name for name in columns if name not in header]:
+        raise UserError(f"{path}: no column {absent[0]}; {missing}")
+    for number, row in enumerate(rows[1:], 1):
+        if len(row) != len(header):
+            raise UserError(
+                f"{path}: row {number}: {len(row)} cells, expected {len(header)}; {missing}"
+            )
+    return pd.DataFrame(rows[1:], columns=header, dtype=object)
 
 
 def read_dataset(prepared: Path) -> Dataset:
     """The summary of a prepared data set.
 
     Raises:
-        UserError: the data has not been prepared.
+        UserError: the data has not been prepared, or the file is damaged.
     """
-    return Dataset.model_validate_json(
-        _existing(prepared / "dataset.json").read_text(encoding="utf-8")
-    )
+    return read_document(prepared / "dataset.json", Dataset, FIRST)
 
 
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; prepare the data first: dvc repro prepare")
-    return path
+def _numbers(path: Path, cells: pd.Series, least: float, most: float) -> pd.Series:
+    numbers = pd.to_numeric(cells, errors="coerce")
+    wrong = ~numbers.between(least, most)  # also where it is NaN
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise UserError(
+            f"{path}: row {row + 1}: {cells.name}: {shown(cells[row])} is not a number from "
+            f"{least:g} to {most:g}; {AGAIN}"
+        )
+    return numbers
 
 
 def _fingerprint(rows: pd.DataFrame, encoding: Encoding) -> str:
@@ -120,8 +167,14 @@ def _fingerprint(rows: pd.DataFrame, encoding: Encoding) -> str:
 
 def _dvc_md5(root: Path) -> str | None:
     path = root / "data.dvc"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
-    outs = (YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}).get("outs") or [{}]
-    md5: str | None = outs[0].get("md5")
+    advice = "restore it with git, or track the data again: dvc add data"
+    content = read_yaml(path, advice) or {}
+    try:
+        md5 = (content.get("outs") or [{}])[0].get("md5")
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"{path}: not a file of DVC; {advice}") from None
+    if not isinstance(md5, str | None):
+        raise UserError(f"{path}: md5: {shown(md5)} is not text; {advice}")
     return md5

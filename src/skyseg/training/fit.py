@@ -60,15 +60,18 @@ def open_arrays(prepared: Path, device: torch.device) -> Arrays:
     """Open what prepare wrote, with the training split on the GPU if it fits.
 
     Raises:
-        UserError: nothing is prepared there.
+        UserError: nothing is prepared there, or it is damaged.
     """
     manifest = read_manifest(prepared)
-    images, masks = open_split(prepared, "train")
+    train, val = (
+        manifest.loc[manifest["split"] == split, "id"].tolist() for split in ("train", "val")
+    )
+    images, masks = open_split(prepared, "train", len(train))
     return Arrays(
         (engine.resident(images, device), engine.resident(masks, device)),
-        open_split(prepared, "val"),
-        manifest.loc[manifest["split"] == "train", "id"].tolist(),
-        manifest.loc[manifest["split"] == "val", "id"].tolist(),
+        open_split(prepared, "val", len(val)),
+        train,
+        val,
     )
 
 
