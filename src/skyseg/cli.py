@@ -325,6 +325,12 @@ def accept_inbox(
         list[str] | None, typer.Argument(help="Names from 'skyseg inbox list'.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Accept all.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="A photograph that is already in data/ gets the new mask there."
+        ),
+    ] = False,
 ) -> None:
     """Move corrected masks and their photographs into data/, for the next 'dvc repro'."""
     from skyseg.params import load_params
@@ -332,4 +338,4 @@ def accept_inbox(
     data = load_params().data
     from skyseg.commands import inbox
 
-    inbox.accept_inbox(Path(), names or [], everything, data)
+    inbox.accept_inbox(Path(), names or [], everything, data, replace)

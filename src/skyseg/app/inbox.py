@@ -1,7 +1,8 @@
 """Corrected masks that wait to join the data set: the app saves them, a command accepts them.
 
 An entry is a folder ``inbox/NAME/`` with the photograph as it was uploaded (``photo.jpg``), its
-mask (``mask.png``, 0 and 255) and ``provenance.json``.
+mask (``mask.png``, 0 and 255) and ``provenance.json``, which may say that the mask ``replaces``
+that of a sample, by its id. Masks that have been replaced are kept in ``inbox/replaced/NAME/``.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from skyseg.app import replacing
 from skyseg.data import decoder, pictures
+from skyseg.data.audit.excluded import unknown_id
+from skyseg.data.encoding import Encoding
 from skyseg.data.folders import list_folder
 from skyseg.data.formats import find_samples
-from skyseg.data.mask_meaning import infer_encoding
-from skyseg.data.mask_stats import count_values
-from skyseg.data.masks import Encoding
+from skyseg.data.samples import Sample
+from skyseg.data.tables import id_key
+from skyseg.documents import read_json, shown
 from skyseg.errors import UserError
 from skyseg.files import atomic_write, sha256, write_text
 from skyseg.params import DataParams
 
 FOLDER = "inbox"
-SAMPLED_MASKS = 64  # masks of the data set that are read to find out their encoding
+REPLACED = "replaced"  # folder in it for the masks that entries have replaced
 
 
 class Entry(NamedTuple):
@@ -38,6 +42,15 @@ class Entry(NamedTuple):
     photo: Path
     mask: Path
     provenance: dict[str, Any]
+
+
+class Accepted(NamedTuple):
+    """What became of an entry."""
+
+    path: Path
+    """The photograph of the new sample, or the mask that was replaced."""
+    old: Path | None
+    """The folder with the mask that was replaced."""
 
 
 def save(
@@ -101,44 +114,67 @@ def entries(root: Path) -> list[Entry]:
     return [_read(root, name) for name in _names(root)]
 
 
-def accept(root: Path, names: Iterable[str], data: DataParams) -> list[Path]:
+def accept(
+    root: Path, names: Iterable[str], data: DataParams, replace: bool = False
+) -> list[Accepted]:
     """Move entries into the data set; all are checked before the first one is moved.
+
+    An entry that says which sample it ``replaces`` gives that sample its mask; others become new
+    samples.
 
     Args:
         root: the workspace.
         names: of the entries.
         data: the data set's format, and what its mask values mean; accepted masks are written in
             the same encoding.
+        replace: an entry whose photograph is already in the data set replaces the mask there.
 
     Returns:
-        The photographs' new paths. Mask and provenance have the same stem, in ``data/masks/`` and
-        ``data/provenance/``.
+        What became of each. Mask and provenance of a new sample have the photograph's stem, in
+        ``data/masks/`` and ``data/provenance/``.
 
     Raises:
-        UserError: the data set is not in format pairs; there is no such entry; a photograph or
-            mask cannot be read, or their sizes differ; the photograph is already in the data set.
+        UserError: there is no such entry; a photograph or mask cannot be read, or their sizes
+            differ; a mask cannot be replaced. Of new samples: the data set is not in format pairs,
+            or the photograph is already in it.
     """
-    if data.format != "pairs":
+    folder = root / "data"
+    waiting = [_checked(_read(root, name)) for name in dict.fromkeys(names)]
+    samples = find_samples(folder, data.format) if folder.is_dir() else []
+    targets = {entry.name: _target(entry, samples, replace) for entry in waiting}
+    new = [entry for entry in waiting if targets[entry.name] is None]
+    if new and data.format != "pairs":
         raise UserError(
             f"data.format is {data.format}, but photographs can be accepted only into a data set "
             f"of format pairs; copy them from {root / FOLDER}/ into your data set by hand"
         )
-    waiting = [_checked(_read(root, name)) for name in dict.fromkeys(names)]
-    folder = root / "data"
-    encoding = _encoding(folder, data)
-    _refuse_duplicates(folder, waiting)
+    replaced = _replaced_samples(targets)
+    for sample in replaced:
+        replacing.check_replaceable(sample)
+    form = replacing.form_of(samples, data, replaced)
+    _refuse_duplicates(folder, new)
+    plans = {
+        entry.name: replacing.plan(target, entry.photo, _read_mask(entry.mask) > 0, form)
+        for entry in waiting
+        if (target := targets[entry.name])
+    }
     taken = _stems(folder)
-    return [_move(entry, folder, encoding, taken) for entry in waiting]
+    return [
+        _replace(entry, plans[entry.name], root)
+        if entry.name in plans
+        else Accepted(_move(entry, folder, form.encoding, taken), None)
+        for entry in waiting
+    ]
 
 
 def _names(root: Path) -> list[str]:
-    """The folders of the inbox, without those still being written, which begin with a dot."""
+    """The entries' folders, without those still being written, which begin with a dot."""
     folder = root / FOLDER
     return (
         sorted(
             path.name
             for path in folder.iterdir()
-            if path.is_dir() and not path.name.startswith(".")
+            if path.is_dir() and not path.name.startswith(".") and path.name != REPLACED
         )
         if folder.is_dir()
         else []
@@ -157,12 +193,10 @@ def _read(root: Path, name: str) -> Entry:
         raise UserError(
             f"{folder}/: needs one photograph (photo.*) and mask.png; complete or remove the entry"
         )
-    try:
-        provenance = json.loads(pictures.read_bytes(folder / "provenance.json"))
-    except ValueError:
-        raise UserError(
-            f"{folder}/provenance.json: not JSON; correct or remove the entry"
-        ) from None
+    advice = "correct or remove the entry"
+    provenance = read_json(folder / "provenance.json", advice)
+    if not isinstance(provenance, dict):
+        raise UserError(f"{folder}/provenance.json: {shown(provenance)} is no record; {advice}")
     return Entry(name, photos[0], mask, provenance)
 
 
@@ -184,28 +218,75 @@ def _read_mask(path: Path) -> NDArray[np.uint8]:
     return mask
 
 
-def _encoding(folder: Path, data: DataParams) -> Encoding:
-    """The encoding of the data set's masks, inferred from some of them."""
-    if not folder.is_dir():
-        return Encoding(kind="0/255", threshold=128, invert=data.invert)
-    samples = find_samples(folder, "pairs")
-    some = samples[:: -(-len(samples) // SAMPLED_MASKS)]
-    return infer_encoding([count_values(sample.mask, data) for sample in some], data)[0]
+def _replaces(entry: Entry) -> str | None:
+    """The id of the sample whose mask an entry replaces."""
+    id = entry.provenance.get("replaces")
+    if id is not None and not isinstance(id, str):
+        raise UserError(
+            f"{entry.photo.parent}/provenance.json: replaces: {shown(id)} is no id; correct or "
+            "remove the entry"
+        )
+    return id
+
+
+def _target(entry: Entry, samples: list[Sample], replace: bool) -> Sample | None:
+    """The sample whose mask an entry replaces; None if it becomes a new one."""
+    id = _replaces(entry)
+    if id is not None:
+        found = next((each for each in samples if id_key(each.id) == id_key(id)), None)
+        if found is None:
+            raise UserError(f"{entry.name}: {unknown_id(id, [each.id for each in samples])}")
+        return found
+    if not replace:
+        return None
+    size, content = entry.photo.stat().st_size, sha256(entry.photo)
+    same = [
+        each
+        for each in samples
+        if each.image.stat().st_size == size and sha256(each.image) == content
+    ]
+    if len(same) > 1:
+        raise UserError(
+            f"{entry.name}: the photograph of {same[0].image} and of {same[1].image}; remove one "
+            "of them from the data set"
+        )
+    return same[0] if same else None
+
+
+def _replaced_samples(targets: dict[str, Sample | None]) -> list[Sample]:
+    """The samples that get another mask.
+
+    Raises:
+        UserError: two entries replace the same one.
+    """
+    entries: dict[str, str] = {}
+    for name, sample in targets.items():
+        if sample and (other := entries.setdefault(sample.id, name)) != name:
+            raise UserError(
+                f"{other} and {name}: both replace the mask of {sample.id}; remove one of them"
+            )
+    return [sample for sample in targets.values() if sample]
 
 
 def _refuse_duplicates(folder: Path, waiting: list[Entry]) -> None:
     """Refuse duplicate photographs: they could get into two splits, which prepare refuses."""
     sizes: dict[int, list[Path]] = {}
-    for path in list_folder(folder).files if folder.is_dir() else ():
+    for path in list_folder(folder).files if waiting and folder.is_dir() else ():
         sizes.setdefault(path.stat().st_size, []).append(path)
     for entry in waiting:
         same_size = sizes.setdefault(entry.photo.stat().st_size, [])
         for path in same_size:
-            if sha256(path) == sha256(entry.photo):
+            if sha256(path) != sha256(entry.photo):
+                continue
+            if path.parent.parent.name == FOLDER:
                 raise UserError(
-                    f"{entry.name}: the same photograph already exists, {path}; to keep the new "
-                    f"mask, copy {entry.mask} over the old one; then remove the entry"
+                    f"{entry.name}: the same photograph as that of {path.parent.name}; remove one "
+                    "of the two entries"
                 )
+            raise UserError(
+                f"{entry.name}: the same photograph already exists, {path}; to give it the new "
+                f"mask, run 'skyseg inbox accept --replace {entry.name}'; else remove the entry"
+            )
         same_size.append(entry.photo)
 
 
@@ -226,43 +307,40 @@ def _move(entry: Entry, folder: Path, encoding: Encoding, taken: set[str]) -> Pa
     name = _unused_name(entry.name, taken.__contains__)
     taken.add(name)
     buffer = io.BytesIO()
-    _encode(_read_mask(entry.mask) > 0, encoding).save(buffer, "PNG")
+    replacing.plain(_read_mask(entry.mask) > 0, encoding).save(buffer, "PNG")
     photo = folder / "images" / (name + entry.photo.suffix)
-    for path, content in (
-        (
-            folder / "provenance" / f"{name}.json",
-            (json.dumps(entry.provenance, indent=2) + "\n").encode(),
-        ),
-        (folder / "masks" / f"{name}.png", buffer.getvalue()),
-        (photo, entry.photo.read_bytes()),
-    ):
-        try:
+    try:
+        _write_provenance(entry, folder, name)
+        for path, content in (
+            (folder / "masks" / f"{name}.png", buffer.getvalue()),
+            (photo, entry.photo.read_bytes()),
+        ):
             with atomic_write(path) as temporary:
                 temporary.write_bytes(content)
-        except PermissionError as error:
-            raise _unwritable(error, folder) from None
+    except PermissionError as error:
+        raise _unwritable(error, folder) from None
     shutil.rmtree(entry.photo.parent)
     return photo
+
+
+def _replace(entry: Entry, plan: replacing.Replacement, root: Path) -> Accepted:
+    """Replace a sample's mask. After an interruption, accepting the entry again completes it."""
+    aside = root / FOLDER / REPLACED / entry.name
+    try:
+        _write_provenance(entry, root / "data", plan.id)
+        replacing.carry_out(plan, aside)
+    except PermissionError as error:
+        raise _unwritable(error, root) from None
+    shutil.rmtree(entry.photo.parent)
+    return Accepted(plan.new, aside)
+
+
+def _write_provenance(entry: Entry, folder: Path, id: str) -> None:
+    text = json.dumps(entry.provenance, indent=2) + "\n"
+    write_text(folder / "provenance" / f"{id}.json", text)
 
 
 def _unwritable(error: PermissionError, folder: Path) -> UserError:
     return UserError(
         f"{error.filename}: cannot be written ({error.strerror}); make {folder}/ writable"
     )
-
-
-def _encode(foreground: NDArray[np.bool_], encoding: Encoding) -> Image.Image:
-    """A mask as an image in the given encoding."""
-    marked = foreground != encoding.invert
-    if encoding.kind == "index":
-        other = next(
-            value for value in range(256) if value not in (*encoding.foreground, *encoding.ignore)
-        )
-        index = encoding.foreground[0]
-        return Image.fromarray(
-            np.where(marked, index, other).astype(np.uint16 if index > 255 else np.uint8)
-        )
-    if encoding.kind == "0/1":
-        return Image.fromarray(marked.astype(np.uint8))
-    white = Image.fromarray(marked.astype(np.uint8) * np.uint8(255))
-    return Image.merge("LA", (white, white)) if encoding.kind == "alpha" else white

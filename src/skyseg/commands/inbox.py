@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from skyseg.app import inbox
-from skyseg.errors import UserError
+from skyseg.errors import UserError, printable
 from skyseg.params import DataParams
 from skyseg.reports.tables import text_table
 
@@ -21,16 +21,20 @@ def list_inbox(root: Path) -> None:
     if not waiting:
         print(f"{inbox.FOLDER}/ is empty; 'skyseg app' saves corrected masks there")
         return
-    rows = [["name", "model", "version", "corrected", "created"]]
+    rows = [["name", "model", "version", "corrected", "created", "replaces the mask of"]]
     for entry in waiting:
         known = entry.provenance
         created = str(known.get("created") or "-")[:16].replace("T", " ")
-        model, version = (str(known.get(key) or "-") for key in ("model", "version"))
-        rows.append([entry.name, model, version, _percent(known), created])
+        model, version, id = (
+            printable(str(known.get(key) or "-")) for key in ("model", "version", "replaces")
+        )
+        rows.append([entry.name, model, version, _percent(known), created, id])
     print(text_table(rows))
 
 
-def accept_inbox(root: Path, names: list[str], everything: bool, data: DataParams) -> None:
+def accept_inbox(
+    root: Path, names: list[str], everything: bool, data: DataParams, replace: bool = False
+) -> None:
     """Move corrected masks and their photographs into ``data/``, and print their new paths.
 
     Args:
@@ -38,6 +42,7 @@ def accept_inbox(root: Path, names: list[str], everything: bool, data: DataParam
         names: names of the entries.
         everything: accept all entries instead.
         data: how the data set is laid out.
+        replace: an entry whose photograph is in the data set replaces the mask there.
 
     Raises:
         UserError: both or neither of names and everything are given; see also ``inbox.accept``.
@@ -48,11 +53,13 @@ def accept_inbox(root: Path, names: list[str], everything: bool, data: DataParam
     if not chosen:
         print(f"{inbox.FOLDER}/ is empty")
         return
-    for photo in inbox.accept(root, chosen, data):
-        print(photo)
+    for path, old in inbox.accept(root, chosen, data, replace):
+        print(printable(f"{path}: replaced; the old one is in {old}/" if old else str(path)))
     print("Next: dvc add data && dvc repro")
 
 
 def _percent(known: dict[str, Any]) -> str:
-    pixels = known.get("pixels")
-    return f"{100 * known.get('corrected', 0) / pixels:.1f} %" if pixels else "-"
+    pixels, corrected = known.get("pixels"), known.get("corrected")
+    if not isinstance(pixels, int) or not isinstance(corrected, int) or not pixels:
+        return "-"
+    return f"{100 * corrected / pixels:.1f} %"
