@@ -54,7 +54,11 @@ def test_out_of_fold_by_default(ready: Path) -> None:
     assert table["score"].is_monotonic_decreasing
     assert table["rank"].tolist() == list(range(1, len(table) + 1))
     # Nothing is left behind but the results, and no model.
-    assert sorted(path.name for path in OUT.iterdir()) == ["suspects.csv", "suspects.html"]
+    assert sorted(path.name for path in OUT.iterdir()) == [
+        "suspects.csv",
+        "suspects.html",
+        "suspects.zip",
+    ]
     assert not list((ready / "models").iterdir())
 
 

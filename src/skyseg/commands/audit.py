@@ -15,16 +15,14 @@ from skyseg.data.formats import find_samples
 from skyseg.data.manifest import SPLITS, Dataset, read_dataset, read_manifest
 from skyseg.data.tables import id_key
 from skyseg.errors import UserError, printable
-from skyseg.files import write_csv, write_text
 from skyseg.inference.loading import PRETRAINED, load_model
 from skyseg.inference.suspects import Answers, rank
 from skyseg.model.checkpoint import ModelConfig, config_path, load_config
 from skyseg.params import Params
 from skyseg.pipeline.train import initial_weights
-from skyseg.reports.suspects_page import render_suspects
+from skyseg.reports.suspects_page import PAGE, make_cards, write_results
 
 CHOICES = (*SPLITS, "all")
-OUT = Path("reports/audit")
 NEXT = "Next: dvc add data && dvc repro"
 RELIABLE = 0.6
 """IoU with all masks below which a model's answers say little about single masks."""
@@ -45,7 +43,7 @@ def run(
     root: Path,
 ) -> None:
     """Rank the samples of a split by how much a model's confident answers disagree with the masks.
-    Write ``suspects.csv`` and ``suspects.html`` into ``out``.
+    Write ``suspects.csv``, ``suspects.html`` and its pictures into ``out``.
 
     Args:
         split: train, val, test or all.
@@ -83,9 +81,8 @@ def run(
             "--epochs"
         )
     suspects = ranking.table[ranking.table["score"] > NEGLIGIBLE].head(count)
-    page = render_suspects(ranking, suspects, samples, answers, dataset.encoding, root)
-    write_csv(out / "suspects.csv", suspects)
-    write_text(out / "suspects.html", page)
+    cards = make_cards(ranking, suspects, samples, answers, dataset.encoding, root)
+    write_results(out, ranking, suspects, cards, len(answers.predictors))
     _report(suspects, len(samples), out)
 
 
@@ -209,4 +206,4 @@ def _report(suspects: pd.DataFrame, total: int, out: Path) -> None:
     rows: list[Any] = list(suspects.head(PRINTED).itertuples())
     for row in rows:
         print(printable(f"{row.rank:>3}. {row.id} ({row.split}): {row.kind}, {row.share:.1%}"))
-    print(f"{len(suspects):,} of {total:,} samples in {out / 'suspects.html'}, the worst first")
+    print(f"{len(suspects):,} of {total:,} samples in {out / PAGE}, the worst first")

@@ -153,9 +153,19 @@ def _with_mask(sample: Sample, encoding: Encoding | None) -> str | None:
 
 def uri(pixels: np.ndarray) -> str:
     """uint8 [H, W, 3] as a data URI."""
+    return data_uri(jpeg(pixels))
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    """uint8 [H, W, 3] as the bytes of a JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
+
+
+def data_uri(content: bytes) -> str:
+    """The bytes of a JPEG as a data URI."""
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 def _table(manifest: pd.DataFrame) -> list[dict[str, Any]]:

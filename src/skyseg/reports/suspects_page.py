@@ -5,20 +5,23 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from skyseg.data.encoding import Encoding
+from skyseg.data.manifest import SPLITS
 from skyseg.errors import printable
+from skyseg.files import atomic_write, write_csv, write_text
 from skyseg.inference.overlays import outline, overlay, tint
 from skyseg.inference.suspects import Answers, Look, Ranking, look
 from skyseg.metrics import confident
 from skyseg.metrics.confident import Thresholds
 from skyseg.params import IGNORE
-from skyseg.reports.audit_page import CELL, environment, uri
+from skyseg.reports.audit_page import data_uri, environment, jpeg
 from skyseg.reports.sheets import FALSE_ALARM, MISS, fit
 
 SAYS = {
@@ -30,73 +33,117 @@ SAYS = {
 """What each kind of suspicion means."""
 
 
-def render_suspects(
+FOLDER = Path("reports/audit")
+TABLE, PAGE, PICTURES = "suspects.csv", "suspects.html", "suspects.zip"
+CELL = (400, 320)  # of a picture; pixels
+CAPTIONS = ("photograph", "mask", "model", "they differ")
+
+
+class Card(NamedTuple):
+    """What is shown of a suspect."""
+
+    suspect: Any
+    """Its row in the ranking, from ``itertuples``."""
+    pictures: list[bytes]
+    """A JPEG for each of ``CAPTIONS``."""
+
+
+def make_cards(
     ranking: Ranking,
     suspects: pd.DataFrame,
     samples: pd.DataFrame,
     answers: Answers,
     encoding: Encoding,
     root: Path,
-) -> str:
-    """The page as HTML. Self-contained: it loads no other file or URL.
+) -> list[Card]:
+    """Compute the answers for suspects again, and draw them.
 
     Args:
         ranking: of all samples.
         suspects: the rows of ``ranking.table`` to show.
         samples: the rows of the manifest that were ranked.
-        answers: the models, whose maps are computed again.
+        answers: the models.
         encoding: what mask values mean.
         root: folder that the manifest's paths are relative to.
 
     Raises:
         UserError: a photograph or a mask cannot be read.
     """
+    places = {id: place for place, id in enumerate(samples["id"])}
+
+    def card(suspect: Any) -> Card:
+        place = places[suspect.id]
+        (row,) = samples.iloc[[place]].itertuples()
+        seen = look(answers.predictors[answers.owners[place]], row, encoding, root)
+        return Card(suspect, [jpeg(picture) for picture in pictures_of(seen, ranking.limits)])
+
+    return [card(suspect) for suspect in suspects.itertuples()]
+
+
+def write_results(
+    out: Path, ranking: Ranking, suspects: pd.DataFrame, cards: list[Card], models: int
+) -> None:
+    """Write the table, the page and the pictures. Where the table is, the others belong to it."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / TABLE).unlink(missing_ok=True)
+    with atomic_write(out / PICTURES) as temporary, ZipFile(temporary, "w") as archive:
+        for card in cards:
+            for caption, picture in zip(CAPTIONS, card.pictures, strict=True):
+                archive.writestr(picture_name(card.suspect.rank, caption), picture)
+    write_text(out / PAGE, render_suspects(ranking, cards, models))
+    write_csv(out / TABLE, suspects)
+
+
+def picture_name(rank: int, caption: str) -> str:
+    """The name of a picture in ``PICTURES``."""
+    return f"{rank}/{caption}.jpg"
+
+
+def render_suspects(ranking: Ranking, cards: list[Card], models: int) -> str:
+    """The page as HTML. Self-contained: it loads no other file or URL.
+
+    Args:
+        ranking: of all samples.
+        cards: the suspects, the worst first.
+        models: how many have answered.
+    """
     return (
         environment()
         .get_template("suspects.html")
         .render(
-            cards=list(_cards(ranking, suspects, samples, answers, encoding, root)),
-            total=len(samples),
-            splits=samples["split"].value_counts(sort=False).to_dict(),
+            cards=[
+                {
+                    "suspect": suspect,
+                    "says": SAYS[suspect.kind],
+                    "pictures": list(zip(map(data_uri, pictures), CAPTIONS, strict=True)),
+                    "command": exclude_command(suspect.id, SAYS[suspect.kind]),
+                }
+                for suspect, pictures in cards
+            ],
+            total=len(ranking.table),
+            splits={
+                split: int((ranking.table["split"] == split).sum())
+                for split in SPLITS
+                if (ranking.table["split"] == split).any()
+            },
             limits=ranking.limits,
             iou=ranking.iou,
-            models=len(answers.predictors),
+            models=models,
             band=confident.BAND,
         )
     )
 
 
-def _cards(
-    ranking: Ranking,
-    suspects: pd.DataFrame,
-    samples: pd.DataFrame,
-    answers: Answers,
-    encoding: Encoding,
-    root: Path,
-) -> Iterator[dict[str, Any]]:
-    places = {id: place for place, id in enumerate(samples["id"])}
-    for suspect in suspects.itertuples():
-        place = places[suspect.id]
-        (row,) = samples.iloc[[place]].itertuples()
-        seen = look(answers.predictors[answers.owners[place]], row, encoding, root)
-        yield {
-            "suspect": suspect,
-            "says": SAYS[str(suspect.kind)],
-            "pictures": list(pictures_of(seen, ranking.limits)),
-            "command": exclude_command(str(suspect.id), SAYS[str(suspect.kind)]),
-        }
-
-
-def pictures_of(seen: Look, limits: Thresholds) -> Iterator[tuple[str, str]]:
-    """The four pictures of a suspect as data URIs, with their captions."""
+def pictures_of(seen: Look, limits: Thresholds) -> Iterator[np.ndarray]:
+    """The pictures of a suspect, uint8 [H, W, 3], in the order of ``CAPTIONS``."""
     photograph, _ = fit(seen.image, np.zeros(seen.image.shape[:2], np.uint8), CELL)
     size = (photograph.shape[1], photograph.shape[0])
     mask = np.asarray(Image.fromarray(seen.mask).resize(size, Image.Resampling.NEAREST))
     found = np.asarray(Image.fromarray(seen.probability).resize(size, Image.Resampling.BILINEAR))
-    yield uri(photograph), "photograph"
-    yield uri(overlay(photograph, mask)), "mask"
-    yield uri(overlay(photograph, found >= 0.5)), "model"
-    yield uri(disagreement(photograph, mask, found, limits)), "they differ"
+    yield photograph
+    yield overlay(photograph, mask)
+    yield overlay(photograph, found >= 0.5)
+    yield disagreement(photograph, mask, found, limits)
 
 
 def disagreement(
