@@ -1,6 +1,5 @@
 """What the page's buttons do, with a real registry and real files."""
 
-import io
 import json
 import os
 import time
@@ -10,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
+from app_tools import strokes
 from picture_tools import jpeg_of_scans
 from skyseg.app import actions, inbox
 from skyseg.app.actions import Photo
@@ -27,17 +27,6 @@ CHAMPION, SECOND = "models:/skyseg@champion", "models:/skyseg/2"
 @pytest.fixture
 def photo(tmp_path):
     return Photo(save(tmp_path / "a.png", photograph(1, 90, 60)), "beach.png")
-
-
-def strokes(size, **boxes):
-    """A transparent PNG with a box (left, top, right, bottom) in the colour of each brush."""
-    layer = Image.new("RGBA", size)
-    colours = {"sky": actions.SKY_BRUSH, "ground": actions.NO_SKY_BRUSH}
-    for brush, box in boxes.items():
-        layer.paste((*colours[brush], 255), box)
-    buffer = io.BytesIO()
-    layer.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_a_result_is_the_predictors_output(registered, photo):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from app_tools import labelme
 from skyseg import cli
 from skyseg.app import inbox
 from skyseg.data.formats import find_samples
@@ -367,17 +368,6 @@ def test_masks_of_every_format_with_mask_files_are_replaced(workspace, make):
     np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)
     assert all(path.read_bytes() == content for path, content in others.items())
     assert find_samples(workspace / "data", settings.format)[2] == sample
-
-
-def labelme(root: Path) -> None:
-    for number in range(3):
-        save(root / f"{number}.png", photograph(number))
-        points = [[0, 0], [47, 0], [47, 10 + number], [0, 10 + number]]
-        shape = {"label": "sky", "shape_type": "polygon", "points": points}
-        record = {"shapes": [shape], "imagePath": f"{number}.png", "imageData": None}
-        (root / f"{number}.json").write_text(
-            json.dumps(record | {"imageHeight": 40, "imageWidth": 48})
-        )
 
 
 @pytest.mark.parametrize(

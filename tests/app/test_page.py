@@ -21,6 +21,7 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 
+from app_tools import SUSPECTS, image_of, make_suspects
 from mlflow_tools import free_port
 from skyseg.app import inbox, page
 from skyseg.app.texts import TEXTS
@@ -31,9 +32,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def address(registered: Path) -> Iterator[str]:
-    """``skyseg app`` on the registered workspace."""
-    yield from serve(registered)
+def address(registered: Path, prepared_template: Path) -> Iterator[str]:
+    """``skyseg app`` on the registered workspace, whose masks have been audited."""
+    yield from serve(make_suspects(registered, prepared_template))
 
 
 def serve(root: Path) -> Iterator[str]:
@@ -159,6 +160,73 @@ def test_the_same_raw_request_works_for_an_upload(address: str, tmp_path: Path):
     assert "-overlay.jpg" in answered(address)
 
 
+def events_of(address: str, elem_id: str) -> list[dict[str, Any]]:
+    """The events with a handler in Python that have a component as the first input."""
+    config = requests.get(f"{address}/config", timeout=10).json()
+    [id] = [one["id"] for one in config["components"] if one["props"].get("elem_id") == elem_id]
+    events = [each for each in config["dependencies"] if each["inputs"][:1] == [id]]
+    return [each for each in events if each["backend_fn"]]
+
+
+def test_a_suspect_is_named_by_a_listed_id_and_by_nothing_else(address: str, registered: Path):
+    events = events_of(address, "suspect")
+    # Those that list the suspects show the first one instead of an unknown one.
+    acting = [each for each in events if each["targets"][0][1] in ("input", "click")]
+    assert len(acting) == 4
+    photo = str(registered / "data" / "images" / "05.png")
+    files = sorted(registered.rglob("*"))
+    wrong = [
+        "04",
+        "../images/05",
+        photo,
+        "/etc/passwd",
+        "http://example.org/a",
+        "",
+        None,
+        5,
+        ["05"],
+    ]
+    for id in (*wrong, {"id": "05"}, True):
+        for event in acting:
+            rest = {2: ["en"], 3: ["models:/skyseg@champion", "en"]}[len(event["inputs"])]
+            assert ask(address, event["id"], [id, *rest]).status_code == 200
+        answer = answered(address)
+        assert answer.count(TEXTS["not_listed"].en) == len(acting), (id, answer)
+        assert "base64" not in answer
+    for event in acting:
+        data = [{"path": photo}] * len(event["inputs"])
+        assert ask(address, event["id"], data).status_code == 403
+    assert [each for each in sorted(registered.rglob("*")) if each not in files] == []
+
+
+def test_a_suspect_is_corrected_and_another_one_is_kept_out(address: str, registered: Path):
+    config = requests.get(f"{address}/config", timeout=10).json()
+    buttons = {each["id"]: each["props"].get("value") for each in config["components"]}
+
+    def clicked(key: str) -> int:
+        """The event of the button with a text."""
+        return next(
+            each["id"]
+            for each in config["dependencies"]
+            if each["targets"][0][1] == "click" and key in str(buttons[each["targets"][0][0]])
+        )
+
+    before = image_of(registered, SUSPECTS[0])
+    assert ask(address, clicked("correct_mask"), [SUSPECTS[0], "en"]).status_code == 200
+    assert "You are correcting the mask of **05**" in answered(address)
+    nothing = {"id": None, "background": None, "layers": [], "composite": None}
+    assert ask(address, clicked("save"), [None, None, nothing, None, "en"]).status_code == 200
+    assert "skyseg inbox accept 05-" in answered(address)
+    [entry] = inbox.entries(registered)
+    assert entry.provenance["replaces"] == SUSPECTS[0]
+    np.testing.assert_array_equal(np.asarray(Image.open(entry.mask)), before)
+    shutil.rmtree(entry.photo.parent)
+
+    assert ask(address, clicked("exclude"), [SUSPECTS[2], "too much", "en"]).status_code == 200
+    assert "is kept out" in answered(address)
+    assert (registered / "data/excluded.csv").read_text() == "id,reason\n08,too much\n"
+
+
 def test_a_port_in_use_gives_a_one_line_error(address: str, registered: Path):
     port = address.rsplit(":", 1)[1]
     done = subprocess.run(
@@ -248,9 +316,22 @@ def test_upload_compare_correct_and_save(
     assert entry.provenance["version"] == "1"
     assert entry.name in tab.inner_text("#saved")
 
-    tabs.nth(3).click()
+    tabs.nth(4).click()
     assert "challenger" in tab.inner_text("#registry")
     assert [url for url in tab.asked if not url.startswith((address, "data:", "blob:"))] == []
+    tab.context.close()
+
+
+@pytest.mark.slow
+def test_a_suspects_mask_is_on_the_canvas(browser: Any, address: str):
+    tab = opened(browser, address)
+    tab.get_by_role("tab", name="Suspects", exact=True).click()
+    tab.wait_for_selector("#suspect-view img")
+    assert tab.locator("#suspect-view img").count() == 4
+    with tab.expect_response(lambda answer: answer.url.endswith("suspect-canvas.jpg")):
+        tab.get_by_role("button", name=TEXTS["correct_mask"].en).click()
+    tab.wait_for_selector("#correcting strong")
+    assert tab.locator("#canvas canvas").first.is_visible()
     tab.context.close()
 
 
@@ -293,7 +374,7 @@ def test_the_page_fits_its_window(browser: Any, address: str, width: int):
     tab = opened(browser, address, viewport={"width": width, "height": 844})
     tabs = tab.locator("#tabs > .tab-wrapper button[role=tab]")
     tab.wait_for_function("document.querySelector('#model input')?.value")
-    for number in range(4):
+    for number in range(len(page.TABS)):
         tabs.nth(number).click()
         tab.wait_for_timeout(300)
         assert tab.evaluate("document.documentElement.scrollWidth") == width
@@ -307,4 +388,7 @@ def test_an_empty_registry_gives_instructions_on_the_page(browser: Any, store: P
         tab = opened(browser, address)
         tab.wait_for_selector("#notice")
         assert "No model is registered yet" in tab.inner_text("#notice")
+        tab.get_by_role("tab", name="Suspects", exact=True).click()
+        tab.wait_for_selector("#suspects-message code")
+        assert "skyseg audit" in tab.inner_text("#suspects-message")
         tab.context.close()

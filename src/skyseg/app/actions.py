@@ -118,25 +118,34 @@ def caption(found: Found, language: str) -> str:
 
 def photo_of(found: Found, folder: Path, name: str) -> Path:
     """Write the photograph for display, at most SHOWN pixels long. Returns the file."""
-    return write(_shrunk(found, SHOWN)[0], folder, f"{name}-photo.jpg")
+    return write(
+        shrunk(found.photo.pixels, found.probability, SHOWN)[0], folder, f"{name}-photo.jpg"
+    )
 
 
 def overlay_of(found: Found, folder: Path, name: str) -> Path:
     """Write the overlay, at the same size as ``photo_of``. Returns the file."""
     from skyseg.inference import outputs
 
-    image, probability = _shrunk(found, SHOWN)
+    image, probability = shrunk(found.photo.pixels, found.probability, SHOWN)
     overlay = outputs.overlay(image, probability, found.model.threshold)
     return write(overlay, folder, f"{name}-overlay.jpg")
 
 
 def to_paint_on(found: Found, folder: Path, name: str) -> Path:
     """Write the photograph with the sky tinted, at most EDITED pixels long. Returns the file."""
+    image, probability = shrunk(found.photo.pixels, found.probability, EDITED)
+    return tinted(image, probability, found.model.threshold, folder, name)
+
+
+def tinted(
+    image: Pixels, probability: NDArray[np.float32], threshold: float, folder: Path, name: str
+) -> Path:
+    """Write a photograph with its foreground tinted. Returns the file."""
     from skyseg.inference import overlays
 
-    image, probability = _shrunk(found, EDITED)
-    tinted = overlays.overlay(image, probability >= found.model.threshold, SKY_BRUSH)
-    return write(tinted, folder, f"{name}-canvas.jpg")
+    picture = overlays.overlay(image, probability >= threshold, SKY_BRUSH)
+    return write(picture, folder, f"{name}-canvas.jpg")
 
 
 def write(picture: Pixels, folder: Path, name: str) -> Path:
@@ -229,8 +238,17 @@ def save(
     layers: list[bytes],
     root: Path,
     language: str,
+    replaces: str | None = None,
 ) -> tuple[str, Pixels]:
     """Correct a model's mask, and save photograph and mask to the inbox.
+
+    Args:
+        photo: the photograph.
+        uri: of the model.
+        layers: strokes, as for ``corrected``.
+        root: the workspace.
+        language: of error messages.
+        replaces: id of the sample whose mask it replaces.
 
     Returns:
         The entry's name, and the mask, uint8 [H, W], 0 or 255.
@@ -248,17 +266,22 @@ def save(
         "corrected": int((mask != found.mask).sum()),
         "pixels": int(mask.size),
     }
+    if replaces is not None:
+        provenance["replaces"] = replaces
     content = pictures.read_bytes(photo.path, pictures.UPLOAD)
     return inbox.save(root, content, mask, photo.name, provenance), mask
 
 
-def _shrunk(found: Found, longest: int) -> tuple[Pixels, NDArray[np.float32]]:
-    height, width = found.probability.shape
+def shrunk(
+    image: Pixels, probability: NDArray[np.float32], longest: int
+) -> tuple[Pixels, NDArray[np.float32]]:
+    """A photograph and its map, both with sides of at most ``longest`` pixels."""
+    height, width = probability.shape
     scale = min(1.0, longest / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
     if scale == 1:
-        return found.photo.pixels, found.probability
+        return image, probability
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     return (
-        np.asarray(Image.fromarray(found.photo.pixels).resize(size, Image.Resampling.BILINEAR)),
-        np.asarray(Image.fromarray(found.probability).resize(size, Image.Resampling.BILINEAR)),
+        np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)),
+        np.asarray(Image.fromarray(probability).resize(size, Image.Resampling.BILINEAR)),
     )

@@ -16,13 +16,13 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from skyseg.app import actions, catalogue, inbox
+from skyseg.app import actions, catalogue, inbox, suspects
 from skyseg.app.components import NewestDrawings, layers, uploaded
 from skyseg.app.guard import Guard
 from skyseg.app.texts import LANGUAGES, TEXTS, say
 from skyseg.data import decoder
 from skyseg.data.pictures import UPLOAD
-from skyseg.errors import UserError, memory_errors
+from skyseg.errors import UserError, memory_errors, printable
 from skyseg.model.memory import release_memory
 
 T = TypeVar("T")
@@ -89,13 +89,16 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
                 with titles["compare"]:
                     first, second = _compare(photo, language, work)
                 with titles["correct"]:
-                    canvas = _correct(photo, picked, language, work)
+                    painting = _correct(photo, picked, language, work)
+                with titles["suspects"]:
+                    listed = _suspects(picked, language, painting, work)
                 with titles["models"]:
                     gr.Markdown(t("models_hint"), elem_classes="hint")
                     table = gr.Markdown(elem_id="registry")
                     refresh = gr.Button(t("refresh"), size="sm", elem_id="refresh")
 
-        _connect_events(work, photo, picked, language, result, tabs, canvas)
+        _connect_events(work, photo, picked, language, result, tabs, painting)
+        titles["suspects"].select(**listed)
         refreshed = {
             "fn": _show_errors(
                 lambda chosen, one, two, words: _refresh(work, chosen, one, two, words)
@@ -118,7 +121,7 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
         ).then(**refreshed)
         language.input(None, language, None, js="code => skysegLanguage(code)", **PRIVATE).then(
             **translated
-        ).then(**refreshed)
+        ).then(**refreshed).then(**listed)
         refresh.click(**refreshed)
     demo.queue(max_size=WAITING, default_concurrency_limit=1)
     return demo
@@ -174,7 +177,7 @@ def warm_up() -> None:
         IMPORTED.set()
 
 
-TABS = ("result", "compare", "correct", "models")
+TABS = ("result", "compare", "correct", "suspects", "models")
 PAINTING = TABS.index("correct")
 # Events without a name by which programs could call them.
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -195,6 +198,18 @@ class ResultView(NamedTuple):
     cutout: gr.Image
     sky: gr.Image
     replaced: gr.Image
+
+
+class Painting(NamedTuple):
+    """The tab in which masks are corrected."""
+
+    canvas: gr.ImageEditor
+    to_paint: gr.State
+    """The picture that the canvas gets when it is visible, or None."""
+    correction: gr.State
+    """The ``suspects.Correction`` if it is a suspect's, else None."""
+    line: gr.Markdown
+    """Says which suspect is being corrected."""
 
 
 def theme() -> gr.themes.Base:
@@ -297,8 +312,9 @@ def _correct(
     picked: gr.Dropdown,
     language: gr.Radio,
     work: Workspace,
-) -> gr.ImageEditor:
+) -> Painting:
     gr.Markdown(I18N("correct_hint"), elem_classes="hint")
+    correcting = gr.Markdown(elem_id="correcting")
     brushes: list[str | tuple[str, float]] = [
         f"#{red:02x}{green:02x}{blue:02x}"
         for red, green, blue in (actions.SKY_BRUSH, actions.NO_SKY_BRUSH)
@@ -326,20 +342,107 @@ def _correct(
         buttons=["download"],
         elem_id="saved-mask",
     )
+    painting = Painting(canvas, gr.State(), gr.State(), correcting)
 
-    def save(upload: File, uri: str | None, drawing: File, language: str) -> Any:
-        taken = _required(uploaded(upload), "no_mask", language)
+    def save(
+        upload: File,
+        uri: str | None,
+        drawing: File,
+        correction: suspects.Correction | None,
+        language: str,
+    ) -> Any:
         strokes = layers(drawing, canvas.blob_storage)
-        uri = _model(work, uri, language)
-        name, saved = actions.save(taken, uri, strokes, work.root, language)
+        if correction:
+            name, saved = suspects.save(work.root, correction, strokes, language)
+            id = html.escape(printable(correction.suspect.id))
+            text = say("saved_correction", language, name=name, id=id)
+        else:
+            taken = _required(uploaded(upload), "no_mask", language)
+            uri = _model(work, uri, language)
+            name, saved = actions.save(taken, uri, strokes, work.root, language)
+            text = say("saved", language, name=name, count=len(inbox.entries(work.root)))
         path = actions.write(saved, _folder(work), f"{name}-mask.png")
+        return text, gr.Image(str(path), visible=True)
+
+    inputs = [photo, picked, canvas, painting.correction, language]
+    button.click(_show_errors(save), inputs, [line, mask], **WORK)
+    return painting
+
+
+def _suspects(
+    picked: gr.Dropdown, language: gr.Radio, painting: Painting, work: Workspace
+) -> dict[str, Any]:
+    """The tab of masks that are probably wrong. Returns the event that fills it."""
+    gr.Markdown(I18N("suspects_hint"), elem_classes="hint")
+    message = gr.Markdown(elem_id="suspects-message")
+    with gr.Column(visible=False, elem_id="suspects") as panel:
+        picker = gr.Dropdown([], label=I18N("suspect"), elem_id="suspect", filterable=False)
+        line = gr.Markdown(elem_id="suspect-line")
+        view = gr.HTML(elem_id="suspect-view", padding=False)
+        with gr.Row(elem_id="suspect-correct"):
+            of_mask = gr.Button(I18N("correct_mask"), variant="primary")
+            of_answer = gr.Button(I18N("correct_answer"))
+        with gr.Row(elem_id="suspect-exclude"):
+            reason = gr.Textbox(label=I18N("reason"), max_length=suspects.LONGEST_REASON, scale=3)
+            exclude = gr.Button(I18N("exclude"), scale=0, min_width=260)
+
+    def fill(chosen: object, language: str, said: str = "") -> tuple[Any, ...]:
+        """The list, and one of its suspects: the chosen one if it is in it."""
+        choices = suspects.choices(work.root, language)
+        ids = [id for _, id in choices]
+        if not ids:
+            said = said or say(
+                "no_suspects" if suspects.audited(work.root) else "no_audit", language
+            )
+            return gr.Dropdown([], value=None), said, gr.Column(visible=False), "", "", ""
+        id = chosen if chosen in ids else ids[0]
+        return gr.Dropdown(choices, value=id), said, gr.Column(visible=True), *show(id, language)
+
+    def show(chosen: object, language: str) -> tuple[str, str, str]:
+        suspect = suspects.choose(work.root, chosen, language)
         return (
-            say("saved", language, name=name, count=len(inbox.entries(work.root))),
-            gr.Image(str(path), visible=True),
+            suspects.line(suspect, language),
+            suspects.view(work.root, suspect, language),
+            say(suspect.kind, language),
         )
 
-    button.click(_show_errors(save), [photo, picked, canvas, language], [line, mask], **WORK)
-    return canvas
+    def keep_out(chosen: object, reason: object, language: str) -> tuple[Any, ...]:
+        suspect = suspects.choose(work.root, chosen, language)
+        return fill(None, language, suspects.exclude(work.root, suspect, reason, language))
+
+    def begin(chosen: object, model: str | None, language: str) -> tuple[Any, ...]:
+        suspect = suspects.choose(work.root, chosen, language)
+        folder = _folder(work)
+        picture, correction = suspects.begin(work.root, suspect, model, folder, language)
+        id = html.escape(printable(suspect.id))
+        said = say("correcting", language, id=id)
+        return str(picture), correction, said
+
+    def begin_with_model(chosen: object, uri: str | None, language: str) -> tuple[Any, ...]:
+        return begin(chosen, _model(work, uri, language), language)
+
+    shown = [line, view, reason]
+    filled = [picker, message, panel, *shown]
+    begun = [painting.to_paint, painting.correction, painting.line]
+    raw: dict[str, Any] = PRIVATE | {"preprocess": False}
+    picker.input(_show_errors(show), [picker, language], shown, **raw)
+    exclude.click(_show_errors(keep_out), [picker, reason, language], filled, **raw)
+    # A tab that is selected by an output does not trigger its event, so the canvas stays empty.
+    to_canvas: dict[str, Any] = {
+        "fn": None,
+        "js": "() => document.querySelector('#tabs > .tab-wrapper [data-tab-id=correct]').click()",
+        **PRIVATE,
+    }
+    of_mask.click(
+        _show_errors(lambda chosen, language: begin(chosen, None, language)),
+        [picker, language],
+        begun,
+        **WORK,
+    ).success(**to_canvas)
+    of_answer.click(
+        _show_errors(begin_with_model), [picker, picked, language], begun, **WORK
+    ).success(**to_canvas)
+    return {"fn": _show_errors(fill), "inputs": [picker, language], "outputs": filled, **raw}
 
 
 def _connect_events(
@@ -349,15 +452,15 @@ def _connect_events(
     language: gr.Radio,
     result: ResultView,
     tabs: gr.Tabs,
-    canvas: gr.ImageEditor,
+    painting: Painting,
 ) -> None:
     """Connect the events of photograph, model, sky and tabs."""
-    to_paint, painted, tab = gr.State(), gr.State(), gr.State(0)
+    to_paint, painted, tab = painting.to_paint, gr.State(), gr.State(0)
 
     def segment(upload: File, uri: str | None, sky_upload: File, language: str) -> Iterator[Any]:
         taken, sky = uploaded(upload), uploaded(sky_upload)
         if taken is None:
-            yield say("hint", language), None, None, None, None, None
+            yield say("hint", language), None, None, None, None, None, None, ""
             return
         uri = _model(work, uri, language)
         found = actions.segment(taken, uri, work.root, language)
@@ -371,12 +474,14 @@ def _connect_events(
             None,
             None,
             str(actions.to_paint_on(found, folder, name)),
+            None,
+            "",
         )
         for mask, cutout in actions.outputs_of(found, folder, name):
-            yield gr.skip(), gr.skip(), mask, cutout, gr.skip(), gr.skip()
+            yield *skipped[:2], mask, cutout, *skipped[4:]
         if sky is not None:
             replaced = actions.with_sky(found, sky, folder, name, language)
-            yield gr.skip(), gr.skip(), gr.skip(), gr.skip(), replaced, gr.skip()
+            yield *skipped[:4], replaced, *skipped[5:]
 
     def replace(upload: File, uri: str | None, sky_upload: File, language: str) -> Any:
         sky = uploaded(sky_upload)
@@ -388,6 +493,8 @@ def _connect_events(
 
     inputs = [photo, picked, result.sky, language]
     outputs = [result.line, result.overlay, result.mask, result.cutout, result.replaced, to_paint]
+    outputs += [painting.correction, painting.line]
+    skipped = [gr.skip()] * len(outputs)
     gr.on(
         [photo.change, picked.input],
         _show_errors(segment),
@@ -413,7 +520,7 @@ def _connect_events(
     painted.change(
         lambda picture: picture and {"background": picture, "layers": [], "composite": None},
         painted,
-        canvas,
+        painting.canvas,
         **QUIET,
     )
 

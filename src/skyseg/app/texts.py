@@ -26,6 +26,7 @@ TEXTS = {
     "replaced": Text("New sky", "换天空"),
     "compare": Text("Compare", "对比"),
     "correct": Text("Correct", "修正"),
+    "suspects": Text("Suspects", "可疑掩膜"),
     "models": Text("Models", "模型库"),
     "hint": Text(
         "Drop a photograph or take one. The result appears within seconds.",
@@ -46,6 +47,31 @@ TEXTS = {
     ),
     "save": Text("Save to the inbox", "保存到收件箱"),
     "saved_mask": Text("Saved mask", "已保存的掩膜"),
+    "suspects_hint": Text(
+        "Masks that are probably wrong: a model that has not trained on them is sure of something "
+        "else. Look first: the model can be wrong, too.",
+        "可能有误的掩膜：未用它们训练过的模型给出了不同的确信结果。请先查看，模型也可能出错。",
+    ),
+    "suspect": Text("Suspect", "可疑样本"),
+    "suspect_waiting": Text("{choice}, corrected", "{choice}，已修正"),
+    "suspect_line": Text(
+        "**{says}** · {share:.1%} of the pixels", "**{says}** · 占像素 {share:.1%}"
+    ),
+    "missing": Text("The mask lacks foreground", "掩膜缺少前景"),
+    "extra": Text("The mask has too much foreground", "掩膜前景过多"),
+    "misplaced": Text("The mask is elsewhere", "掩膜位置不对"),
+    "inverted": Text("The mask is inverted", "掩膜前景与背景颠倒"),
+    "picture_photograph": Text("Photograph", "照片"),
+    "picture_mask": Text("Mask in the data set", "数据集中的掩膜"),
+    "picture_model": Text("The model's answer", "模型的结果"),
+    "picture_differ": Text(
+        "Where they differ: orange lacks, yellow is too much",
+        "两者的差异：橙色为缺少，黄色为多余",
+    ),
+    "correct_mask": Text("Correct the mask", "修正掩膜"),
+    "correct_answer": Text("Correct the model's result", "以模型结果为基础修正"),
+    "reason": Text("Why it is kept out", "排除的原因"),
+    "exclude": Text("Keep out of the data set", "从数据集中排除"),
     "models_hint": Text(
         "The models in this workspace's registry. `dvc repro` registers a new version; "
         "`make promote` makes it the champion.",
@@ -53,6 +79,37 @@ TEXTS = {
     ),
     "refresh": Text("Refresh", "刷新"),
     # Messages while the page is used.
+    "no_audit": Text(
+        "**No masks have been checked yet.** Run `skyseg audit` in this workspace, then open this "
+        "tab again.",
+        "**尚未检查掩膜。** 请在本工作区运行 `skyseg audit`，然后重新打开本页。",
+    ),
+    "no_suspects": Text(
+        "**No suspects are left.** After changes of the data, run `dvc repro` and `skyseg audit`.",
+        "**没有可疑的掩膜了。** 数据更改后，请运行 `dvc repro` 和 `skyseg audit`。",
+    ),
+    "not_listed": Text(
+        "This is not in the list of suspects. Choose one from the list.",
+        "它不在可疑样本的列表中，请从列表中选择。",
+    ),
+    "no_reason": Text("Write in a few words why it is kept out.", "请简要填写排除的原因。"),
+    "excluded": Text(
+        "**{id}** is kept out: `data/excluded.csv` names {count}. Next: "
+        "`dvc add data && dvc repro`.",
+        "已排除 **{id}**，`data/excluded.csv` 中共 {count} 个。下一步："
+        "`dvc add data && dvc repro`。",
+    ),
+    "correcting": Text(
+        "You are correcting the mask of **{id}** in the data set. Unpainted areas stay as the "
+        "picture shows them.",
+        "正在修正数据集中 **{id}** 的掩膜。未涂抹的部分保持图中所示。",
+    ),
+    "saved_correction": Text(
+        "Saved as **inbox/{name}**. Run `skyseg inbox accept {name}` to replace the mask of {id} "
+        "in `data/`.",
+        "已保存为 **inbox/{name}**。运行 `skyseg inbox accept {name}` 即可替换 `data/` 中 {id} "
+        "的掩膜。",
+    ),
     "no_models": Text(
         "**No model is registered yet.** Run `dvc repro` in this workspace to train "
         "one, then click *Refresh* on the *Models* tab.",

@@ -23,6 +23,7 @@ from skyseg.metrics.confident import Thresholds
 from skyseg.params import IGNORE
 from skyseg.reports.audit_page import data_uri, environment, jpeg
 from skyseg.reports.sheets import FALSE_ALARM, MISS, fit
+from skyseg.reports.suspects_files import CAPTIONS, PAGE, PICTURES, TABLE, picture_name
 
 SAYS = {
     confident.MISSING: "the mask lacks foreground",
@@ -33,10 +34,7 @@ SAYS = {
 """What each kind of suspicion means."""
 
 
-FOLDER = Path("reports/audit")
-TABLE, PAGE, PICTURES = "suspects.csv", "suspects.html", "suspects.zip"
 CELL = (400, 320)  # of a picture; pixels
-CAPTIONS = ("photograph", "mask", "model", "they differ")
 
 
 class Card(NamedTuple):
@@ -92,11 +90,6 @@ def write_results(
                 archive.writestr(picture_name(card.suspect.rank, caption), picture)
     write_text(out / PAGE, render_suspects(ranking, cards, models))
     write_csv(out / TABLE, suspects)
-
-
-def picture_name(rank: int, caption: str) -> str:
-    """The name of a picture in ``PICTURES``."""
-    return f"{rank}/{caption}.jpg"
 
 
 def render_suspects(ranking: Ranking, cards: list[Card], models: int) -> str:
