@@ -1,10 +1,21 @@
 import shlex
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pytest
 
-from skyseg.inference.suspects import Look
+from skyseg.inference.suspects import COLUMNS, Look, Ranking
 from skyseg.metrics.confident import Thresholds
-from skyseg.reports.suspects_page import CAPTIONS, disagreement, exclude_command, pictures_of
+from skyseg.reports import suspects_page
+from skyseg.reports.suspects_files import CAPTIONS, Suspect, read_pictures, read_suspects
+from skyseg.reports.suspects_page import (
+    Card,
+    disagreement,
+    exclude_command,
+    pictures_of,
+    write_results,
+)
 
 LIMITS = Thresholds(0.8, 0.8)
 
@@ -42,3 +53,24 @@ def test_the_command_survives_a_shell() -> None:
         assert words[:4] == ["skyseg", "exclude", "--reason", "it's wrong"]
         assert words[-1] == id
         assert ("--" in words) == id.startswith("-")
+
+
+def test_an_interruption_leaves_no_table_with_pictures_of_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pd.DataFrame([(1, "a", "train", 0.5, 0.25, "extra")], columns=COLUMNS)
+    cards = [Card(row, [b"jpeg"] * len(CAPTIONS)) for row in table.itertuples()]
+    results = (tmp_path, Ranking(table, LIMITS, 0.9), table, cards, 1)
+    write_results(*results)
+    (suspect,) = read_suspects(tmp_path)
+    assert suspect == Suspect(1, "a", "train", 0.25, "extra")
+    assert read_pictures(tmp_path, suspect) == [b"jpeg"] * 4
+
+    def interrupt(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(suspects_page, "render_suspects", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_results(*results)
+    assert read_suspects(tmp_path) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["suspects.html", "suspects.zip"]

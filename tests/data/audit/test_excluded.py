@@ -76,7 +76,7 @@ def test_ids_may_have_a_suffix_and_unknown_ones_are_named() -> None:
     assert [sample.id for sample in rest] == ["d"]
     assert out == {"a": "x", "b/c": "y"}
     assert notes == [
-        "excluded.csv: 2 kept out, such as a",
+        "excluded.csv: a is kept out (and 1 more)",
         "excluded.csv: 'bc' is not in the data set; did you mean 'b/c'? (and 1 more)",
     ]
 
@@ -118,7 +118,7 @@ def test_prepare_does_without_them(
     manifest = read_manifest(Path("prepared"))
     assert set(manifest["id"].astype(int)) == before - {3, 5}
     printed = capsys.readouterr().out
-    assert "excluded.csv: 2 kept out, such as 03" in printed
+    assert "excluded.csv: 03 is kept out (and 1 more)" in printed
     assert "excluded.csv: '5' is not in the data set; did you mean '05'?" in printed
     assert "0/255, foreground 255; 0 of" in printed
     dropped = pd.read_csv("reports/prepare/dropped.csv", dtype=str)

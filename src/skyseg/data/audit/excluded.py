@@ -67,11 +67,15 @@ def keep_out(
         else:
             out[id] = reason
     if out:
-        notes.append(f"{TABLE}: {len(out):,} kept out, such as {next(iter(out))}")
+        notes.append(f"{TABLE}: {next(iter(out))} is kept out{_more(len(out) - 1)}")
     if unknown:
-        more = f" (and {len(unknown) - 1:,} more)" if unknown[1:] else ""
-        notes.append(f"{TABLE}: {unknown_id(unknown[0], list(known.values()))}{more}")
+        advice = unknown_id(unknown[0], list(known.values()))
+        notes.append(f"{TABLE}: {advice}{_more(len(unknown) - 1)}")
     return [sample for sample in samples if sample.id not in out], out
+
+
+def _more(count: int) -> str:
+    return f" (and {count:,} more)" if count else ""
 
 
 def unknown_id(name: str, known: Sequence[str]) -> str:
