@@ -22,6 +22,7 @@ BENCHMARKS = ("startup", "scoring", "loader", "inference", "preparing", "step")
 BY_NAME = (
     "threads",
     "spoiling",
+    "suspects",
 )
 OUT = Path("reports/bench")
 

@@ -224,7 +224,7 @@ def _suffix(pair: Pair) -> Spoiled:
     return pair.image, ".jpg" if pair.suffix == ".png" else ".png", pair.mask, ".png"
 
 
-def _shift(mask: np.ndarray, distance: float, seed: int) -> np.ndarray:
+def shift(mask: np.ndarray, distance: float, seed: int) -> np.ndarray:
     """Moved by a distance, in a random direction; border pixels are repeated."""
     angle = np.random.default_rng(seed).uniform(0, 2 * np.pi)
     down, right = round(distance * np.sin(angle)), round(distance * np.cos(angle))
@@ -270,11 +270,11 @@ SPOILERS: dict[str, tuple[Callable[[Pair], Spoiled], set[str]]] = {
     "inverted mask": (_with_mask(lambda pair: ~pair.mask), {"inverted", "full"}),
     "another photograph's mask": (_with_mask(lambda pair: pair.other), {"mismatched", "shifted"}),
     "mask shifted by 3 %": (
-        _with_mask(lambda pair: _shift(pair.mask, 0.03 * max(pair.mask.shape), pair.seed)),
+        _with_mask(lambda pair: shift(pair.mask, 0.03 * max(pair.mask.shape), pair.seed)),
         {"shifted"},
     ),
     "mask shifted by 10 pixels": (
-        _with_mask(lambda pair: _shift(pair.mask, 10, pair.seed)),
+        _with_mask(lambda pair: shift(pair.mask, 10, pair.seed)),
         {"shifted"},
     ),
     "photograph turned by EXIF, mask not": (_turned, {"turned"}),
