@@ -210,6 +210,10 @@ class Painting(NamedTuple):
     """The ``suspects.Correction`` if it is a suspect's, else None."""
     line: gr.Markdown
     """Says which suspect is being corrected."""
+    saved: gr.Markdown
+    """Says where the mask has been saved."""
+    mask: gr.Image
+    """The saved mask."""
 
 
 def theme() -> gr.themes.Base:
@@ -342,7 +346,7 @@ def _correct(
         buttons=["download"],
         elem_id="saved-mask",
     )
-    painting = Painting(canvas, gr.State(), gr.State(), correcting)
+    painting = Painting(canvas, gr.State(), gr.State(), correcting, line, mask)
 
     def save(
         upload: File,
@@ -416,14 +420,20 @@ def _suspects(
         picture, correction = suspects.begin(work.root, suspect, model, folder, language)
         id = html.escape(printable(suspect.id))
         said = say("correcting", language, id=id)
-        return str(picture), correction, said
+        return str(picture), correction, said, "", gr.Image(visible=False)
 
     def begin_with_model(chosen: object, uri: str | None, language: str) -> tuple[Any, ...]:
         return begin(chosen, _model(work, uri, language), language)
 
     shown = [line, view, reason]
     filled = [picker, message, panel, *shown]
-    begun = [painting.to_paint, painting.correction, painting.line]
+    begun = [
+        painting.to_paint,
+        painting.correction,
+        painting.line,
+        painting.saved,
+        painting.mask,
+    ]
     raw: dict[str, Any] = PRIVATE | {"preprocess": False}
     picker.input(_show_errors(show), [picker, language], shown, **raw)
     exclude.click(_show_errors(keep_out), [picker, reason, language], filled, **raw)
