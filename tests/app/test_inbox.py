@@ -419,6 +419,14 @@ def test_what_an_entry_replaces_must_be_the_sample_that_was_corrected(
     assert [entry.name for entry in inbox.entries(workspace)] == [name]
 
 
+def test_a_mask_of_the_wrong_size_is_replaced(pairs, workspace):
+    data = pairs(4)
+    save(data / "masks" / "02.png", MASK[:-1])
+    sample = find_samples(Path("data"), "pairs")[2]
+    inbox.accept(Path(), [correction(workspace, sample)], DataParams())
+    np.testing.assert_array_equal(np.asarray(Image.open(sample.mask)), MASK)
+
+
 def test_two_entries_cannot_replace_one_mask(pairs, workspace):
     pairs(4)
     sample = find_samples(Path("data"), "pairs")[2]

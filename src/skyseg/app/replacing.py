@@ -22,7 +22,7 @@ from skyseg.data.pictures import open_upright, read_bytes
 from skyseg.data.samples import Sample
 from skyseg.errors import UserError
 from skyseg.files import atomic_write, sha256
-from skyseg.params import DataParams
+from skyseg.params import IGNORE, DataParams
 
 READ = 64  # masks of the data set that are read to find out their encoding
 
@@ -88,8 +88,8 @@ def plan(sample: Sample, photo: Path, foreground: NDArray[np.bool_], form: Form)
         form: of the data set's masks.
 
     Raises:
-        UserError: the sample has no mask file, or another photograph or size; or no such file can
-            be written.
+        UserError: the sample has no mask file, or another photograph; or no such file can be
+            written.
     """
     check_replaceable(sample)
     if sha256(sample.image) != sha256(photo):
@@ -104,12 +104,9 @@ def plan(sample: Sample, photo: Path, foreground: NDArray[np.bool_], form: Form)
             "and name that in the list"
         )
     old = read_mask(sample.mask, form.encoding)
-    if old.shape != foreground.shape:
-        raise UserError(
-            f"{sample.mask}: {old.shape[1]}x{old.shape[0]} pixels, but the corrected mask has "
-            f"{foreground.shape[1]}x{foreground.shape[0]}; correct it again"
-        )
-    wanted = np.where(foreground, np.uint8(1), np.where(old == 1, np.uint8(0), old))
+    wanted = foreground.astype(np.uint8)
+    if old.shape == foreground.shape:
+        wanted[(old == IGNORE) & ~foreground] = IGNORE
     others = [each for each in form.masks if each.path != sample.mask]
     for image in _candidates(sample.mask, old, wanted, form.encoding):
         buffer = io.BytesIO()
@@ -160,12 +157,12 @@ def _candidates(
     path: Path, old: NDArray[np.uint8], wanted: NDArray[np.uint8], encoding: Encoding
 ) -> Iterator[Image.Image]:
     """Images that may read as ``wanted``: the old file's numbers, with the commonest one of their
-    class where the class has changed; else plain ones."""
+    class where the class has changed; else plain ones, as where the old file has another size."""
     content = read_bytes(path)
     values = read_mask_file(
         content, path, indexed=encoding.kind == "index", ignore=encoding.ignore
     ).raw.values
-    if values is not None and encoding.kind != "alpha":
+    if values is not None and encoding.kind != "alpha" and old.shape == wanted.shape:
         values = values.copy()
         ordinary = plain(np.array([[False, True]]), encoding)
         for code in (0, 1):
