@@ -191,12 +191,10 @@ def compare(
     """
     samples = [part.sample for part in parts]
     groups = group_names([sample.id for sample in samples], params.split, root / "data", notes)
-    labels = copies.clusters(
-        [part.inspection.image_sha256 for part in parts],
-        np.stack([part.inspection.thumbnail for part in parts]),
-    )
+    digests = [part.inspection.image_sha256 for part in parts]
+    labels = copies.clusters(digests, np.stack([part.inspection.thumbnail for part in parts]))
     grids = [part.measures.grid for part in parts if part.measures]
-    findings += across.copies_found(list(map(Member, samples, grids)), labels)
+    findings += across.copies_found(list(map(Member, samples, grids, digests)), labels)
     findings += across.groups_found(samples, groups)
     linked = zip(parts, labels, groups, strict=True)
     return keep(

@@ -10,8 +10,10 @@ FULL, EMPTY = np.ones((16, 16)), np.zeros((16, 16))
 LEFT = np.pad(np.ones((16, 8)), ((0, 0), (0, 8)))
 
 
-def member(id: str, split: str | None, grid: np.ndarray = FULL) -> Member:
-    return Member(Sample(id, Path(f"{id}.jpg"), Path(f"{id}.png"), split), grid)
+def member(
+    id: str, split: str | None, grid: np.ndarray = FULL, digest: str | None = None
+) -> Member:
+    return Member(Sample(id, Path(f"{id}.jpg"), Path(f"{id}.png"), split), grid, digest or id)
 
 
 def test_copies_across_splits_keep_the_test_sample() -> None:
@@ -19,7 +21,8 @@ def test_copies_across_splits_keep_the_test_sample() -> None:
     (finding,) = copies_found(members, np.array([7, 7, 7, 1]))
     assert finding.kind == "copies_across_splits"
     assert finding.text == (
-        "c.jpg (test) and a.jpg (train) are the same photograph in two splits, with 1 more of it"
+        "c.jpg (test) and a.jpg (train) are nearly the same photograph in two splits, with 1 more "
+        "of it"
     )
     assert finding.ids == ("a", "c", "b")  # the two that are named come first
     assert set(finding.leave_out) == {"a", "b"}
@@ -37,6 +40,20 @@ def test_masks_differ_but_mirrored_ones_do_not() -> None:
     assert kinds == ["copies_within_split", "masks_differ"]
     two = [member("a", None, LEFT), member("b", None, LEFT[:, ::-1])]
     assert [each.kind for each in copies_found(two, np.array([0, 0]))] == ["copies_within_split"]
+
+
+def test_masks_of_equal_files_may_differ_less_than_those_of_copies() -> None:
+    grid = FULL.copy()
+    grid[:2] = 0  # an eighth
+    for digest, kinds in (
+        ("a", ["copies_within_split", "masks_differ"]),
+        ("b", ["copies_within_split"]),
+    ):
+        pair = [member("a", None, FULL, "a"), member("b", None, grid, digest)]
+        assert [each.kind for each in copies_found(pair, np.array([0, 0]))] == kinds
+    same = [member("a", None, FULL, "a"), member("b", None, FULL, "a")]
+    (finding,) = copies_found(same, np.array([0, 0]))
+    assert finding.text == "a.jpg and b.jpg are the same photograph"
 
 
 def test_groups_in_two_predefined_splits() -> None:
