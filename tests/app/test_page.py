@@ -23,7 +23,7 @@ pytest.importorskip("gradio")
 
 from app_tools import SUSPECTS, image_of, make_suspects
 from mlflow_tools import free_port
-from skyseg.app import inbox, page
+from skyseg.app import events, inbox, page
 from skyseg.app.texts import TEXTS
 from tiny import photograph, save
 
@@ -81,19 +81,19 @@ def serve(root: Path) -> Iterator[str]:
 
 def test_the_page_builds_with_private_events_only(tmp_path: Path):
     demo = page.build(tmp_path, "skyseg", tmp_path)
-    events = demo.get_config_file()["dependencies"]
-    assert {event["api_visibility"] for event in events} == {"private"}
+    private = demo.get_config_file()["dependencies"]
+    assert {event["api_visibility"] for event in private} == {"private"}
     assert demo.get_api_info()["named_endpoints"] == {}
     assert demo.analytics_enabled is False
 
 
 def test_events_wait_for_the_imports_in_the_background(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(page, "IMPORTED", threading.Event())
+    monkeypatch.setattr(events, "IMPORTED", threading.Event())
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(list, page._show_errors(lambda language: language)("en"))
+        answer = pool.submit(list, events.show_errors(lambda language: language)("en"))
         time.sleep(0.2)
         assert not answer.done()
-        page.warm_up()
+        events.warm_up()
         assert answer.result(10) == ["en"]
 
 
