@@ -21,6 +21,7 @@ from benchmarks.race import machine
 BENCHMARKS = ("startup", "scoring", "loader", "inference", "preparing", "step")
 BY_NAME = (
     "threads",
+    "copies",
     "spoiling",
     "suspects",
 )

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from skyseg.documents import Document, read_document, read_json, read_text, read_yaml
+from skyseg.documents import (
+    Document,
+    read_document,
+    read_history,
+    read_json,
+    read_text,
+    read_yaml,
+)
 from skyseg.errors import UserError
 
 ADVICE = "write it again"
@@ -131,3 +138,34 @@ def test_nesting_ends_early(tmp_path: Path, start: str) -> None:
     path = tmp_path / "file"
     path.write_text(start * (200_000 // len(start)))
     assert message(read_yaml, path).startswith(f"{path}: line 1: n")
+
+
+def test_a_history_has_numbers_and_undefined_values(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text("epoch,train/loss,val/iou\n1,0.5,\n2,0.25,nan\n")
+    table = read_history(path)
+    assert table["epoch"].tolist() == [1, 2]
+    assert table["train/loss"].tolist() == [0.5, 0.25]
+    assert table["val/iou"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no column epoch"),
+        ("train/loss\n1\n", "no column epoch"),
+        ("epoch,a\n1\n", "row 1: 1 cells, expected 2"),
+        ("epoch,a\n1,x\n", "row 1: a: 'x' is not a number"),
+        ("epoch,a,a\n1,2,3\n", "two columns have the same name"),
+        ("epoch,a\n0,2\n", "epoch: not numbers from 1"),
+        ("epoch,a\n,2\n", "epoch: not numbers from 1"),
+        ('epoch,a\n"1,2\n', "damaged"),
+    ],
+)
+def test_damaged_histories(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_history(path)
+    assert str(caught.value).startswith(f"{path}: {words}")
+    assert str(caught.value).endswith("; train again: dvc repro --force train")

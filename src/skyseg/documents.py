@@ -1,4 +1,4 @@
-"""Reads YAML and JSON files, of the user's and of our own.
+"""Reads YAML and JSON files, of the user's and of our own, and our own CSV files.
 
 Whatever such a file contains, reading it gives values that are right, or a ``UserError`` that names
 the file and the place. It takes no longer than the file's size explains.
@@ -7,16 +7,21 @@ the file and the place. It takes no longer than the file's size explains.
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from skyseg.errors import UserError
 from skyseg.files import read_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_JSON = 64 * 2**20  # bytes
 MOST_YAML = 2**18  # bytes; parsing takes 2 s. A settings file has 4 kB.
@@ -109,6 +114,59 @@ def parse_json(text: str, name: str, advice: str) -> Any:
     return value
 
 
+def read_results(path: Path, advice: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A CSV file that we wrote: all cells as text, exactly as they are.
+
+    Args:
+        path, advice: as for ``read_text``.
+        columns: that it must have.
+
+    Raises:
+        UserError: see ``read_text``; or it is no table, or lacks a column.
+    """
+    import pandas as pd
+
+    text = read_text(path, advice)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path}: damaged ({error}); {advice}") from None
+    header = rows[0] if rows else []
+    if absent := [name for name in columns if name not in header]:
+        raise UserError(f"{path}: no column {absent[0]}; {advice}")
+    if len(set(header)) < len(header):
+        raise UserError(f"{path}: two columns have the same name; {advice}")
+    for number, row in enumerate(rows[1:], 1):
+        if len(row) != len(header):
+            raise UserError(
+                f"{path}: row {number}: {len(row)} cells, expected {len(header)}; {advice}"
+            )
+    return pd.DataFrame(rows[1:], columns=header, dtype=object)
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """``reports/history.csv``: one row per epoch, its number in column ``epoch``.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    import pandas as pd
+
+    advice = "train again: dvc repro --force train"
+    table = read_results(path, advice, ("epoch",))
+    # Empty cells: an undefined value.
+    numbers = table.apply(pd.to_numeric, errors="coerce")
+    wrong = (numbers.isna() & ~table.isin(["", "nan"])).to_numpy()
+    epochs = numbers["epoch"].to_numpy(float)
+    if wrong.any():
+        row, column = (int(each[0]) for each in wrong.nonzero())
+        cell = f"{table.columns[column]}: {shown(table.iat[row, column])}"
+        raise UserError(f"{path}: row {row + 1}: {cell} is not a number; {advice}")
+    if not ((epochs >= 1) & (epochs % 1 == 0) & (epochs < 2**31)).all():
+        raise UserError(f"{path}: epoch: not numbers from 1; {advice}")
+    return numbers
+
+
 def read_document(path: Path, kind: type[D], advice: str) -> D:
     """A JSON file as an object of a class.
 
@@ -131,7 +189,7 @@ def as_document(value: Any, kind: type[D], name: str, advice: str) -> D:
 
 def explain(problem: dict[str, Any]) -> str:
     """One of pydantic's problems as 'train.lr: Input should be a valid number (found 'x')'."""
-    key = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+    key = _cut(".".join(str(part) for part in problem["loc"])) or "the whole file"
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key"
     if problem["type"] == "missing":

@@ -283,7 +283,9 @@ def test_no_model_is_a_user_error(store: Path):
         promote(PARAMS, store)
 
 
-@pytest.mark.parametrize("content", [None, "{"])
+@pytest.mark.parametrize(
+    "content", [None, "{", "[" * 5000, "[]", '{"weights": "a", "test": {"iou": "good"}}']
+)
 def test_a_model_without_scores_is_not_registered(trained: Path, content: str | None):
     path = trained / "reports" / "metrics.json"
     path.unlink() if content is None else path.write_text(content)

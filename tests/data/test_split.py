@@ -149,6 +149,15 @@ def test_groups_by_pattern(tmp_path: Path) -> None:
 CAMERA = SplitParams(group_column="camera")
 
 
+def test_a_pattern_that_takes_years_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("skyseg.data.split.MATCH_SECONDS", 0.1)
+    split = SplitParams(group_pattern="^((?:a|aa)+)$")
+    with pytest.raises(UserError, match=r"split\.group_pattern: .* takes more than 0\.1 s for"):
+        group_names(["a" * 60 + "!"], split, tmp_path)
+
+
 def test_groups_by_column(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no CSV file in .* has the columns id and camera"):
         group_names(["01"], CAMERA, tmp_path)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from skyseg.model.checkpoint import load_state, save_state
 from skyseg.model.device import pick_hardware
 from skyseg.model.u2net import build_model
 from skyseg.training import engine
@@ -88,3 +89,18 @@ def test_a_loaded_learner_continues_like_the_saved_one(tmp_path, repeatable, dev
     restored = tensors(again)
     for name, tensor in tensors(learner).items():
         assert torch.equal(restored[name], tensor), name
+
+
+def test_a_damaged_state_is_not_resumed(tmp_path, capsys):
+    hardware, state = pick_hardware("cpu", "fp32"), tmp_path / "resume.safetensors"
+    learner, progress = new_learner(hardware), Progress()
+    train(learner, hardware, progress, [1])
+    best = learner.average.module.state_dict()
+    progress.best_weights = {name: tensor.clone() for name, tensor in best.items()}
+    save_progress(state, learner, progress, "f", Notes(run="r", epochs=4))
+    assert load_progress(learner, state, "f", 4)[0].epoch == 1
+    tensors, notes = load_state(state)
+    for key in ("fingerprint", "history", "scheduler", "run"):
+        save_state(state, tensors, {name: value for name, value in notes.items() if name != key})
+        assert load_progress(learner, state, "f", 4) == (Progress(), Notes())
+        assert "starting from scratch: resume.safetensors is damaged" in capsys.readouterr().out

@@ -5,7 +5,6 @@ These are commands, not DVC stages, because DVC does not run a stage whose resul
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,12 +17,13 @@ from skyseg.data.audit.training_data import (
     write_remembered,
 )
 from skyseg.data.manifest import read_dataset
+from skyseg.documents import as_document, read_json
 from skyseg.errors import UserError
 from skyseg.model.checkpoint import ModelConfig, load_config
 from skyseg.params import Params
 from skyseg.provenance import code_digest
 from skyseg.tracking import connection, registry
-from skyseg.tracking.evaluation import log_evaluation
+from skyseg.tracking.evaluation import log_evaluation, read_metrics
 from skyseg.tracking.promotion import Evidence, decide
 from skyseg.tracking.registry import CHAMPION, PREVIOUS
 
@@ -131,10 +131,10 @@ def remember_training_data(root: Path, config: ModelConfig) -> None:
     """Keep what reports/prepare/summary.json says about the new champion's training data, for
     prepare to compare other data with; nothing if the summary is of other data."""
     known = None
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        summary = json.loads((root / "reports" / "prepare" / "summary.json").read_bytes())
+    with suppress(UserError, KeyError, TypeError):
+        summary = read_json(root / "reports" / "prepare" / "summary.json", "")
         if summary["fingerprint"] == config.data.get("fingerprint"):
-            known = TrainingData.model_validate(summary["training"])
+            known = as_document(summary["training"], TrainingData, "", "")
     write_remembered(root, Remembered(champion=known, previous=_remembered(root).champion))
 
 
@@ -152,22 +152,15 @@ def _registered(params: Params, root: Path, weights: Path, config: ModelConfig) 
     if found is not None:
         return str(found.version)
     path = root / "reports" / "metrics.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        scores = {split: value for split, value in content.items() if isinstance(value, dict)}
-        measured, scoring = content.get("weights"), content.get("scoring", "")
-    except (FileNotFoundError, ValueError, AttributeError):
-        raise UserError(
-            f"{path}: missing or unreadable, and a model without scores cannot be registered; "
-            "run 'dvc repro', or 'dvc pull' if it was run elsewhere"
-        ) from None
-    if measured != config.fingerprint:
+    measured = read_metrics(path)
+    if measured.weights != config.fingerprint:
         raise UserError(
             f"{path}: contains scores of other weights than {weights}; run 'dvc repro' to "
             "evaluate these weights"
         )
+    scores = measured.scores
     run = log_evaluation(root, config, scores, params.registry.experiment)
-    version = registry.register(weights, config, scores, scoring, run, model)
+    version = registry.register(weights, config, scores, measured.scoring, run, model)
     print(f"registered {model} version {version}, which was not in this registry yet")
     return version
 

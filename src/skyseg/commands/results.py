@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 from skyseg.commands.inputs import Input
 from skyseg.data.folders import check_name
+from skyseg.documents import read_text
 from skyseg.errors import UserError, disk_is_full
 from skyseg.files import check_inside, check_writable, write_text
 from skyseg.inference.outputs import OUTPUTS
 
 NAME = "predictions.csv"
+MOST_BYTES = 2**31  # of the table; ten million photographs
 # Paths are relative to the table's own folder. `foreground` is a share of the pixels, `confidence`
 # is that of `skyseg.metrics.presence.confidence`; for videos both are means over the frames.
 COLUMNS = ("file", "width", "height", "foreground", "confidence", "model", "sky", *OUTPUTS)
@@ -190,22 +192,18 @@ class Results:
 
 
 def _read(table: Path) -> list[dict[str, str]]:
-    if not table.exists():
+    advice = "choose another --out, or move the file away"
+    if not os.path.lexists(table):
         return []
-    with (
-        suppress(OSError, UnicodeDecodeError, csv.Error),
-        table.open(encoding="utf-8", newline="") as file,
-    ):
-        reader = csv.DictReader(file)
+    with suppress(csv.Error):
+        reader = csv.DictReader(io.StringIO(read_text(table, advice, MOST_BYTES), newline=""))
         if tuple(reader.fieldnames or ()) == COLUMNS:
             # The last line of a killed run may be cut off.
             rows = [row for row in reader if None not in (*row, *row.values()) and _base(row)]
             for row in rows:
                 _check_row(row, table)
             return rows
-    raise UserError(
-        f"{table}: not written by skyseg predict; choose another --out, or move the file away"
-    )
+    raise UserError(f"{table}: not written by skyseg predict; {advice}")
 
 
 def _check_row(row: dict[str, str], table: Path) -> None:

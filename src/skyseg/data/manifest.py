@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from pydantic import Field
 
 from skyseg.data.encoding import Encoding
-from skyseg.documents import Document, read_document, read_text, read_yaml, shown
+from skyseg.documents import Document, read_document, read_results, read_yaml, shown
 from skyseg.errors import UserError
 
 FIRST = "prepare the data first: dvc repro prepare"
@@ -109,33 +106,6 @@ def read_manifest(prepared: Path) -> pd.DataFrame:
                 f"twice; {AGAIN}"
             )
     return table.astype({"width": int, "height": int})
-
-
-def read_results(path: Path, missing: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file that we wrote: all cells as text, exactly as they are.
-
-    Args:
-        path: of the file.
-        missing: what the user can do if there is no such file.
-        columns: that it must have.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    text = read_text(path, missing)
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise UserError(f"{path}: damaged ({error}); {missing}") from None
-    header = rows[0] if rows else []
-    if absent := [name for name in columns if name not in header]:
-        raise UserError(f"{path}: no column {absent[0]}; {missing}")
-    for number, row in enumerate(rows[1:], 1):
-        if len(row) != len(header):
-            raise UserError(
-                f"{path}: row {number}: {len(row)} cells, expected {len(header)}; {missing}"
-            )
-    return pd.DataFrame(rows[1:], columns=header, dtype=object)
 
 
 def read_dataset(prepared: Path) -> Dataset:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import regex
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 
 from skyseg.data.tables import TABLE_SUFFIXES, column, id_key, read_table, without_suffix
@@ -19,6 +19,7 @@ BINS = 5
 """Number of strata of the foreground share, plus one for images without foreground."""
 # Above this, folds are too slow: a second per thousand groups, for each number of folds.
 FEW_GROUPS = 1000
+MATCH_SECONDS = 2  # for the pattern of groups and one id
 
 
 def group_names(
@@ -37,7 +38,7 @@ def group_names(
             cannot be read, lacks an id, or contradicts itself.
     """
     if split.group_pattern:
-        found = [re.search(split.group_pattern, id) for id in ids]
+        found = _matches(split.group_pattern, ids)
         if None in found:
             raise UserError(
                 f"split.group_pattern: {split.group_pattern!r} does not match the id "
@@ -47,6 +48,24 @@ def group_names(
     if split.group_column:
         return _from_column(ids, split.group_column, data, notes)
     return list(ids)
+
+
+def _matches(pattern: str, ids: Sequence[str]) -> list[regex.Match[str] | None]:
+    """The match of each id. Some patterns, such as (a|aa)+$, would take years for some ids."""
+    try:
+        compiled = regex.compile(pattern)
+    except regex.error as error:
+        raise UserError(f"split.group_pattern: {pattern!r} is not valid ({error})") from None
+    found = []
+    for id in ids:
+        try:
+            found.append(compiled.search(id, timeout=MATCH_SECONDS))
+        except TimeoutError:
+            raise UserError(
+                f"split.group_pattern: {pattern!r} takes more than {MATCH_SECONDS} s for the id "
+                f"{id!r}; write a simpler pattern, without alternatives inside a repetition"
+            ) from None
+    return found
 
 
 def assign(

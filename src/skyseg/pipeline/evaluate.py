@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from skyseg.data.manifest import Dataset, read_dataset, read_manifest
+from skyseg.documents import read_history
 from skyseg.errors import UserError, exit_code, memory_errors
 from skyseg.files import write_csv, write_json, write_png, write_text
 from skyseg.inference.predictor import CheckpointPredictor, probability
@@ -148,7 +149,7 @@ def write_page(
         reliability=reliability(result.histograms.sum(0)),
         slices=by_slice,
         weakest=slices.worst(by_slice),
-        history=pd.read_csv(root / "reports" / "history.csv"),
+        history=read_history(root / "reports" / "history.csv"),
         model_card=model_card,
     )
     worst, best = (

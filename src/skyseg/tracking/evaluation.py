@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import os
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
 
+from skyseg.documents import Document, read_document, read_history, read_text
+from skyseg.errors import UserError
 from skyseg.model.checkpoint import ModelConfig
 from skyseg.tracking import runs
 from skyseg.tracking.connection import store_errors
@@ -17,6 +19,38 @@ from skyseg.tracking.connection import store_errors
 # epoch, at training size, so scores on the same photographs at their own size get another prefix.
 PREFIXES = {"test": "test", "val": "val_full_size"}
 NOTE_CHARACTERS = 8000  # MLflow's limit on a tag
+
+
+class Metrics(Document):
+    """Content of ``reports/metrics.json``."""
+
+    weights: str
+    """Fingerprint of the weights that were scored."""
+    scoring: str = ""
+    """Digest of the code that computed the scores."""
+    test: dict[str, float] | None = None
+    val: dict[str, float] | None = None
+
+    @property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """By split; the splits that were scored."""
+        return {name: found for name in PREFIXES if (found := getattr(self, name))}
+
+
+def read_metrics(path: Path) -> Metrics:
+    """The scores of a model.
+
+    Raises:
+        UserError: the file is missing, damaged or has no scores.
+    """
+    advice = (
+        "a model without scores cannot be registered; run 'dvc repro', or 'dvc pull' if it was run "
+        "elsewhere"
+    )
+    metrics = read_document(path, Metrics, advice)
+    if not metrics.scores:
+        raise UserError(f"{path}: has no scores of {' or '.join(PREFIXES)}; {advice}")
+    return metrics
 
 
 def log_evaluation(
@@ -96,18 +130,16 @@ def log_evaluation(
 
 def _history(root: Path) -> list[dict[str, float]]:
     path = root / "reports" / "history.csv"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [
-            {name: float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-        ]
+    return [dict(row.dropna()) for _, row in read_history(path).iterrows()]
 
 
 def _model_card(root: Path) -> str:
     path = root / "reports" / "model_card.md"
-    return path.read_text(encoding="utf-8")[:NOTE_CHARACTERS] if path.is_file() else ""
+    if not os.path.lexists(path):
+        return ""
+    return read_text(path, "evaluate again: dvc repro evaluate")[:NOTE_CHARACTERS]
 
 
 def _same(old: float | None, new: float) -> bool:

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -310,11 +311,12 @@ def data_tag(config: ModelConfig, split: str) -> str:
 def scores(recorded: dict[str, str]) -> dict[str, float]:
     """The scores among a version's tags, by name as in ``reports/metrics.json``."""
     prefix = recorded.get("split", "test") + "."
-    return {
-        key.removeprefix(prefix): float(value)
-        for key, value in recorded.items()
-        if key.startswith(prefix)
-    }
+    found = {}
+    for key, value in recorded.items():
+        if key.startswith(prefix):
+            with suppress(ValueError):  # anyone may edit tags in the UI
+                found[key.removeprefix(prefix)] = float(value)
+    return found
 
 
 def _describe(config: ModelConfig, metrics: dict[str, dict[str, float]]) -> str:

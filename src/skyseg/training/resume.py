@@ -56,7 +56,10 @@ def load_progress(
     if loaded is None or loaded[1].get("finished"):
         return Progress(), Notes()
     tensors, saved = loaded
-    if saved.get("fingerprint") != fingerprint:
+    if not _complete(tensors, saved):
+        print(f"starting from scratch: {state.name} is damaged")
+        return Progress(), Notes()
+    if saved["fingerprint"] != fingerprint:
         print(
             f"starting from scratch: {state.name} is from a training with other settings, data or "
             "code"
@@ -84,6 +87,17 @@ def load_progress(
             f"that started with {epochs}"
         )
     return Progress(saved["history"], parts["best"]), notes
+
+
+def _complete(tensors: dict[str, Tensor], saved: dict[str, Any]) -> bool:
+    """Whether a state has all that ``save_progress`` writes."""
+    kinds = {"fingerprint": str, "history": list, "scheduler": dict, "epochs": int}
+    return (
+        all(isinstance(saved.get(key), kind) for key, kind in kinds.items())
+        and {"run", "commit"} <= saved.keys()
+        and {name.split("/", 1)[0] for name in tensors} >= {"model", "average", "optimizer", "best"}
+        and all(isinstance(row, dict) and "val/iou" in row for row in saved["history"])
+    )
 
 
 def save_progress(

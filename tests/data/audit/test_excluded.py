@@ -46,7 +46,7 @@ def test_tables_as_people_save_them(
     ("content", "message"),
     [
         (b"", "empty"),
-        (b"name,reason\na,b\n", "no column id (found name, reason)"),
+        (b"name,reason\na,b\n", "no column id (found 'name, reason')"),
         (b"id,reason\n,forgotten\n", "line 2: no id"),
         (b"id,reason\n\x00,b\n", "not text"),
     ],

@@ -52,5 +52,5 @@ def test_without_a_champion_there_is_no_drift(tmp_path: Path) -> None:
 def test_a_damaged_file_is_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / FILE).parent.mkdir()
     (tmp_path / FILE).write_text(content)
-    with pytest.raises(UserError, match=r"champion_data\.json: damaged"):
+    with pytest.raises(UserError, match=r"champion_data\.json: .*; restore it with git"):
         read_remembered(tmp_path)

@@ -55,6 +55,8 @@ DETAIL = 2.5  # pixels (sigma); coarser structure is not compared
 MARGIN = 4  # pixels at each side that are not compared, because a copy may have a border there
 BLOCK = 8
 CONTRAST = 1.5  # grey levels: the least standard deviation of a block's details
+CLIPPED = 6  # grey levels from black or white
+KEPT = 0.6  # share of a block's pixels that must not be clipped
 BLOCKS = 12  # with that contrast in both; with fewer, plain skies would be copies
 UNLIKE = 0.1  # share of blocks that need not be the same: a caption, what was too bright to keep
 SAME = 0.85  # correlation of the others' details; frames of a moving camera soon have less
@@ -218,18 +220,32 @@ def _same(target: np.ndarray, other: np.ndarray, candidate: _Candidate) -> bool:
     to_rows, to_columns = TARGETS[candidate.target_part]
     (a, x), (b, y) = _onto(to_columns, columns), _onto(to_rows, rows)
     warp = np.array([[a, 0, x], [0, b, y]], np.float32)
-    compared = np.zeros((SIDE, SIDE), np.uint8)
-    compared[MARGIN : min(SIDE - MARGIN, int(SIDE * to_rows[1])), MARGIN : SIDE - MARGIN] = 1
+    inner = slice(MARGIN, SIDE - MARGIN)
+    compared, mask = np.zeros((2, SIDE, SIDE), np.uint8)
+    rows_compared = slice(MARGIN, min(SIDE - MARGIN, int(SIDE * to_rows[1])))
+    compared[rows_compared, inner] = 1
+    mask[inner, inner] = 1
     one, two = _smooth(target), _smooth(other)
-    if np.quantile(_correlations(one, two, warp, compared) or [-1], 0.3) < HOPELESS:
+    before = _correlations(one, two, warp, compared)
+    if _alike(before):
+        return True
+    if len(before) < BLOCKS or np.quantile(before, 0.3) < HOPELESS:
         return False
+    template = one[rows_compared, inner]
+    warp[:, 2] += warp[:, :2].sum(axis=1) * MARGIN  # its first pixel is there
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-4)
     try:
-        found = cv2.findTransformECC(one, two, warp, cv2.MOTION_AFFINE, stop, compared, 1)
+        warp = np.asarray(
+            cv2.findTransformECC(template, two, warp, cv2.MOTION_AFFINE, stop, mask, 1)[1]
+        )
     except cv2.error:  # it does not converge: they are not the same
         return False
-    aligned = _correlations(one, two, found[1], compared)
-    return len(aligned) >= BLOCKS and bool(np.quantile(aligned, UNLIKE) >= SAME)
+    warp[:, 2] -= warp[:, :2].sum(axis=1) * MARGIN
+    return _alike(_correlations(one, two, warp, compared))
+
+
+def _alike(correlations: list[float]) -> bool:
+    return len(correlations) >= BLOCKS and bool(np.quantile(correlations, UNLIKE) >= SAME)
 
 
 def _onto(to: tuple[float, float], of: tuple[float, float]) -> tuple[float, float]:
@@ -247,15 +263,25 @@ def _correlations(
         cv2.warpAffine(two, warp, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE),
         np.float32,
     )
-    inside = cv2.warpAffine(np.ones_like(two), warp, (SIDE, SIDE), flags=flags) * compared
+    inside = cv2.warpAffine(np.ones_like(two), warp, (SIDE, SIDE), flags=flags) > 0.99
+    # What was too bright or too dark to keep is different in a brighter or darker copy.
+    kept = _blocks(_unclipped(one) & _unclipped(moved))
+    weights = kept / np.maximum(kept.sum(axis=1, keepdims=True), 1)
     first, second = _blocks(one - _blur(one)), _blocks(moved - _blur(moved))
-    first -= first.mean(axis=1, keepdims=True)
-    second -= second.mean(axis=1, keepdims=True)
-    spread, spread_moved = first.std(axis=1), second.std(axis=1)
-    usable = (spread > CONTRAST) & (spread_moved > CONTRAST) & (_blocks(inside).min(axis=1) > 0.99)
-    products = (first * second).mean(axis=1)
+    first = first - (weights * first).sum(axis=1, keepdims=True)
+    second = second - (weights * second).sum(axis=1, keepdims=True)
+    spread = np.sqrt((weights * first**2).sum(axis=1))
+    spread_moved = np.sqrt((weights * second**2).sum(axis=1))
+    usable = _blocks(inside & (compared == 1)).all(axis=1) & (kept.mean(axis=1) > KEPT)
+    usable &= (spread > CONTRAST) & (spread_moved > CONTRAST)
+    products = (weights * first * second).sum(axis=1)
     found: list[float] = (products[usable] / (spread * spread_moved)[usable]).tolist()
     return found
+
+
+def _unclipped(smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    clear: NDArray[np.bool_] = (smooth > CLIPPED) & (smooth < 255 - CLIPPED)
+    return clear
 
 
 def _details(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -277,7 +303,7 @@ def _blur(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), DETAIL), np.float32)
 
 
-def _blocks(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _blocks(image: NDArray[Any]) -> NDArray[Any]:
     """The inner part of an image [64, 64] as blocks [49, 64]."""
     inner = image[MARGIN : SIDE - MARGIN, MARGIN : SIDE - MARGIN]
     count = (SIDE - 2 * MARGIN) // BLOCK

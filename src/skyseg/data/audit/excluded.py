@@ -13,6 +13,7 @@ import pandas as pd
 
 from skyseg.data.samples import Sample
 from skyseg.data.tables import column, id_key, read_table, without_suffix
+from skyseg.documents import shown
 from skyseg.errors import UserError, printable
 from skyseg.files import write_csv
 
@@ -36,7 +37,8 @@ def read_excluded(data: Path, notes: list[str] | None = None) -> dict[str, str]:
     ids, reasons = column(table, "id"), column(table, "reason")
     if ids is None:
         raise UserError(
-            f"{path}: no column id (found {', '.join(table.columns)}); its first line is id,reason"
+            f"{path}: no column id (found {shown(', '.join(table.columns))}); its first line is "
+            "id,reason"
         )
     excluded: dict[str, str] = {}
     for line, row in table.iterrows():

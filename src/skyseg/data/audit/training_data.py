@@ -6,26 +6,25 @@ without asking the model registry.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from skyseg.data.audit.across import DRIFT
 from skyseg.data.audit.findings import Finding
-from skyseg.errors import UserError
+from skyseg.documents import Document, read_document
 from skyseg.files import write_text
 
 FILE = Path("models/champion_data.json")
 DECILES = np.linspace(0, 1, 11)
 
 
-class TrainingData(BaseModel):
+class TrainingData(Document):
     """Distributions over the photographs of a training split."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: int
     foreground: list[float] = Field(min_length=11, max_length=11)
@@ -34,10 +33,8 @@ class TrainingData(BaseModel):
     """Deciles of the number of pixels."""
 
 
-class Remembered(BaseModel):
+class Remembered(Document):
     """Content of ``FILE``; null where nothing is known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     champion: TrainingData | None = None
     previous: TrainingData | None = None
@@ -83,15 +80,10 @@ def read_remembered(root: Path) -> Remembered:
         UserError: the file is damaged.
     """
     path = root / FILE
-    try:
-        return Remembered.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return Remembered()
-    except (OSError, ValidationError):
-        raise UserError(
-            f"{path}: damaged; restore it with git, or remove it: then data is not compared with "
-            "the champion's"
-        ) from None
+    advice = "restore it with git, or remove it: then data is not compared with the champion's"
+    return read_document(path, Remembered, advice)
 
 
 def write_remembered(root: Path, remembered: Remembered) -> None:
