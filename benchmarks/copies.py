@@ -22,7 +22,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from benchmarks.race import Row
 from skyseg.data.audit import copies
-from skyseg.data.pictures import read
+from skyseg.data.pictures.codec import read
 from skyseg.scenes.dataset import write_scenes
 
 REAL = Path(os.environ.get("SKYSEG_REAL_DATA", "../shared/data"))

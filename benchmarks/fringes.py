@@ -16,8 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from skyseg.data import pictures
-from skyseg.data.formats import find_photographs
+from skyseg.data.formats.supported import find_photographs
+from skyseg.data.pictures import codec
 from skyseg.inference.unmixing import unmix
 
 COMPOSITES, WIDTH, HEIGHT = 12, 640, 480
@@ -66,7 +66,7 @@ def main(foregrounds: Path, backgrounds: Path) -> None:
         for folder in (foregrounds, backgrounds)
     ]
     for paths in zip(*photographs, strict=True):
-        one, other = (cv2.resize(pictures.read(path).pixels, (WIDTH, HEIGHT)) for path in paths)
+        one, other = (cv2.resize(codec.read(path).pixels, (WIDTH, HEIGHT)) for path in paths)
         matte = (255 * soft_matte(rng) + 0.5).astype(np.uint8)
         share = matte[..., None] / 255
         mixed = (share * one + (1 - share) * other + 0.5).astype(np.uint8)

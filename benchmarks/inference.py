@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.photographs import write_photographs
 from benchmarks.race import Contender, Row, compare, race, seconds
 from skyseg.commands.predict import predict
-from skyseg.data import pictures
+from skyseg.data.pictures import codec
 from skyseg.inference.export import export
 from skyseg.inference.loading import load_model
 from skyseg.inference.predictor import CheckpointPredictor, probability
@@ -173,7 +173,7 @@ def _difference(weights: Path, model: Path, files: list[Path]) -> float:
         np.mean(
             [
                 np.abs(probability(ours, image) - probability(theirs, image)).mean()
-                for image in (pictures.read(path).pixels for path in files)
+                for image in (codec.read(path).pixels for path in files)
             ]
         )
     )

@@ -13,8 +13,8 @@ from skimage import io, transform
 from benchmarks.race import Contender, Row, compare, race, seconds
 from benchmarks.step import SIZE
 from skyseg.data.arrays import open_split
-from skyseg.data.mask_meaning import infer_encoding
-from skyseg.data.mask_stats import count_values
+from skyseg.data.masks.meaning import infer_encoding
+from skyseg.data.masks.stats import count_values
 from skyseg.data.preparation import write_split
 from skyseg.data.transforms import augment
 from skyseg.params import AugmentParams, DataParams

@@ -24,8 +24,8 @@ import requests
 from PIL import Image
 
 from skyseg.commands.predict import predict
-from skyseg.data import pictures
-from skyseg.data.formats import find_photographs
+from skyseg.data.formats.supported import find_photographs
+from skyseg.data.pictures import codec
 from skyseg.errors import UserError
 from skyseg.inference.export import ONNX_FORMATS, export
 from skyseg.inference.loading import default_name, load_model
@@ -38,7 +38,7 @@ Mask = np.ndarray  # bool [H, W]
 
 def of(predictor: ConfiguredPredictor) -> Callable[[Path], Mask]:
     """A predictor in this process."""
-    return lambda path: probability(predictor, pictures.read(path).pixels) >= predictor.threshold
+    return lambda path: probability(predictor, codec.read(path).pixels) >= predictor.threshold
 
 
 def by_command(folder: Path, work: Path) -> Callable[[Path], Mask]:

@@ -27,11 +27,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skyseg.data import pictures
-from skyseg.data.formats import find_samples
-from skyseg.data.mask_meaning import infer_encoding
-from skyseg.data.mask_stats import count_values
-from skyseg.data.masks import read_mask
+from skyseg.data.formats.supported import find_samples
+from skyseg.data.masks.meaning import infer_encoding
+from skyseg.data.masks.reading import read_mask
+from skyseg.data.masks.stats import count_values
+from skyseg.data.pictures import codec
 from skyseg.inference import refine
 from skyseg.inference.predictor import CheckpointPredictor
 from skyseg.inference.refine import resize
@@ -94,7 +94,7 @@ def fast_guided_filter(
         return image.astype(np.float32) / 255
 
     side = 4 * len(logits)
-    guide = to_guide(pictures.resize(image, side))
+    guide = to_guide(codec.resize(image, side))
     channels = guide.shape[2]
     p = F.interpolate(logits[None, None], (side, side), mode="bilinear")[0, 0].sigmoid().numpy()
     weights = (2 * p - 1) ** 2 * 0.98 + 0.02 if confident else np.ones_like(p)
@@ -130,7 +130,7 @@ def joint_bilateral(logits: Tensor, image: NDArray[np.uint8], deviation: float =
     size, reach = len(logits), 2
     guide = image.astype(np.float32) / 255
     small = np.pad(
-        pictures.resize(image, size).astype(np.float32) / 255,
+        codec.resize(image, size).astype(np.float32) / 255,
         ((reach, reach), (reach, reach), (0, 0)),
         mode="edge",
     )
@@ -181,7 +181,7 @@ def study(model: Path, root: Path, data: DataParams, split: str | None, every: i
     histograms = dict.fromkeys(METHODS, 0)
     pixels = []
     for turn, sample in enumerate(samples):
-        image, mask = pictures.read(sample.image).pixels, read_mask(sample.mask, encoding)
+        image, mask = codec.read(sample.image).pixels, read_mask(sample.mask, encoding)
         pixels.append(mask.size)
         logits = predictor.forward([predictor.preprocess(image)])[0]
         thin = thin_structures(mask)

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from skyseg.data import pictures
-from skyseg.data.formats import find_photographs
+from skyseg.data.formats.supported import find_photographs
+from skyseg.data.pictures import codec
 from skyseg.inference.onnx import OnnxPredictor
 from skyseg.inference.predictor import probability
 
@@ -82,7 +82,7 @@ def maps(
         inputs, results = Path(folder, "in"), Path(folder, "out")
         inputs.mkdir()
         results.mkdir()
-        images = [(pictures.read(path).pixels * darken).astype(np.uint8) for path in photographs]
+        images = [(codec.read(path).pixels * darken).astype(np.uint8) for path in photographs]
         for number, image in enumerate(images):
             Image.fromarray(image).save(inputs / f"{number:04d}.png")
         subprocess.run([python, "-c", THERE, model, inputs, results], check=True)

@@ -21,10 +21,10 @@ from benchmarks.race import Row
 from skyseg.data.audit import mask_checks, photographs, turned
 from skyseg.data.audit.findings import Finding
 from skyseg.data.audit.mask_checks import Measures
-from skyseg.data.encoding import Encoding
+from skyseg.data.formats.samples import Sample
 from skyseg.data.inspection import Inspection, inspect_sample
-from skyseg.data.metadata import ORIENTATION
-from skyseg.data.samples import Sample
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.pictures.metadata import ORIENTATION
 from skyseg.params import DataParams
 from skyseg.scenes.dataset import write_scenes
 

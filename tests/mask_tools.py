@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skyseg.data.encoding import Encoding
-from skyseg.data.mask_meaning import infer_encoding
-from skyseg.data.mask_stats import count_values
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.masks.meaning import infer_encoding
+from skyseg.data.masks.stats import count_values
 from skyseg.errors import UserError
 from skyseg.params import DataParams
 from tiny import sky

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import py_sod_metrics
 
-from skyseg.data.formats import find_samples
-from skyseg.data.masks import Encoding, read_mask
+from skyseg.data.formats.supported import find_samples
+from skyseg.data.masks.reading import Encoding, read_mask
 from skyseg.metrics import counts
 from skyseg.metrics import suite as metrics
 from skyseg.scenes import render

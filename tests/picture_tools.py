@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from skyseg.data import headers
+from skyseg.data.pictures import headers
 from tiny import photograph
 
 TURNED = (0x112, 3, 1, struct.pack("<HH", 6, 0))

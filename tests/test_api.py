@@ -14,7 +14,7 @@ from PIL import Image
 
 import skyseg
 from skyseg.commands.promote import promote
-from skyseg.data.metadata import ORIENTATION
+from skyseg.data.pictures.metadata import ORIENTATION
 from skyseg.errors import UserError
 from skyseg.inference import outputs
 from skyseg.inference.export import export

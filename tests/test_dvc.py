@@ -47,7 +47,7 @@ def test_dvc_runs_the_stage_in_pipeline(stage: str):
     ("file", "stages"),
     [
         ("data/split.py", {"prepare"}),
-        ("data/pictures.py", {"prepare", "evaluate"}),
+        ("data/pictures/codec.py", {"prepare", "evaluate"}),
         ("data/transforms.py", {"train"}),
         ("model/losses.py", {"train"}),
         ("model/u2net.py", {"train", "evaluate"}),

@@ -32,10 +32,10 @@ from skyseg.commands import results
 from skyseg.data.arrays import open_split
 from skyseg.data.audit.excluded import read_excluded
 from skyseg.data.audit.training_data import read_remembered
-from skyseg.data.encoding import Encoding
 from skyseg.data.manifest import COLUMNS, read_dataset, read_manifest, summarise
-from skyseg.data.mask_stats import count_values
-from skyseg.data.pictures import read
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.masks.stats import count_values
+from skyseg.data.pictures.codec import read
 from skyseg.data.tables import read_lines, read_table
 from skyseg.documents import read_history
 from skyseg.errors import UserError, printable

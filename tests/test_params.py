@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from skyseg.data.formats import FORMATS
+from skyseg.data.formats.supported import FORMATS
 from skyseg.errors import UserError
 from skyseg.inference.refine import REFINEMENTS
 from skyseg.model.u2net import VARIANTS

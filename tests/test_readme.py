@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from skyseg.cli import app
-from skyseg.data.formats import FORMATS
+from skyseg.data.formats.supported import FORMATS
 from skyseg.params import flatten, load_params
 
 ROOT = Path(__file__).parents[1]

@@ -46,7 +46,7 @@ class Section(Document):
 
 class DataParams(Section):
     format: Format = "pairs"
-    """How the folder `data/` is laid out; one row of `skyseg.data.formats.FORMATS`."""
+    """How the folder `data/` is laid out; one row of `skyseg.data.formats.supported.FORMATS`."""
     foreground: list[int | str] | None = None
     """Classes that are foreground: names in the formats coco, labelme and cvat, indices in the
     others. null: binary or soft masks; prepare detects which."""

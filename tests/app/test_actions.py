@@ -13,8 +13,8 @@ from app_tools import strokes
 from picture_tools import jpeg_of_scans
 from skyseg.app import actions, inbox
 from skyseg.app.actions import Photo
-from skyseg.data import decoder
-from skyseg.data.limits import UPLOAD, Limits
+from skyseg.data.pictures import decoder
+from skyseg.data.pictures.limits import UPLOAD, Limits
 from skyseg.errors import UserError
 from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.model.checkpoint import config_path

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from app_tools import labelme
 from skyseg import cli
 from skyseg.app import inbox
-from skyseg.data.formats import find_samples
-from skyseg.data.mask_meaning import infer_encoding
-from skyseg.data.mask_stats import count_values
-from skyseg.data.masks import read_mask
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
+from skyseg.data.formats.supported import find_samples
+from skyseg.data.masks.meaning import infer_encoding
+from skyseg.data.masks.reading import read_mask
+from skyseg.data.masks.stats import count_values
 from skyseg.errors import UserError
 from skyseg.params import DataParams
 from tiny import make_pairs, photograph, save, sky

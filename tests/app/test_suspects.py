@@ -10,7 +10,7 @@ from PIL import Image
 from app_tools import SUSPECTS, image_of, labelme, make_suspects, strokes
 from skyseg.app import actions, inbox, suspects
 from skyseg.data.audit.excluded import read_excluded
-from skyseg.data.pictures import UPLOAD
+from skyseg.data.pictures.codec import UPLOAD
 from skyseg.errors import UserError
 from skyseg.params import DataParams
 from skyseg.reports.suspects_files import FOLDER

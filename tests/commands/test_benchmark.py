@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from skyseg.cli import app
 from skyseg.commands.benchmark import _folder_names, benchmark, markdown
-from skyseg.data.pictures import read
+from skyseg.data.pictures.codec import read
 from skyseg.errors import UserError
 from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.metrics.suite import METRICS

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from mlflow_tools import METRICS, SCORING, make_model
 from skyseg.cli import app
 from skyseg.commands import export as stage
-from skyseg.data import pictures
 from skyseg.data.manifest import COLUMNS
+from skyseg.data.pictures import codec
 from skyseg.errors import UserError
 from skyseg.files import write_csv
 from skyseg.inference.onnx import OnnxPredictor
@@ -122,10 +122,8 @@ def test_photographs_that_cannot_be_read_are_left_out(workspace: Path, monkeypat
     for name in ("a.png", "b.png", "c.png"):
         save(workspace / name, photograph(0))
     (workspace / "b.png").write_bytes(b"")
-    real = pictures.read
-    monkeypatch.setattr(
-        pictures, "read", lambda path: 1 / 0 if path.name == "c.png" else real(path)
-    )
+    real = codec.read
+    monkeypatch.setattr(codec, "read", lambda path: 1 / 0 if path.name == "c.png" else real(path))
     paths = [workspace / name for name in ("a.png", "b.png", "c.png")]
     assert stage._usable(paths) == paths[:1]
     empty, bug = capsys.readouterr().err.splitlines()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from skyseg.commands.inputs import expand
-from skyseg.data import folders
+from skyseg.data.pictures import folders
 
 
 @pytest.fixture

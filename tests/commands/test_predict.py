@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from predicting import make_model, refused, results, rows, run
 from skyseg.cli import app
 from skyseg.commands.results import Results
-from skyseg.data.pictures import read
+from skyseg.data.pictures.codec import read
 from skyseg.inference.outputs import OUTPUTS
 from skyseg.inference.predictor import CheckpointPredictor, probability
 from tiny import bomb, photograph, save
@@ -221,7 +221,7 @@ def test_a_full_disk_ends_the_command_and_leaves_no_partial_file(here: Path, mon
         Path(file).write_bytes(b"half")
         raise OSError(28, "No space left on device", str(file))
 
-    monkeypatch.setattr("skyseg.data.pictures.write", full)
+    monkeypatch.setattr("skyseg.data.pictures.codec.write", full)
     done = CliRunner().invoke(
         app, ["predict", "photos", "--out", "out", "--model", "m.safetensors"]
     )

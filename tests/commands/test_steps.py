@@ -11,7 +11,7 @@ from PIL import Image
 
 from predicting import make_model, refused, results, rows, run
 from skyseg.commands.steps import Forward
-from skyseg.data import pictures
+from skyseg.data.pictures import codec
 from skyseg.inference import outputs, video
 from skyseg.inference.predictor import CheckpointPredictor
 from tiny import photograph, save
@@ -126,12 +126,12 @@ def failing(monkeypatch, owner: object, name: str, error: Exception, call: int =
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (pictures, "decode"),
-        (pictures, "read_bytes"),
+        (codec, "decode"),
+        (codec, "read_bytes"),
         (CheckpointPredictor, "preprocess"),
         (CheckpointPredictor, "forward"),
         (CheckpointPredictor, "postprocess"),
-        (pictures, "write"),
+        (codec, "write"),
     ],
 )
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from predicting import refused, results, rows, run
 from skyseg.commands import inputs
-from skyseg.data import pictures
+from skyseg.data.pictures import codec
 from tiny import photograph, save
 
 BOTH = ("--output", "mask", "--output", "overlay")
@@ -44,8 +44,8 @@ def test_the_longest_jpeg_is_written(with_model: Path):
 def test_problems_are_reported_before_the_work_begins(here: Path, monkeypatch):
     save(Path("photos/z.png"), photograph(0, 1, 70_000))
     seen = []
-    decode = pictures.decode
-    monkeypatch.setattr(pictures, "decode", lambda *given: seen.append(given) or decode(*given))
+    decode = codec.decode
+    monkeypatch.setattr(codec, "decode", lambda *given: seen.append(given) or decode(*given))
     monkeypatch.setattr("skyseg.commands.predict._report", seen.append)
     refused("photos", "--out", "out", "--output", "overlay")
     assert seen[0].startswith("error: photos/z.png: out/z-overlay.jpg: 1x70000 pixels")

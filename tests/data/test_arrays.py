@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from skyseg.data.arrays import open_split
-from skyseg.data.encoding import Encoding
-from skyseg.data.masks import read_mask, resize_mask
-from skyseg.data.pictures import read, resize
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.masks.reading import read_mask, resize_mask
+from skyseg.data.pictures.codec import read, resize
 from skyseg.data.preparation import write_split
 from skyseg.errors import UserError
 from tiny import make_pairs

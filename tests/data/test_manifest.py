@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from skyseg.data.encoding import Encoding
 from skyseg.data.manifest import COLUMNS, read_dataset, read_manifest, summarise
+from skyseg.data.masks.encoding import Encoding
 from skyseg.errors import UserError
 from skyseg.files import write_csv, write_text
 

@@ -15,7 +15,7 @@ from PIL import Image
 from mlflow_tools import METRICS, SCORING, make_model
 from skyseg.app import actions
 from skyseg.commands.predict import predict
-from skyseg.data.pictures import read
+from skyseg.data.pictures.codec import read
 from skyseg.inference import served_model
 from skyseg.inference.export import export
 from skyseg.inference.loading import load_model

@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
-from skyseg.data.pictures import read
+from skyseg.data.pictures.codec import read
 from skyseg.errors import UserError
 from skyseg.inference.predictor import probability
 from skyseg.inference.published import RECIPES, PublishedPredictor

@@ -28,7 +28,7 @@ from PIL import Image
 import skyseg
 from mlflow_tools import METRICS, SCORING, free_port, make_model, running
 from picture_tools import jpeg_of_scans
-from skyseg.data import decoder, pictures
+from skyseg.data.pictures import codec, decoder
 from skyseg.errors import UserError
 from skyseg.inference import served_model
 from skyseg.inference.predictor import CheckpointPredictor, probability
@@ -279,7 +279,7 @@ def test_a_photograph_is_turned_upright(model: served_model.SegmentationModel):
         (encoded()[:60], "row 1"),
         ("text", "row 1: expected bytes (base64 in JSON), not str"),
         (None, "row 1: expected bytes (base64 in JSON), not NoneType"),
-        (b"\0" * (pictures.UPLOAD.bytes + 1), "row 1: 64 MiB; shrink it to at most 64 MiB"),
+        (b"\0" * (codec.UPLOAD.bytes + 1), "row 1: 64 MiB; shrink it to at most 64 MiB"),
     ],
 )
 def test_a_row_that_is_not_a_photograph_is_refused(
@@ -296,7 +296,7 @@ def test_a_row_that_is_not_a_photograph_is_refused(
 def test_a_huge_picture_is_refused_before_it_is_decoded(
     model: served_model.SegmentationModel, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pictures, "UPLOAD", pictures.Limits(2**26, 37 * 53 - 1))
+    monkeypatch.setattr(codec, "UPLOAD", codec.Limits(2**26, 37 * 53 - 1))
     with pytest.raises(MlflowException, match="row 0: 53x37 pixels"):
         model.predict(None, pd.DataFrame({"image": [encoded()]}))
 
@@ -305,7 +305,7 @@ def test_a_photograph_that_takes_too_long_is_refused_and_the_next_is_segmented(
     model: served_model.SegmentationModel, monkeypatch: pytest.MonkeyPatch
 ):
     slow = jpeg_of_scans(2000, (4000, 4000))  # half a minute
-    monkeypatch.setattr(pictures, "UPLOAD", pictures.Limits(2**26, 10**9, scans=10**9))
+    monkeypatch.setattr(codec, "UPLOAD", codec.Limits(2**26, 10**9, scans=10**9))
     monkeypatch.setattr(decoder, "SECONDS", 0.5)
     start = time.perf_counter()
     with pytest.raises(MlflowException, match=r"row 0: takes longer than 0\.5 s") as caught:

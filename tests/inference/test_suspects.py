@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from skyseg.data.encoding import Encoding
+from skyseg.data.masks.encoding import Encoding
 from skyseg.inference.suspects import Answers, look, rank
 from tiny import save
 

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from skyseg.commands.promote import promote
-from skyseg.data.pictures import read
+from skyseg.data.pictures.codec import read
 from skyseg.errors import UserError
 from skyseg.files import sha256
 from skyseg.inference.predictor import CheckpointPredictor, probability

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skyseg.data import pictures
 from skyseg.data.audit import turned
 from skyseg.data.audit.findings import Finding
-from skyseg.data.encoding import Encoding
-from skyseg.data.metadata import ORIENTATION
-from skyseg.data.pictures import UPRIGHT
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.pictures import codec
+from skyseg.data.pictures.codec import UPRIGHT
+from skyseg.data.pictures.metadata import ORIENTATION
 from skyseg.pipeline import orientation
 from skyseg.pipeline.prepare import prepare
 from tiny import make_params, photograph, save, sky
@@ -149,7 +149,7 @@ def test_photographs_of_streets_by_weights_from_rendered_scenes(tmp_path: Path) 
     for image in sorted((REAL / "camvid/val").glob("*.png"))[::30]:
         exif = Image.Exif()
         exif[ORIENTATION] = 3
-        pixels = pictures.read(image).pixels[::-1, ::-1]
+        pixels = codec.read(image).pixels[::-1, ::-1]
         target = save(tmp_path / f"{image.stem}.jpg", pixels, exif=exif, quality=95)
         upside_down = Image.open(REAL / "camvid/valannot" / image.name).rotate(180)
         upside_down.save(tmp_path / image.name)

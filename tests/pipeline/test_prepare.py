@@ -14,9 +14,9 @@ from PIL import Image
 
 from skyseg.data.arrays import open_split
 from skyseg.data.manifest import COLUMNS, read_dataset, read_manifest
-from skyseg.data.masks import read_mask, resize_mask
-from skyseg.data.metadata import ORIENTATION
-from skyseg.data.pictures import read, resize
+from skyseg.data.masks.reading import read_mask, resize_mask
+from skyseg.data.pictures.codec import read, resize
+from skyseg.data.pictures.metadata import ORIENTATION
 from skyseg.errors import UserError
 from skyseg.pipeline.prepare import prepare
 from tiny import make_pairs, make_params, photograph, save, sky

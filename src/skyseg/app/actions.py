@@ -18,7 +18,7 @@ from PIL import Image
 from skyseg.app import inbox
 from skyseg.app.catalogue import resolve, score_table
 from skyseg.app.texts import say
-from skyseg.data import decoder, pictures
+from skyseg.data.pictures import codec, decoder
 from skyseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LOADED = 3  # models kept in memory
 SHOWN = 1600  # longest side of a picture that is only displayed; pixels
 EDITED = 1024  # longest side of the picture that is painted on; pixels
-STROKES = pictures.UPLOAD._replace(pixels=4 * EDITED**2)  # limits for a layer of strokes
+STROKES = codec.UPLOAD._replace(pixels=4 * EDITED**2)  # limits for a layer of strokes
 
 SKY_BRUSH = (220, 38, 127)  # as overlays.FOREGROUND, the overlay's tint
 NO_SKY_BRUSH = (240, 228, 66)  # as reports.sheets.MISS
@@ -46,7 +46,7 @@ class Photo(NamedTuple):
 class Found(NamedTuple):
     """A model's result for a photograph."""
 
-    photo: pictures.Picture
+    photo: codec.Picture
     probability: NDArray[np.float32]
     """[H, W] in 0..1."""
     model: Model
@@ -63,7 +63,7 @@ class Found(NamedTuple):
         return outputs.mask(self.probability, self.model.threshold)
 
 
-def read(photo: Photo, language: str) -> pictures.Picture:
+def read(photo: Photo, language: str) -> codec.Picture:
     """Decode an upload.
 
     Raises:
@@ -71,7 +71,7 @@ def read(photo: Photo, language: str) -> pictures.Picture:
             user's language.
     """
     try:
-        return decoder.decode(pictures.read_bytes(photo.path, pictures.UPLOAD), photo.name)
+        return decoder.decode(codec.read_bytes(photo.path, codec.UPLOAD), photo.name)
     except decoder.TooSlow:
         raise UserError(say("slow", language, name=photo.name, seconds=decoder.SECONDS)) from None
     except UserError as error:
@@ -268,7 +268,7 @@ def save(
     }
     if replaces is not None:
         provenance["replaces"] = replaces
-    content = pictures.read_bytes(photo.path, pictures.UPLOAD)
+    content = codec.read_bytes(photo.path, codec.UPLOAD)
     return inbox.save(root, content, mask, photo.name, provenance), mask
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from gradio.components.image_editor import EditorDataBlobs
 
 from skyseg.app.actions import Photo
-from skyseg.data.pictures import UPLOAD, read_bytes
+from skyseg.data.pictures.codec import UPLOAD, read_bytes
 
 MAX_DRAWINGS = 8  # drawings kept that no event has used yet
 

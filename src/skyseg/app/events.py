@@ -15,7 +15,7 @@ import gradio as gr
 
 from skyseg.app import catalogue
 from skyseg.app.texts import LANGUAGES, TEXTS, say
-from skyseg.data import decoder
+from skyseg.data.pictures import decoder
 from skyseg.errors import UserError, memory_errors
 from skyseg.model.memory import release_memory
 

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from skyseg.data.pictures import UPLOAD
+from skyseg.data.pictures.codec import UPLOAD
 
 MAX_BODY = UPLOAD.bytes + 2**20  # an upload and the rest of its form
 MAX_JSON = 2**20  # what the page itself sends is a few kilobytes

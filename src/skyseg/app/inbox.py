@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from skyseg.app import replacing
-from skyseg.data import decoder, pictures
 from skyseg.data.audit.excluded import unknown_id
-from skyseg.data.encoding import Encoding
-from skyseg.data.folders import list_folder
-from skyseg.data.formats import find_samples
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
+from skyseg.data.formats.supported import find_samples
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.pictures import codec, decoder
+from skyseg.data.pictures.folders import list_folder
 from skyseg.data.tables import id_key
 from skyseg.documents import read_json, shown
 from skyseg.errors import UserError
@@ -82,7 +82,7 @@ def save(
     now = datetime.now(UTC)
     stem = re.sub(r"[^0-9A-Za-z]+", "-", Path(title).stem).strip("-").lower()[:40] or "photo"
     name = _unused_name(f"{stem}-{now:%Y%m%dT%H%M%S}", lambda name: (root / FOLDER / name).exists())
-    suffix = pictures.FILE_FORMATS[picture.format][0]
+    suffix = codec.FILE_FORMATS[picture.format][0]
     try:
         with atomic_write(root / FOLDER / name) as temporary:
             temporary.mkdir()
@@ -201,7 +201,7 @@ def _read(root: Path, name: str) -> Entry:
 
 
 def _checked(entry: Entry) -> Entry:
-    image, mask = pictures.read(entry.photo).pixels, _read_mask(entry.mask)
+    image, mask = codec.read(entry.photo).pixels, _read_mask(entry.mask)
     if image.shape[:2] != mask.shape:
         raise UserError(
             f"{entry.mask}: {mask.shape[1]}x{mask.shape[0]} pixels, but the photograph "
@@ -211,7 +211,7 @@ def _checked(entry: Entry) -> Entry:
 
 
 def _read_mask(path: Path) -> NDArray[np.uint8]:
-    image, _ = pictures.open_upright(pictures.read_bytes(path), str(path))
+    image, _ = codec.open_upright(codec.read_bytes(path), str(path))
     mask = np.asarray(image)
     if image.mode != "L" or not np.isin(mask, (0, 255)).all():
         raise UserError(f"{path}: not an 8-bit grey PNG of 0 and 255; correct or remove the entry")

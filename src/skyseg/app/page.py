@@ -31,7 +31,7 @@ from skyseg.app.events import (
 )
 from skyseg.app.guard import Guard
 from skyseg.app.texts import LANGUAGES, say
-from skyseg.data.pictures import UPLOAD
+from skyseg.data.pictures.codec import UPLOAD
 
 HERE = Path(__file__).parent
 WAITING = 16  # events in the queue; further ones are refused

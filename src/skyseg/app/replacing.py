@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from skyseg.data.encoding import Encoding
-from skyseg.data.mask_files import read_mask_file
-from skyseg.data.mask_meaning import infer_encoding
-from skyseg.data.mask_stats import MaskStats, count_values, pixel_counts
-from skyseg.data.masks import read_mask
-from skyseg.data.pictures import open_upright, read_bytes
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.masks.files import read_mask_file
+from skyseg.data.masks.meaning import infer_encoding
+from skyseg.data.masks.reading import read_mask
+from skyseg.data.masks.stats import MaskStats, count_values, pixel_counts
+from skyseg.data.pictures.codec import open_upright, read_bytes
 from skyseg.errors import UserError
 from skyseg.files import atomic_write, sha256
 from skyseg.params import IGNORE, DataParams

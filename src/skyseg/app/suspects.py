@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from skyseg.app import actions, inbox, replacing
 from skyseg.app.actions import Photo, Pixels
 from skyseg.app.texts import say
-from skyseg.data import pictures
 from skyseg.data.audit import excluded
-from skyseg.data.formats import find_samples
+from skyseg.data.formats.samples import Sample
+from skyseg.data.formats.supported import find_samples
 from skyseg.data.manifest import read_dataset
-from skyseg.data.masks import read_mask
-from skyseg.data.samples import Sample
+from skyseg.data.masks.reading import read_mask
+from skyseg.data.pictures import codec
 from skyseg.data.tables import id_key
 from skyseg.errors import UserError, printable
 from skyseg.params import load_params
@@ -173,7 +173,7 @@ def save(
         "pixels": int(mask.size),
         "replaces": sample.id,
     }
-    content = pictures.read_bytes(sample.image, pictures.UPLOAD)
+    content = codec.read_bytes(sample.image, codec.UPLOAD)
     return inbox.save(root, content, mask, sample.image.name, provenance), mask
 
 
@@ -197,7 +197,7 @@ def _photo(sample: Sample) -> Photo:
 
 def _with_mask(
     root: Path, sample: Sample, language: str
-) -> tuple[pictures.Picture, NDArray[np.bool_]]:
+) -> tuple[codec.Picture, NDArray[np.bool_]]:
     """The photograph of a sample, and its mask at the same size."""
     picture = actions.read(_photo(sample), language)
     mask = read_mask(sample.mask, read_dataset(root / "prepared").encoding) == 1

@@ -11,7 +11,7 @@ import pandas as pd
 from skyseg.commands.folds import divide, train_folds
 from skyseg.commands.options import check_choice, check_folder
 from skyseg.data.audit.excluded import TABLE, exclude, read_excluded, unknown_id
-from skyseg.data.formats import find_samples
+from skyseg.data.formats.supported import find_samples
 from skyseg.data.manifest import SPLITS, Dataset, read_dataset, read_manifest
 from skyseg.data.tables import id_key
 from skyseg.errors import UserError, printable

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from skyseg.commands.options import check_choice, check_folder
-from skyseg.data import pictures
-from skyseg.data.formats import find_photographs
+from skyseg.data.formats.supported import find_photographs
 from skyseg.data.manifest import read_manifest
+from skyseg.data.pictures import codec
 from skyseg.errors import UserError, disk_is_full, explain, printable
 from skyseg.inference.export import ONNX_FORMATS, export
 from skyseg.inference.loading import default_name
@@ -99,7 +99,7 @@ def _usable(paths: list[Path]) -> list[Path]:
     found = []
     for path in paths:
         try:
-            pictures.read(path)
+            codec.read(path)
             found.append(path)
         except Exception as error:
             print(printable(f"note: left out: {explain(error, str(path))}"), file=sys.stderr)

@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from skyseg.data.folders import describe, list_folder, obstacle
+from skyseg.data.pictures.folders import describe, list_folder, obstacle
 from skyseg.errors import UserError
 
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts"})

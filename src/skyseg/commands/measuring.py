@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from skyseg.data import formats, pictures
-from skyseg.data.mask_meaning import infer_encoding
-from skyseg.data.mask_stats import count_values
-from skyseg.data.masks import read_mask
+from skyseg.data.formats import supported
+from skyseg.data.masks.meaning import infer_encoding
+from skyseg.data.masks.reading import read_mask
+from skyseg.data.masks.stats import count_values
 from skyseg.data.parallel import in_order
+from skyseg.data.pictures import codec
 from skyseg.errors import UserError, explain
 from skyseg.files import check_inside, write_png
 from skyseg.inference.model import Model
@@ -55,19 +56,19 @@ def find_photographs(root: Path, data: DataParams, split: str | None, drawn: Pat
     Raises:
         UserError: see ``formats.find``; masks are ambiguous, or there is no such split.
     """
-    if data.format == "pairs" and root.is_dir() and not formats.has_masks(root):
-        if (other := formats.other_format(root)) is not None:
+    if data.format == "pairs" and root.is_dir() and not supported.has_masks(root):
+        if (other := supported.other_format(root)) is not None:
             raise UserError(f"{root}: laid out as {other}; add --format {other}")
         if split is not None:
             raise UserError(f"{root}: no masks, so there is no split {split!r}; omit --split")
-        files = formats.find_photographs(root)
+        files = supported.find_photographs(root)
         print(f"{root}: no masks, so only maps and latency")
-        return Photographs(list(files), lambda id: Item(id, pictures.read(files[id]).pixels, None))
-    known, notes = formats.find(root, data.format)
+        return Photographs(list(files), lambda id: Item(id, codec.read(files[id]).pixels, None))
+    known, notes = supported.find(root, data.format)
     samples = [sample for sample in known if split in (None, sample.split)]
     if not samples:
         raise UserError(f"{root}: no sample is in the split {split!r}; omit --split to use all")
-    samples, meaning, said = formats.with_mask_files(samples, drawn, data, known)
+    samples, meaning, said = supported.with_mask_files(samples, drawn, data, known)
     statistics = in_order(
         lambda sample: count_values(sample.mask, meaning), samples, "reading masks"
     )
@@ -78,7 +79,7 @@ def find_photographs(root: Path, data: DataParams, split: str | None, drawn: Pat
 
     def load(id: str) -> Item:
         sample = by_id[id]
-        return Item(id, pictures.read(sample.image).pixels, read_mask(sample.mask, encoding))
+        return Item(id, codec.read(sample.image).pixels, read_mask(sample.mask, encoding))
 
     return Photographs(list(by_id), load)
 

@@ -18,8 +18,8 @@ from skyseg.commands.inputs import expand, read_stdin
 from skyseg.commands.options import check_choice, check_folder
 from skyseg.commands.results import Origin, Results
 from skyseg.commands.tasks import Request, Task, attempt, plan
-from skyseg.data import pictures
 from skyseg.data.parallel import overlapped
+from skyseg.data.pictures import codec
 from skyseg.errors import UserError, disk_is_full, printable
 from skyseg.inference import unmixing
 from skyseg.inference.loading import default_name, load_model
@@ -139,13 +139,13 @@ def pass_through(model: Model, kind: str, sky: Path | None = None) -> None:
         UserError: the photograph cannot be read, or the result cannot be written.
     """
     request = _request(model, [kind], sky, overwrite=False, smooth=0)
-    picture = pictures.decode(read_stdin(), "standard input")
+    picture = codec.decode(read_stdin(), "standard input")
     for note in picture.notes:
         _report(f"note: standard input: {note}")
     output = OUTPUTS[kind]
     job = Job(picture.pixels, model.probability(picture.pixels), model.threshold, request.sky)
     try:
-        pictures.write(
+        codec.write(
             sys.stdout.buffer,
             output.make(job),
             Path(output.suffix).suffix,
@@ -167,7 +167,7 @@ def _request(
             if sky is None
             else "--sky needs --output replace; add that, or omit --sky"
         )
-    pixels = pictures.decode(pictures.read_bytes(sky), str(sky)).pixels if sky else None
+    pixels = codec.decode(codec.read_bytes(sky), str(sky)).pixels if sky else None
     if UNMIXED & set(kinds):
         unmixing.load()  # takes seconds; done here once, not in each thread
     origin = Origin(model.label, str(sky.resolve()) if sky else "")

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from skyseg.commands.inputs import Input
-from skyseg.data.folders import check_name
+from skyseg.data.pictures.folders import check_name
 from skyseg.documents import read_text
 from skyseg.errors import UserError, disk_is_full
 from skyseg.files import check_inside, check_writable, write_text

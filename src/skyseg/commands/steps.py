@@ -12,7 +12,7 @@ from torch import Tensor
 from skyseg.commands.inputs import read_stdin
 from skyseg.commands.results import Results
 from skyseg.commands.tasks import Request, Task, attempt, check_size, origin
-from skyseg.data import pictures
+from skyseg.data.pictures import codec
 from skyseg.errors import explain, is_out_of_memory
 from skyseg.files import atomic_write
 from skyseg.inference import video
@@ -34,8 +34,8 @@ def for_photographs(step: Callable[[Task], None]) -> Callable[[Task], Task]:
 
 def load(task: Task, request: Request) -> None:
     """Decode and preprocess a photograph."""
-    data = pictures.read_bytes(task.source.path) if task.source.path else read_stdin()
-    task.picture = pictures.decode(data, task.source.name)
+    data = codec.read_bytes(task.source.path) if task.source.path else read_stdin()
+    task.picture = codec.decode(data, task.source.name)
     for note in task.picture.notes:
         task.note(note)
     task.input = request.model.predictor.preprocess(task.picture.pixels)
@@ -104,7 +104,7 @@ def write_results(task: Task, request: Request, results: Results) -> None:
                 with ExitStack() as unfinished:
                     temporary = unfinished.enter_context(atomic_write(path))
                     check_size(path, (pixels.shape[1], pixels.shape[0]))
-                    pictures.write(
+                    codec.write(
                         temporary,
                         OUTPUTS[kind].make(job),
                         path.suffix,

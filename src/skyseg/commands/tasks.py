@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skyseg.commands.inputs import Input
 from skyseg.commands.results import Origin, Results
-from skyseg.data import pictures
+from skyseg.data.pictures import codec
 from skyseg.errors import UserError, explain
 from skyseg.inference import video
 from skyseg.inference.model import Model
@@ -46,7 +46,7 @@ class Task:
     """Notes and errors of one line that the user has not seen yet."""
     failed: bool = False
     """Whether it failed, or one of its results did."""
-    picture: pictures.Picture | None = None
+    picture: codec.Picture | None = None
     input: Any = None
     logits: Tensor | None = None
 
@@ -151,4 +151,4 @@ def check_size(path: Path, size: tuple[int, int] | None) -> None:
 def _size(source: Input) -> tuple[int, int] | None:
     if source.path is None:
         return None
-    return (video.stored_size if source.is_video else pictures.stored_size)(source.path)
+    return (video.stored_size if source.is_video else codec.stored_size)(source.path)

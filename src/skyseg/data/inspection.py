@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from skyseg.data import pictures
 from skyseg.data.audit import containers, copies, photographs
 from skyseg.data.audit.findings import Finding
-from skyseg.data.mask_stats import MaskStats, count_values
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
+from skyseg.data.masks.stats import MaskStats, count_values
+from skyseg.data.pictures import codec
 from skyseg.errors import UserError
 from skyseg.params import DataParams
 
@@ -33,7 +33,7 @@ class Inspection(NamedTuple):
     orientation: int
     """The photograph's, of EXIF, 1 to 8."""
     notes: tuple[str, ...]
-    """What decoding says of the photograph, as ``pictures.Picture.notes``."""
+    """What decoding says of the photograph, as ``codec.Picture.notes``."""
 
 
 class _Packed(NamedTuple):
@@ -85,22 +85,22 @@ def inspect_sample(
             add("unreadable", str(error))
             return None
 
-    content = attempt(lambda: pictures.read_bytes(sample.image))
+    content = attempt(lambda: codec.read_bytes(sample.image))
     picture = None
     if content is not None:
         picture = attempt(
-            lambda: pictures.decode(content, str(sample.image), min_side=copies.MIN_SIDE)
+            lambda: codec.decode(content, str(sample.image), min_side=copies.MIN_SIDE)
         )
     mask = attempt(lambda: count_values(sample.mask, data))
     if content is not None and picture:
         for kind, text in containers.faults(content, sample.image):
             add(kind, text)
         if mask:
-            for kind, text in containers.faults(pictures.read_bytes(sample.mask), sample.mask):
+            for kind, text in containers.faults(codec.read_bytes(sample.mask), sample.mask):
                 add(kind, text)
     if not (content and picture and mask):
         return sample, None, findings
-    width, height = pictures.upright_size(content)
+    width, height = codec.upright_size(content)
     if mask.size != (width, height):
         turned = (
             " after turning it upright by its EXIF orientation" if "exif" in picture.flags else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field
 
-from skyseg.data.encoding import Encoding
+from skyseg.data.masks.encoding import Encoding
 from skyseg.documents import Document, read_document, read_results, read_yaml, shown
 from skyseg.errors import UserError
 

@@ -10,22 +10,22 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from skyseg.data import pictures
 from skyseg.data.arrays import create_rows
 from skyseg.data.audit import across, copies, excluded, gate, mask_checks, photographs, turned
 from skyseg.data.audit.across import Member
 from skyseg.data.audit.findings import Finding
 from skyseg.data.audit.mask_checks import Measures
 from skyseg.data.audit.training_data import drift_from_champion
-from skyseg.data.encoding import Encoding
-from skyseg.data.formats import FORMATS, find, with_mask_files
+from skyseg.data.formats.samples import Sample
+from skyseg.data.formats.supported import FORMATS, find, with_mask_files
 from skyseg.data.inspection import Inspection, inspect_sample, pack, unpack
 from skyseg.data.manifest import COLUMNS, SPLITS
-from skyseg.data.mask_meaning import infer_encoding
-from skyseg.data.mask_stats import shares
-from skyseg.data.masks import read_mask, resize_mask
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.masks.meaning import infer_encoding
+from skyseg.data.masks.reading import read_mask, resize_mask
+from skyseg.data.masks.stats import shares
 from skyseg.data.parallel import in_order
-from skyseg.data.samples import Sample
+from skyseg.data.pictures import codec
 from skyseg.data.split import assign, group_names
 from skyseg.errors import UserError
 from skyseg.params import DataParams, Params
@@ -293,7 +293,7 @@ def write_split(
 
         def convert(item: tuple[int, tuple[Path, Path]]) -> None:
             row, (image, mask) = item
-            images(row, pictures.resize(pictures.read(image, min_side=size).pixels, size))
+            images(row, codec.resize(codec.read(image, min_side=size).pixels, size))
             masks(row, resize_mask(read_mask(mask, encoding), size))
 
         deque(in_order(convert, todo, f"{split} arrays"), maxlen=0)  # convert only writes

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from skyseg.data.pictures import SUFFIXES
+from skyseg.data.pictures.codec import SUFFIXES
 from skyseg.errors import UserError
 
 MOST_BYTES = 64 * 2**20  # a list or table of some million rows

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skyseg.data import pictures
+from skyseg.data.pictures import codec
 from skyseg.errors import UserError
 from skyseg.files import atomic_write
 from skyseg.inference.onnx import (
@@ -96,7 +96,7 @@ def export(
         calibration: other photographs, from which int8 takes its ranges.
 
     Raises:
-        UserError: see ``load_checkpoint`` and ``pictures.read``; also if the packages are missing,
+        UserError: see ``load_checkpoint`` and ``codec.read``; also if the packages are missing,
             or the file differs from PyTorch by more than the format allows.
     """
     try:
@@ -139,7 +139,7 @@ def measure_parity(
     total = largest = 0.0
     pixels = both = either = 0
     for path in photographs:
-        image = pictures.read(path).pixels
+        image = codec.read(path).pixels
         one, two = probability(reference, image), probability(other, image)
         difference = np.abs(one - two)
         total += float(difference.sum(dtype=np.float64))
@@ -229,7 +229,7 @@ def _to_int8(
             for path in self._remaining:
                 return {
                     INPUT: reference.network_input(
-                        [reference.preprocess(pictures.read(path).pixels)]
+                        [reference.preprocess(codec.read(path).pixels)]
                     ).numpy()
                 }
             return None

@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from skyseg.data.pictures import Photograph, pixels_of
+from skyseg.data.pictures.codec import Photograph, pixels_of
 from skyseg.inference import outputs
 from skyseg.inference.predictor import Predictor, probabilities
 

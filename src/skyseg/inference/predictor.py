@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skyseg.data.pictures import resize
+from skyseg.data.pictures.codec import resize
 from skyseg.errors import UserError
 from skyseg.inference.refine import REFINEMENTS
 from skyseg.metrics import presence

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from skyseg.data.pictures import resize
+from skyseg.data.pictures.codec import resize
 from skyseg.errors import UserError
 from skyseg.inference.onnx import check_tensors, open_session, run_session
 from skyseg.model.device import pick_hardware

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skyseg.data import pictures
+from skyseg.data.pictures import codec
 
 SIDE = 512  # fewest samples along each axis of the photograph, to learn colours from
 WINDOW = 4.0  # cells: standard deviation of the Gaussian window for a cell's colours
@@ -82,7 +82,7 @@ def _learn(logits: Tensor, image: NDArray[np.uint8], strength: float) -> Tensor:
     positive and where it is negative."""
     samples = -(-SIDE // len(logits))  # along each axis of a cell
     size = (samples * len(logits),) * 2
-    colours = _polynomial(pictures.resize(image, size[0]), logits.device)
+    colours = _polynomial(codec.resize(image, size[0]), logits.device)
     prior = _resize(logits[None], size)
     sure = (2 * prior.sigmoid() - 1).clamp(min=0) ** 4  # 0.5 at a probability of 0.92
     near = _blur(F.avg_pool2d(sure, samples))

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skyseg.data import pictures
-from skyseg.data.encoding import Encoding
-from skyseg.data.masks import read_mask
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.masks.reading import read_mask
 from skyseg.data.parallel import in_order
+from skyseg.data.pictures import codec
 from skyseg.inference.predictor import Predictor, probabilities
 from skyseg.metrics import slices, suite
 
@@ -86,4 +86,4 @@ def score_split(
 
 def read_pair(row: Any, root: Path, encoding: Encoding) -> Pair:
     """Decode the photograph and the mask of a row of the manifest, from ``itertuples``."""
-    return Pair(pictures.read(root / row.image).pixels, read_mask(root / row.mask, encoding))
+    return Pair(codec.read(root / row.image).pixels, read_mask(root / row.mask, encoding))

@@ -18,7 +18,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_EXHAU
 from mlflow.pyfunc import PythonModel
 from PIL import Image
 
-from skyseg.data import decoder, pictures
+from skyseg.data.pictures import codec, decoder
 from skyseg.errors import UserError, memory_errors
 from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.model.memory import release_memory
@@ -67,7 +67,7 @@ def _decode(name: str, data: object) -> Any:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise _invalid(f"{name}: expected bytes (base64 in JSON), not {type(data).__name__}")
     try:
-        return decoder.decode(bytes(data), name, pictures.UPLOAD).pixels
+        return decoder.decode(bytes(data), name, codec.UPLOAD).pixels
     except UserError as error:
         raise _invalid(str(error)) from None
 

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from skyseg.data.encoding import Encoding
-from skyseg.data.masks import resize_mask
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.masks.reading import resize_mask
 from skyseg.data.parallel import in_order
 from skyseg.inference.predictor import Predictor
 from skyseg.inference.scoring import read_pair

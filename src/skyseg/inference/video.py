@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from skyseg.data.parallel import overlapped
-from skyseg.data.pictures import resize
+from skyseg.data.pictures.codec import resize
 from skyseg.errors import UserError, disk_is_full
 from skyseg.inference.model import Model
 from skyseg.inference.outputs import OUTPUTS, Job, Pixels

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from skyseg.data.audit.findings import Finding
-from skyseg.data.encoding import Encoding
-from skyseg.data.masks import read_mask, resize_mask
-from skyseg.data.pictures import UPRIGHT, open_upright, read, read_bytes, resize
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.masks.reading import read_mask, resize_mask
+from skyseg.data.pictures.codec import UPRIGHT, open_upright, read, read_bytes, resize
 from skyseg.errors import UserError
 from skyseg.params import IGNORE
 

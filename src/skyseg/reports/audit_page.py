@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from skyseg.data import pictures
 from skyseg.data.audit.findings import FINDINGS, Finding, policy
 from skyseg.data.audit.gate import Audit
-from skyseg.data.encoding import Encoding
-from skyseg.data.masks import read_mask
+from skyseg.data.formats.samples import Sample
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.masks.reading import read_mask
+from skyseg.data.pictures import codec
 from skyseg.data.preparation import Built
-from skyseg.data.samples import Sample
 from skyseg.errors import UserError, printable
 from skyseg.inference.overlays import overlay
 from skyseg.params import Params
@@ -130,7 +130,7 @@ def _pictures(
 
 def _photograph(sample: Sample) -> str | None:
     try:
-        pixels = pictures.read(sample.image, min_side=max(CELL)).pixels
+        pixels = codec.read(sample.image, min_side=max(CELL)).pixels
     except UserError:
         return None
     image = Image.fromarray(pixels)
@@ -142,7 +142,7 @@ def _with_mask(sample: Sample, encoding: Encoding | None) -> str | None:
     if encoding is None:
         return None
     try:
-        pixels = pictures.read(sample.image).pixels
+        pixels = codec.read(sample.image).pixels
         mask = read_mask(sample.mask, encoding)
     except UserError:
         return None

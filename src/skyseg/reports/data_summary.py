@@ -11,12 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from skyseg.data import pictures
 from skyseg.data.audit.gate import Audit
 from skyseg.data.audit.training_data import describe
-from skyseg.data.encoding import Encoding
 from skyseg.data.manifest import Dataset
-from skyseg.data.masks import read_mask
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.masks.reading import read_mask
+from skyseg.data.pictures import codec
 from skyseg.inference.overlays import overlay
 from skyseg.reports.sheets import fit, sheet
 
@@ -77,7 +77,7 @@ def sample_sheet(manifest: pd.DataFrame, encoding: Encoding, root: Path) -> Imag
         for row in chosen.itertuples():
             picture = overlay(
                 *fit(
-                    pictures.read(root / row.image).pixels,
+                    codec.read(root / row.image).pixels,
                     read_mask(root / row.mask, encoding),
                     CELL,
                 )

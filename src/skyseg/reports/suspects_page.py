@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from skyseg.data.encoding import Encoding
 from skyseg.data.manifest import SPLITS
+from skyseg.data.masks.encoding import Encoding
 from skyseg.errors import printable
 from skyseg.files import atomic_write, write_csv, write_text
 from skyseg.inference.overlays import outline, overlay, tint

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from skyseg.data.audit.across import Member, copies_found, drift_found, groups_found
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
 
 FULL, EMPTY = np.ones((16, 16)), np.zeros((16, 16))
 LEFT = np.pad(np.ones((16, 8)), ((0, 0), (0, 8)))

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from skyseg.data.audit.containers import faults, format_of
-from skyseg.data.pictures import FILE_FORMATS
+from skyseg.data.pictures.codec import FILE_FORMATS
 from tiny import photograph
 
 PICTURE = Image.fromarray(photograph(1, 160, 120))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from skyseg.data.audit.copies import MIN_SIDE, clusters, merge, thumbnail
-from skyseg.data.pictures import read
+from skyseg.data.pictures.codec import read
 from tiny import photograph, save
 
 REAL = Path(os.environ.get("SKYSEG_REAL_DATA", "../shared/data"))

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from skyseg.data.audit.excluded import exclude, keep_out, read_excluded
+from skyseg.data.formats.samples import Sample
 from skyseg.data.manifest import read_manifest
-from skyseg.data.samples import Sample
 from skyseg.errors import UserError
 from skyseg.pipeline.prepare import prepare
 from tiny import make_params, save

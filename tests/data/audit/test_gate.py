@@ -3,7 +3,7 @@ from pathlib import Path
 
 from skyseg.data.audit.findings import FINDINGS, Finding
 from skyseg.data.audit.gate import judge, left_out
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
 from skyseg.params import AuditParams
 
 SAMPLES = [Sample(id, Path(f"{id}.jpg"), Path(f"{id}.png"), None) for id in "abcd"]

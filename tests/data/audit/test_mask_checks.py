@@ -8,8 +8,8 @@ from PIL import Image
 from skyseg.data.audit import mask_checks
 from skyseg.data.audit.alignment import SIDE, align
 from skyseg.data.audit.mask_checks import Measures
-from skyseg.data.encoding import Encoding
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
+from skyseg.data.masks.encoding import Encoding
 
 ENCODING = Encoding(kind="0/255", threshold=128)
 COUNT = 24

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skyseg.data.audit.photographs import blank, colourfulness, colourless, tiny
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
 from tiny import photograph
 
 SAMPLES = [Sample(f"{number}", Path(f"{number}.jpg"), Path(), None) for number in range(40)]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from skyseg.data.audit.turned import find
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
 
 SAMPLE = Sample("a", Path("images/a.jpg"), Path("masks/a.png"), None)
 WIDE, SQUARE = (48, 40), (40, 40)

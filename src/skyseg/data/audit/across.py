@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import ks_2samp
 
 from skyseg.data.audit.findings import Finding
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
 
 # Which sample of a set of copies to keep: scores need an untouched test split most.
 KEEP = ("test", "val", "train")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from skyseg.data.audit import jpeg
-from skyseg.data.pictures import FILE_FORMATS
+from skyseg.data.pictures.codec import FILE_FORMATS
 
 # How files of each format begin: position, bytes, Pillow's name of the format.
 MAGIC = (

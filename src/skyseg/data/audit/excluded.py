@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
 from skyseg.data.tables import column, id_key, read_table, without_suffix
 from skyseg.documents import shown
 from skyseg.errors import UserError, printable

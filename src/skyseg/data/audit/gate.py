@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skyseg.data.audit.findings import FINDINGS, Finding, policy
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
 from skyseg.params import AuditParams
 
 PAGE = Path("reports/prepare/audit.html")

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from skyseg.data import pictures
 from skyseg.data.audit.alignment import SIDE, Alignment, align
 from skyseg.data.audit.expected import Expected, expectations
 from skyseg.data.audit.findings import Finding
 from skyseg.data.audit.photographs import FEW, RARE
-from skyseg.data.encoding import Encoding
-from skyseg.data.masks import read_mask
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
+from skyseg.data.masks.encoding import Encoding
+from skyseg.data.masks.reading import read_mask
+from skyseg.data.pictures import codec
 
 GRID = 16  # cells a side, of the summary of a mask
 
@@ -77,7 +77,7 @@ def measure(sample: Sample, encoding: Encoding) -> Measures:
         UserError: the encoding does not fit the mask.
     """
     mask = read_mask(sample.mask, encoding)
-    image = pictures.read(sample.image, min_side=SIDE // 2).pixels
+    image = codec.read(sample.image, min_side=SIDE // 2).pixels
     valid = int(np.count_nonzero(mask <= 1))
     foreground = (mask == 1).astype(np.uint8)
     height, width = map(int, mask.shape)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from skyseg.data.audit.findings import Finding
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
 
 TINY = 0.25
 """A photograph whose longer side is shorter than this share of the median is probably a thumbnail.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from skyseg.data.audit.findings import Finding
-from skyseg.data.samples import Sample
+from skyseg.data.formats.samples import Sample
 
 # What each EXIF orientation does to the stored pixels.
 TURNS = {

@@ -1,0 +1,1 @@
+"""Formats: how data sets lay out photographs and masks."""

@@ -1,0 +1,1 @@
+"""Masks: how files store them, what their values mean, and reading them."""

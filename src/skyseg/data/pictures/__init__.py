@@ -1,0 +1,1 @@
+"""Picture files: which there are in a folder, what may be decoded, decoding and writing."""
