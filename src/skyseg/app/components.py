@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
 
 from gradio.components.image_editor import EditorDataBlobs
 
 from skyseg.app.actions import Photo
 from skyseg.data.pictures.codec import UPLOAD, read_bytes
+from skyseg.errors import printable
 
 MAX_DRAWINGS = 8  # drawings kept that no event has used yet
 
@@ -27,26 +27,27 @@ class NewestDrawings(dict[str, EditorDataBlobs]):
             del self[next(iter(self))]
 
 
-def uploaded(payload: dict[str, Any] | None) -> Photo | None:
-    """The file that a ``gr.Image`` sends; None without one. A data: URL is not an upload."""
-    if payload is None or not payload.get("path"):
+def uploaded(payload: object) -> Photo | None:
+    """The file that a ``gr.Image`` sends; None without one. A data: URL is not an upload, and
+    neither is anything else that only another program sends."""
+    if not isinstance(payload, dict) or not payload.get("path"):
         return None
-    path = Path(payload["path"])
-    return Photo(path, payload.get("orig_name") or path.name)
+    path, name = Path(payload["path"]), payload.get("orig_name")
+    return Photo(path, printable(name) if name and isinstance(name, str) else path.name)
 
 
-def layers(
-    payload: dict[str, Any] | None, drawings: MutableMapping[str, EditorDataBlobs]
-) -> list[bytes]:
+def layers(payload: object, drawings: MutableMapping[str, EditorDataBlobs]) -> list[bytes]:
     """The painted layers that a ``gr.ImageEditor`` sends, as the bytes of image files.
 
     Args:
         payload: contains the paths of files, or the id of a drawing that was sent before.
         drawings: the editor's ``blob_storage``; the drawing is taken out of it.
     """
-    if payload is None:
+    if not isinstance(payload, dict):
         return []
-    if payload["id"] is not None:
-        drawing = drawings.pop(payload["id"], None)
+    if payload.get("id") is not None:
+        drawing = drawings.pop(str(payload["id"]), None)
         return [layer for layer in drawing.layers if layer] if drawing else []
-    return [read_bytes(Path(layer["path"]), UPLOAD) for layer in payload["layers"]]
+    sent = payload.get("layers")
+    files = map(uploaded, sent if isinstance(sent, list) else [])
+    return [read_bytes(file.path, UPLOAD) for file in files if file]

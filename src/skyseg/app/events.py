@@ -92,7 +92,7 @@ def show_errors(action: Callable[..., Any]) -> Callable[..., Any]:
     """Show UserErrors on the page, and release memory after every answer."""
 
     def answer(*given: Any) -> Iterator[Any]:
-        if given[-1] not in LANGUAGES:  # the last input of every event
+        if given[-1] not in list(LANGUAGES):  # the last input of every event; a list has no hash
             raise gr.Error("this language is not supported", print_exception=False)
         IMPORTED.wait()
         try:

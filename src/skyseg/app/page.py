@@ -99,9 +99,10 @@ def build(root: Path, model: str, files: Path) -> gr.Blocks:
         # Gradio itself translates the title of a tab only if the tab has been open.
         titles |= result.tabs
         translated = {
-            "fn": lambda words: [gr.Tab(label=say(key, words)) for key in titles],
+            "fn": show_errors(lambda words: [gr.Tab(label=say(key, words)) for key in titles]),
             "inputs": language,
             "outputs": list(titles.values()),
+            "preprocess": False,
             **QUIET,
         }
         demo.load(None, None, language, js="() => skysegLanguage()", **PRIVATE).then(

@@ -40,12 +40,13 @@ def run(root: Path, model: str, port: int) -> None:
     }
     try:
         try:
-            from skyseg.app import page
+            from skyseg.app import connections, page
         except ImportError as error:
             raise UserError(f"the page needs Gradio ({error}): pip install 'skyseg[app]'") from None
         demo = page.build(root.resolve(), model, Path(files))
         with suppress(KeyboardInterrupt):
             page.start(demo, Path(files), HOST, port)
+            connections.limit(demo.server.config)
             print("Ready. Press Ctrl-C to stop.", flush=True)
             demo.block_thread()
     finally:
