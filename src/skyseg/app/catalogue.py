@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skyseg.app.texts import say
-from skyseg.reports.tables import markdown_table
+from skyseg.reports.tables import escape_cell, markdown_table
 
 SCORES = ("iou", "iou_image", "f_max", "boundary_f", "mae")  # compared; the tags contain more
 
@@ -119,8 +119,8 @@ def registry_table(root: Path, model: str, language: str) -> str:
                 row["version"],
                 aliases,
                 *scores,
-                row["split"] or "",
-                row["variant"] or "",
+                escape_cell(row["split"] or ""),
+                escape_cell(row["variant"] or ""),
                 row["created"][:16].replace("T", " "),
             ]
         )

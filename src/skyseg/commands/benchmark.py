@@ -20,7 +20,7 @@ from skyseg.inference.model import Model
 from skyseg.metrics import bootstrap
 from skyseg.metrics import suite as metrics
 from skyseg.params import NAMED_FORMATS, DataParams
-from skyseg.reports.tables import markdown_table
+from skyseg.reports.tables import escape_cell, markdown_table
 
 # Columns of the printed table; the JSON has all scores.
 SHOWN = (
@@ -134,7 +134,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         table.append(
             [
-                row["model"],
+                escape_cell(row["model"]),
                 *(
                     _with_interval(row[name], *row["intervals"][name])
                     if name in row["intervals"]
@@ -152,7 +152,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         changes = [["difference", *scored]]
         changes += [
             [
-                f"{row['model']} - {rows[0]['model']}",
+                escape_cell(f"{row['model']} - {rows[0]['model']}"),
                 *(
                     _with_interval(*row["differences"][name]) if name in row["differences"] else "-"
                     for name in scored

@@ -24,6 +24,7 @@ from skyseg.model.device import Hardware, pick_hardware
 from skyseg.params import Params, flatten, load_params
 from skyseg.provenance import git_commit
 from skyseg.reports.sheets import error_sheet
+from skyseg.reports.tables import escape_cell
 from skyseg.tracking import connection, registry
 from skyseg.tracking.training import training_run
 from skyseg.training import engine
@@ -226,11 +227,11 @@ def run_name(params: Params) -> str:
 
 def description(params: Params, dataset: Dataset, hardware: Hardware) -> str:
     """Description at the top of the run's page in the MLflow UI (Markdown)."""
-    start = params.model.init or "random weights"
+    start = escape_cell(params.model.init or "random weights")
     images = ", ".join(f"{part.images} {split}" for split, part in dataset.splits.items())
     return (
         f"**{params.model.variant}** at {params.model.size} px from {start}, on {hardware}.\n\n"
-        f"Data: {images}. {dataset.decided}"
+        f"Data: {images}. {escape_cell(dataset.decided)}"
     )
 
 

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from skyseg.errors import printable
 from skyseg.metrics.slices import SLICES
 from skyseg.metrics.suite import METRICS
 from skyseg.model.checkpoint import ModelConfig
@@ -111,7 +112,7 @@ def _environment(autoescape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = escape_cell
+    environment.filters |= {"cell": escape_cell, "printable": printable}
     return environment
 
 

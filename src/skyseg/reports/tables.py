@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from skyseg.errors import printable
+
+# What means something within a line of Markdown. An underscore within a word does not.
+MARKS = re.compile(r"[\\`*\[\]<>|&~!$]|(?<![^\W_])_|_(?![^\W_])")
+
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns for people and for grep; the first row is the header."""
-    return tabulate(rows[1:], rows[0], "plain", disable_numparse=True)
+    """Aligned columns for people and for grep, of any texts; the first row is the header."""
+    shown = [[printable(cell) for cell in row] for row in rows]
+    return tabulate(shown[1:], shown[0], "plain", disable_numparse=True)
 
 
 def markdown_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -24,8 +31,9 @@ def markdown_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> 
 
 
 def escape_cell(text: str) -> str:
-    """Any text, such as a file name, as one cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", r"\|")
+    """Any text, such as a file name, for Markdown that shows it as it is, in one line or one cell
+    of a table: no link, picture, HTML or code comes of it. Line ends become spaces."""
+    return MARKS.sub(r"\\\g<0>", printable(" ".join(text.split())))
 
 
 def comparison(
