@@ -23,7 +23,9 @@ import requests
 import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import scoring_server
 from PIL import Image
+from starlette.testclient import TestClient
 
 import skyseg
 from mlflow_tools import METRICS, SCORING, free_port, make_model, running
@@ -291,6 +293,90 @@ def test_a_row_that_is_not_a_photograph_is_refused(
     assert says in str(caught.value)
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
     assert caught.value.get_http_status_code() == 400
+
+
+def test_a_photograph_in_many_rows_is_segmented_once(
+    model: served_model.SegmentationModel, monkeypatch: pytest.MonkeyPatch
+):
+    calls = []
+    forward = model.predictor.forward
+    monkeypatch.setattr(model.predictor, "forward", lambda *x: calls.append(1) or forward(*x))
+    other = encoded(255 - PHOTOGRAPH)
+    rows = [encoded(), bytearray(encoded()), other, *[memoryview(encoded())] * 997]
+    answer = model.predict(None, pd.DataFrame({"image": rows}))
+    assert len(calls) == 2
+    assert len(answer) == 1000
+    assert answer["mask"].nunique() <= 2
+    alone = model.predict(None, pd.DataFrame({"image": [other]}))
+    assert answer.iloc[2].to_dict() == alone.iloc[0].to_dict()
+
+
+def test_requests_that_name_files_or_make_no_sense_are_refused(store: Path, tmp_path: Path):
+    """MLflow's scoring server and our model, as ``mlflow models serve`` runs them."""
+    register(store)
+    private = tmp_path / "private.png"
+    private.write_bytes(encoded())
+    app = scoring_server.init(mlflow.pyfunc.load_model("models:/sky@challenger"))
+    client = TestClient(app, raise_server_exceptions=False)
+
+    def ask(body: Any, kind: str = "application/json") -> Any:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return client.post("/invocations", content=data, headers={"Content-Type": kind})
+
+    def split(value: Any, **more: Any) -> dict[str, Any]:
+        return {"dataframe_split": {"columns": ["image"], "data": [[value]], **more}}
+
+    good = base64.b64encode(encoded()).decode()
+    assert ask(split(good)).status_code == 200
+    values = [
+        str(private),
+        f"file://{private}",
+        "http://127.0.0.1:9/x.png",
+        {"path": str(private)},
+        {"b64": good},
+        [good],
+        [1, 2],
+        5,
+        1e999,
+        True,
+        None,
+        "",
+        "é",
+        "!!!!",
+        "\ud800",
+    ]
+    for value in values:
+        for body in (
+            split(value),
+            {"dataframe_records": [{"image": value}]},
+            {"inputs": {"image": [value]}},
+            {"instances": [{"image": value}]},
+        ):
+            assert ask(body).status_code == 400, body
+    for body in (
+        {"dataframe_split": {"columns": ["image", "image"], "data": [[good, good]]}},
+        {"dataframe_split": {"columns": ["picture"], "data": [[good]]}},
+        {"dataframe_split": {"columns": [0], "data": [[good]]}},
+        {"dataframe_split": {"columns": ["image"], "data": [[good], [good, good]]}},
+        {"dataframe_split": {"data": [[good]]}},
+        {"dataframe_split": None},
+        {"dataframe_split": str(private)},
+        {"inputs": str(private)},
+        [],
+        b"5",
+        b"",
+        b'{"inputs":' + b"[" * 900 + b"]" * 900 + b"}",
+    ):
+        assert ask(body).status_code == 400, body
+    for kind in ("application/x-pickle", "application/octet-stream", "text/html", ""):
+        assert ask(b"\x80\x04N.", kind).status_code == 415
+    assert ask(f"image\n{private}\n".encode(), "text/csv").status_code == 400
+    # MLflow reads JSON before our model does; it gives up on such nesting, and goes on.
+    assert ask(b"[" * 100_000).status_code in (400, 500)
+    params = {"params": {"weights": str(private), "model_uri": "http://127.0.0.1:9"}}
+    assert ask(split(good) | params).json() == ask(split(good)).json()
+    rows = ask(split(good, index=list(range(500)))).json()["predictions"]  # of one photograph
+    assert len(rows) == 500
 
 
 def test_a_huge_picture_is_refused_before_it_is_decoded(

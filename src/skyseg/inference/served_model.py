@@ -44,12 +44,24 @@ class SegmentationModel(PythonModel):
         if "image" not in model_input.columns:
             raise _invalid("the input needs a column named image, with the bytes of a photograph")
         try:
-            rows = [self._segment(number, data) for number, data in enumerate(model_input["image"])]
+            rows = self._segment_all(model_input["image"])
         finally:
             release_memory()
         return pd.DataFrame(rows, columns=["mask", "foreground"])
 
-    def _segment(self, number: int, data: object) -> tuple[bytes, float]:
+    def _segment_all(self, column: pd.Series) -> list[tuple[bytes, float]]:
+        """One result per row. A photograph that occurs several times is segmented once: a request
+        in JSON can name one and a million rows."""
+        done: dict[bytes, tuple[bytes, float]] = {}
+        rows = []
+        for number, value in enumerate(column):
+            photograph = _bytes(f"row {number}", value)
+            if photograph not in done:
+                done[photograph] = self._segment(number, photograph)
+            rows.append(done[photograph])
+        return rows
+
+    def _segment(self, number: int, data: bytes) -> tuple[bytes, float]:
         try:
             with memory_errors("send a smaller photograph, or try again later"):
                 image = _decode(f"row {number}", data)
@@ -62,12 +74,17 @@ class SegmentationModel(PythonModel):
         return png.getvalue(), float(foreground.mean())
 
 
-def _decode(name: str, data: object) -> Any:
-    """Decode the value of a row to uint8 [H, W, 3]."""
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise _invalid(f"{name}: expected bytes (base64 in JSON), not {type(data).__name__}")
+def _bytes(name: str, value: object) -> bytes:
+    """The value of a row, which must be the bytes of a file: nothing else is opened."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise _invalid(f"{name}: expected bytes (base64 in JSON), not {type(value).__name__}")
+    return bytes(value)
+
+
+def _decode(name: str, data: bytes) -> Any:
+    """Decode a photograph to uint8 [H, W, 3]."""
     try:
-        return decoder.decode(bytes(data), name, codec.UPLOAD).pixels
+        return decoder.decode(data, name, codec.UPLOAD).pixels
     except UserError as error:
         raise _invalid(str(error)) from None
 

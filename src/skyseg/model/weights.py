@@ -69,7 +69,7 @@ def _load_pth(path: Path) -> Any:
 
 def _reason(error: Exception) -> str:
     """What PyTorch says, without its advice to load files that run code."""
-    if isinstance(error, pickle.UnpicklingError):
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
         found = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
         what = f"it contains {found[1]}" if found else "damaged, or it contains more than tensors"
         return f"{what}; save only the network's state_dict()"

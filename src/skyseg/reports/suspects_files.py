@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile, ZipFile
@@ -13,6 +14,7 @@ FOLDER = Path("reports/audit")
 TABLE, PAGE, PICTURES = "suspects.csv", "suspects.html", "suspects.zip"
 CAPTIONS = ("photograph", "mask", "model", "they differ")
 """The pictures of a suspect, in their order."""
+MOST_BYTES = 2**24  # of a picture
 AGAIN = "run skyseg audit again"
 
 
@@ -61,6 +63,10 @@ def read_pictures(folder: Path, suspect: Suspect) -> list[bytes]:
     path = folder / PICTURES
     try:
         with ZipFile(path) as archive:
-            return [archive.read(picture_name(suspect.rank, caption)) for caption in CAPTIONS]
-    except (OSError, KeyError, BadZipFile):
+            names = [picture_name(suspect.rank, caption) for caption in CAPTIONS]
+            if any(archive.getinfo(name).file_size > MOST_BYTES for name in names):
+                raise BadZipFile
+            return [archive.read(name) for name in names]
+    # Encrypted files are RuntimeErrors, kinds of compression not known here NotImplementedErrors.
+    except (OSError, KeyError, ValueError, RuntimeError, BadZipFile, zlib.error):
         raise UserError(f"{path}: missing or damaged; {AGAIN}") from None
