@@ -57,6 +57,10 @@ lint: dev ## Formatting, lint, types and import contracts alone
 	mypy
 	lint-imports
 
+.PHONY: audit-deps
+audit-deps: setup ## Look up known vulnerabilities of the pinned packages (.ci/accepted.toml)
+	@python .ci/audit.py
+
 .PHONY: format
 format: dev ## Format the code and apply automatic fixes
 	ruff check --fix --exit-zero
