@@ -193,6 +193,21 @@ def test_ui_shows_runs_and_files(inside: Path):
             timeout=10,
             params={"run_uuid": runs[0]["info"]["run_id"], "path": "model_card.md"},
         )
+        # MLflow itself refuses what other web pages send, and paths that lead out of a run.
+        for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+            answer = requests.post(
+                f"{url}/api/2.0/mlflow/experiments/create",
+                timeout=10,
+                headers=headers,
+                json={"name": "x"},
+            )
+            assert answer.status_code == 403
+        outside = requests.get(
+            f"{url}/get-artifact",
+            timeout=10,
+            params={"run_uuid": runs[0]["info"]["run_id"], "path": "../../../../params.yaml"},
+        )
+        assert outside.status_code == 400
 
     assert {"key": "mlflow.experimentKind", "value": "custom_model_development"} in (
         experiment["tags"]

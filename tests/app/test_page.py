@@ -6,12 +6,14 @@ import base64
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ pytest.importorskip("gradio")
 
 from app_tools import SUSPECTS, image_of, make_suspects
 from mlflow_tools import free_port
-from skyseg.app import events, inbox, page
+from skyseg.app import connections, events, inbox, page
 from skyseg.app.texts import TEXTS
 from tiny import photograph, save
 
@@ -179,20 +181,15 @@ def test_no_event_opens_what_a_client_names_in_another_way(
     link = f"http://127.0.0.1:{canary.server_port}/a.png"
     payloads: list[Any] = [
         str(private),
-        f"file://{private}",
         link,
-        [str(private)],
+        [f"file://{private}"],
         {"url": link, "path": None, "meta": {"_type": "gradio.FileData"}},
-        {"url": f"file://{private}", "orig_name": str(private)},
         {"id": str(private), "layers": [str(private), {"url": link}], "background": link},
         {"id": {}, "layers": 5},
         f"models:/../{private}",
-        True,
-        {},
-        "",
     ]
     # As many as can wait in the queue.
-    asked_with = [(each, "en") for each in payloads] + [("", each) for each in ({}, [link], True)]
+    asked_with = [(each, "en") for each in payloads] + [("", each) for each in ({}, [link])]
     files = sorted(registered.rglob("*"))
     events = [
         event
@@ -453,6 +450,15 @@ def test_upload_compare_correct_and_save(
     assert tab.evaluate("window.ran") is None
     assert len([text for text in tab.said if "Content Security Policy" in text]) >= 3
     tab.context.close()
+
+
+@pytest.mark.slow
+def test_a_client_that_says_nothing_is_let_go(address: str):
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=connections.HEADERS + 10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+        with suppress(ConnectionResetError):
+            assert client.recv(1) == b""
 
 
 @pytest.mark.slow
