@@ -36,6 +36,14 @@ ui: setup ## Serve runs and models in the MLflow UI (PORT=5000, this machine onl
 models: setup ## List the registered versions with aliases and scores
 	python -m skyseg models
 
+.PHONY: sync
+sync: setup ## Send to MLflow what it lacks of trainings during which it did not answer
+	python -m skyseg sync
+
+.PHONY: doctor
+doctor: setup ## Check this computer and this repository, and say what to do (FIX=1 mends moved paths)
+	python -m skyseg doctor $(if $(FIX),--fix)
+
 .PHONY: plots
 plots: setup ## Draw the curves and overlays of the last run into dvc_plots/index.html
 	dvc plots show --out dvc_plots

@@ -115,6 +115,34 @@ def models(
 
 
 @app.command()
+def sync() -> None:
+    """Send to MLflow what it lacks of trainings during which it did not answer."""
+    from skyseg.params import load_params
+
+    params = load_params()
+    from skyseg.commands import sync as command
+
+    command.sync(params, Path())
+
+
+@app.command()
+def doctor(
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="Change the paths in mlflow.db after the repository was moved or copied."
+        ),
+    ] = False,
+) -> None:
+    """Check this computer and this repository, and say what to do. Ends with 1 if something is
+    broken."""
+    from skyseg.commands import doctor as command
+
+    if not command.run(Path(), fix):
+        raise typer.Exit(1)
+
+
+@app.command()
 def benchmark(
     model: Annotated[
         list[str],

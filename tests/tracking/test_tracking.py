@@ -10,53 +10,16 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from PIL import Image
 
-from mlflow_tools import HISTORY, METRICS, free_port, make_model, mlflow_server
+from mlflow_tools import HISTORY, METRICS, free_port, make_model
 from skyseg.errors import UserError
 from skyseg.tracking import connection, runs
 from skyseg.tracking import training as tracking
 from skyseg.tracking.evaluation import log_evaluation
 from skyseg.tracking.store import repository_root, store_uri
-
-DATASET = {
-    "fingerprint": "f" * 64,
-    "dvc_md5": "d" * 32 + ".dir",
-    "splits": {"train": {"images": 9}, "val": {"images": 4}, "test": {"images": 6}},
-}
-
-
-def train(resume: str | None = None, **changes: Any) -> Any:
-    arguments = {
-        "experiment": "skies",
-        "name": "a name",
-        "description": "a **description**",
-        "params": {"train.lr": 0.001, "data.ignore": [11]},
-        "tags": {"variant": "u2netp"},
-        "dataset": DATASET,
-        "commit": "c" * 40,
-        "resume": resume,
-    }
-    return tracking.training_run(**(arguments | changes))
-
-
-def train_nothing(**changes: Any) -> str:
-    """The id of a run that ends before its first epoch."""
-    with train(**changes) as run:
-        return str(run.id)
-
-
-def stats(row: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name != "epoch"}
-
-
-def steps(run: str, name: str) -> list[int]:
-    return [metric.step for metric in MlflowClient().get_metric_history(run, name)]
-
-
-def get(run: str) -> Run:
-    return MlflowClient().get_run(run)
+from skyseg.tracking.unsent import unsent_folder
+from tracking_tools import DATASET, get, stats, steps, train, train_nothing, wait
 
 
 @pytest.mark.parametrize(
@@ -225,10 +188,11 @@ def test_an_epoch_is_logged_in_one_request(store: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         MlflowClient, "log_batch", lambda self, run_id, metrics, *rest: calls.append(len(metrics))
     )
-    run = tracking.TrainingRun("r", set())
+    run = tracking.TrainingRun("r", set(), unsent_folder(store, "r"))
 
     run.record(1, {f"metric{number}": 0.5 for number in range(30)})
 
+    wait(lambda: bool(calls))
     assert calls == [30]
 
 
@@ -244,27 +208,6 @@ def test_system_metrics_are_logged(store: Path, environment: Any):
 
     assert "system/cpu_utilization_percentage" in names
     assert "system/system_memory_usage_percentage" in names
-
-
-def test_training_continues_and_loses_no_metrics_if_the_store_fails(
-    store: Path, capsys: pytest.CaptureFixture[str]
-):
-    hidden = store / "hidden.db"
-    with train() as run:
-        run.record(1, stats(HISTORY[0]))
-        (store / "mlflow.db").rename(hidden)
-        run.record(2, stats(HISTORY[1]))
-        run.record(3, stats(HISTORY[2]))
-        printed = capsys.readouterr().err
-        (store / "mlflow.db").unlink(missing_ok=True)  # sqlite has created an empty one
-        hidden.rename(store / "mlflow.db")
-        run.record(4, stats(HISTORY[2]))
-
-    assert printed.count("WARNING") == 1
-    assert "Training continues" in printed
-    assert "answers again" in capsys.readouterr().err
-    assert steps(run.id, "val/iou") == [1, 2, 3, 4]
-    assert get(run.id).info.status == "FINISHED"
 
 
 def test_an_evaluation_continues_the_run_and_can_be_repeated(store: Path):
@@ -326,26 +269,3 @@ def test_an_evaluation_without_a_working_store_is_a_user_error(store: Path):
 
     with pytest.raises(UserError, match="does not answer"):
         log_evaluation(store, config, METRICS, "skies")
-
-
-@pytest.mark.slow
-def test_a_server_that_dies_and_comes_back(
-    tmp_path: Path, environment: Any, capsys: pytest.CaptureFixture[str]
-):
-    port = free_port()
-    with mlflow_server(tmp_path, port) as uri:
-        connection.connect(tmp_path, uri)
-        context = train()
-        run = context.__enter__()
-        run.record(1, stats(HISTORY[0]))
-    start = time.monotonic()
-    run.record(2, stats(HISTORY[1]))
-    run.image("validation", 2, Image.new("RGB", (8, 8)))
-    assert time.monotonic() - start < 60
-    assert "Training continues" in capsys.readouterr().err
-
-    with mlflow_server(tmp_path, port):
-        run.record(3, stats(HISTORY[2]))
-        context.__exit__(None, None, None)
-        assert steps(run.id, "val/iou") == [1, 2, 3]
-        assert get(run.id).info.status == "FINISHED"

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from skyseg.commands.options import check_port
-from skyseg.tracking.store import artifact_folder, store_uri
+from skyseg.tracking.store import artifact_folder, database, store_uri
 
 
 def run(root: Path, experiment: str, port: int) -> None:
@@ -71,7 +71,10 @@ def run(root: Path, experiment: str, port: int) -> None:
 
 def _experiment(uri: str, name: str) -> str | None:
     """The id of an experiment in a sqlite store, else None. Importing MLflow would take seconds."""
-    file = f"file:{uri.removeprefix('sqlite:///')}?mode=ro"
+    path = database(uri)
+    if path is None:
+        return None
+    file = f"{path.absolute().as_uri()}?mode=ro"
     with suppress(sqlite3.Error), closing(sqlite3.connect(file, uri=True)) as db:
         row = db.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else None

@@ -14,7 +14,7 @@ from skyseg.inference.predictor import CheckpointPredictor, ConfiguredPredictor,
 from skyseg.inference.published import RECIPES, SIZE, PublishedPredictor
 from skyseg.model.checkpoint import config_path
 from skyseg.params import load_params
-from skyseg.tracking.store import SQLITE, store_uri
+from skyseg.tracking.store import database, store_uri
 
 PRETRAINED = Path("models/start.safetensors")
 
@@ -108,8 +108,8 @@ def _open_pretrained(name: str, root: Path, device: str) -> Model:
 
 def _anything_registered(root: Path, name: str) -> bool:
     """Whether the registry has any version of a model. Does not create a store."""
-    uri = store_uri(root)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE).split("?")[0]).is_file():
+    file = database(store_uri(root))
+    if file is not None and not file.is_file():
         return False
     from skyseg.tracking import connection, registry
 

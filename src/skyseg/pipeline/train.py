@@ -80,6 +80,7 @@ def train(params: Params, root: Path) -> None:
         dataset=dataset.model_dump(),
         commit=notes.commit,
         resume=notes.run,
+        root=root,
     ) as run:
         notes = notes._replace(run=run.id)
         run.replay(progress.history)
@@ -218,10 +219,11 @@ def validation_sheet(
 
 
 def run_name(params: Params) -> str:
-    """Name of the run, such as 'u2netp 160 px, 10 epochs, lr 0.002'."""
+    """Name of the run, such as 'u2netp 160 px, 10 epochs, lr 0.002, 2026-11-27 00:12:05', with the
+    local time, which tells runs with the same settings apart."""
     return (
         f"{params.model.variant} {params.model.size} px, {params.train.epochs} epochs, "
-        f"lr {params.train.lr:g}"
+        f"lr {params.train.lr:g}, {datetime.now():%Y-%m-%d %H:%M:%S}"
     )
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import RunTag
+from mlflow.entities import Run, RunTag
 
 from skyseg.documents import Document, read_document, read_history, read_text
 from skyseg.errors import UserError
 from skyseg.model.checkpoint import ModelConfig
-from skyseg.tracking import runs
+from skyseg.tracking import runs, unsent
 from skyseg.tracking.connection import store_errors
 
 # Prefixes in MLflow of the scores in ``reports/metrics.json``. ``val/...`` are the scores of each
@@ -78,23 +79,8 @@ def log_evaluation(
     """
     client = MlflowClient()
     with store_errors():
-        run = runs.find_run(config.run) or runs.find_restored_run(config, experiment)
-        if run is None:
-            run = runs.create_run(
-                experiment,
-                f"{config.variant} {config.size}px (restored)",
-                "Restored from a workspace whose training was logged to another store.",
-                config.params,
-                {
-                    "restored": "from the workspace",
-                    "variant": config.variant,
-                    "fingerprint": config.fingerprint,
-                },
-                config.git_commit,
-            )
-            runs.log_inputs(run.info.run_id, config.data, ("train", "val"))
+        run, _ = log_training(root, config, experiment)
         run_id = run.info.run_id
-        runs.log_metrics(run_id, runs.missing(_history(root), runs.epochs(run)))
         logged = {
             f"{PREFIXES[split]}/{name}": value
             for split, scores in metrics.items()
@@ -126,6 +112,65 @@ def log_evaluation(
         if run.info.status != "FINISHED":
             client.set_terminated(run_id)
     return run_id
+
+
+def log_training(root: Path, config: ModelConfig, experiment: str) -> tuple[Run, Counter[str]]:
+    """Log what the run that trained a checkpoint lacks of its training. Can be repeated.
+
+    Args:
+        root, config, experiment: as for ``log_evaluation``.
+
+    Returns:
+        The run, and how much was logged, by kind.
+
+    Raises:
+        UserError: the experiment was deleted.
+        Exception: MLflow's own, see ``store_errors``.
+    """
+    run = runs.find_run(config.run) or runs.find_restored_run(config, experiment)
+    if run is None:
+        created = f" {config.created[:16].replace('T', ' ')}" if config.created else ""
+        run = runs.create_run(
+            experiment,
+            f"{config.variant} {config.size} px{created} (restored)",
+            "Restored from a workspace whose training was logged to another store.",
+            config.params,
+            {
+                "restored": "from the workspace",
+                "variant": config.variant,
+                "fingerprint": config.fingerprint,
+            },
+            config.git_commit,
+        )
+        runs.log_inputs(run.info.run_id, config.data, ("train", "val"))
+    run_id, client = run.info.run_id, MlflowClient()
+    logged = unsent.deliver(unsent.unsent_folder(root, run_id))
+    known = runs.epochs(client.get_run(run_id))
+    before = len(known)
+    runs.log_metrics(run_id, runs.missing(_history(root), known))
+    logged["epochs"] += len(known) - before
+    return client.get_run(run_id), +logged
+
+
+def log_finished_training(root: Path, config: ModelConfig, experiment: str) -> Counter[str]:
+    """The same with ``reports/history.csv`` and the run's status. Returns how much was logged.
+
+    Raises:
+        UserError: as ``log_evaluation``.
+    """
+    client = MlflowClient()
+    with store_errors():
+        run, logged = log_training(root, config, experiment)
+        history, run_id = root / "reports" / "history.csv", run.info.run_id
+        if history.is_file() and history.name not in {
+            entry.path for entry in client.list_artifacts(run_id)
+        }:
+            runs.log_path(run_id, history, None)
+            logged["other files"] += 1
+        if run.info.status != "FINISHED":
+            client.set_terminated(run_id)
+            logged["end status"] += 1
+    return logged
 
 
 def _history(root: Path) -> list[dict[str, float]]:

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from skyseg.errors import UserError
 from skyseg.model.checkpoint import ModelConfig
-from skyseg.tracking.store import artifact_folder
+from skyseg.tracking.store import artifact_folder, as_location
 
 # Marks an experiment as model training. MLflow 3.17 opens its GenAI view all the same: see
 # ``commands.ui``.
@@ -39,7 +39,9 @@ def experiment_id(name: str) -> str:
     if found is None:
         folder = artifact_folder(mlflow.get_tracking_uri())
         try:
-            return client.create_experiment(name, str(folder) if folder else None, dict([KIND]))
+            return client.create_experiment(
+                name, as_location(folder) if folder else None, dict([KIND])
+            )
         except MlflowException as error:  # another process was faster
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -5,97 +5,131 @@ Functions work on the store that ``connection.connect`` was last called for.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-from requests import RequestException
 
-from skyseg.tracking import runs
-from skyseg.tracking.connection import reason, short_timeouts, store_errors
+from skyseg.tracking import runs, unsent
+from skyseg.tracking.connection import FAILURES, reason, short_timeouts, store_errors
+from skyseg.tracking.store import UNSENT
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 SAMPLING_SECONDS = 5  # between two samples of the system metrics
+PAUSE_SECONDS = 5  # after the first failure to send; each further one doubles it
+LONGEST_PAUSE_SECONDS = 60
+END_SECONDS = 10  # how long the end of a training waits for the store
+
+# It warns of every failure to send; that the store does not answer is printed once, below.
+logging.getLogger("mlflow.system_metrics.system_metrics_monitor").setLevel(logging.CRITICAL)
 
 
 class TrainingRun:
-    """The run of a training in progress. No method raises an error if the store stops answering:
-    metrics that could not be sent are kept, and retried at each epoch."""
+    """The run of a training in progress.
 
-    def __init__(self, run_id: str, known: set[int]) -> None:
+    What is logged is first kept as files, which a thread sends to the store in order: see
+    ``unsent``. So the training never waits for the store, and what the store did not take is sent
+    by ``skyseg sync`` or when the model is evaluated.
+    """
+
+    def __init__(self, run_id: str, known: set[int], unsent_folder: Path) -> None:
         self.id = run_id
-        self._known = known  # epochs in the store; logged again, they would get a second value
-        self._unsent: list[Metric] = []
+        self._folder = unsent_folder
+        # Epochs in the store or kept for it; logged again, they would get a second value.
+        self._known = known | unsent.kept_epochs(unsent_folder)
         self._offline = False
         self._monitor: SystemMetricsMonitor | None = None
+        self._news, self._ending = threading.Event(), threading.Event()
+        self._news.set()  # something may be left from before
+        self._sender = threading.Thread(target=self._send_until_end, daemon=True)
+        self._sender.start()
 
     def record(self, epoch: int, stats: dict[str, float]) -> None:
-        """Log an epoch's metrics, in one request. Does nothing if the epoch is logged already."""
+        """Log an epoch's metrics. Does nothing if the epoch is logged already."""
         self.replay([{"epoch": epoch, **stats}])
 
     def replay(self, rows: Iterable[dict[str, float]]) -> None:
         """Log the rows of a history (each with its ``epoch``) that the run does not have yet."""
-        self._unsent += runs.missing(rows, self._known)
-        self._flush()
+        for row in rows:
+            if metrics := runs.missing([row], self._known):
+                unsent.keep_metrics(self._folder, metrics, int(row["epoch"]))
+                self._news.set()
 
     def image(self, key: str, epoch: int, image: Image) -> None:
-        """Log a picture of an epoch; the UI shows these in a grid with a slider.
-
-        Pictures are dropped while the store does not answer: each would wait for the timeout.
-        """
-        if not self._offline:
-            self._send(lambda: MlflowClient().log_image(self.id, image, key=key, step=epoch))
+        """Log a picture of an epoch; the UI shows these in a grid with a slider."""
+        unsent.keep_image(self._folder, key, epoch, image)
+        self._news.set()
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Log a file or a whole folder to ``folder`` among the run's artifacts."""
-        self._send(lambda: runs.log_path(self.id, path, folder))
+        """Log a file to ``folder`` among the run's artifacts."""
+        unsent.keep_file(self._folder, path, folder)
+        self._news.set()
 
-    def _flush(self) -> None:
-        if self._unsent:
-            self._send(lambda: runs.log_metrics(self.id, self._unsent))
+    def _send_until_end(self) -> None:
+        """Send what is kept whenever there is something new, and after a failure only after a
+        pause, which grows. Prints when the store stops answering and when it answers again."""
+        self._start_monitor()
+        pause = PAUSE_SECONDS
+        while True:
+            self._news.wait()
+            self._news.clear()
+            ended = self._ending.is_set()
+            if ended and not self._offline:
+                self._stop_monitor()
+            try:
+                unsent.deliver(self._folder)
+            except FAILURES as error:
+                self._print_offline(error)
+                if ended:
+                    return
+                self._ending.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                self._news.set()
+            else:
+                self._print_online()
+                pause = PAUSE_SECONDS
+                if ended:
+                    return
 
-    def _send(self, request: Callable[[], object]) -> None:
-        """Make a request. Prints once when the store stops answering, and once when it is back."""
-        try:
-            with short_timeouts(self._offline):
-                request()
-        except (MlflowException, RequestException, OSError) as error:
-            if not self._offline:
-                print(
-                    f"\nWARNING: MLflow at {mlflow.get_tracking_uri()} stopped answering "
-                    f"({reason(error)}). Training continues. Its metrics are kept, and logged when "
-                    "MLflow answers again or when the model is evaluated.",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            self._offline = True
-        else:
-            if self._offline:
-                print(
-                    f"\nMLflow at {mlflow.get_tracking_uri()} answers again.",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                self._offline = False
-                self._start_monitor()  # the monitor stops at its first failure
+    def _print_offline(self, error: Exception) -> None:
+        if not self._offline:
+            print(
+                f"\nWARNING: MLflow at {mlflow.get_tracking_uri()} stopped answering "
+                f"({reason(error)}). Training continues. What it logs is kept in "
+                f"{UNSENT}/, and sent when MLflow answers again.",
+                file=sys.stderr,
+                flush=True,
+            )
+        self._offline = True
+
+    def _print_online(self) -> None:
+        if self._offline:
+            print(
+                f"\nMLflow at {mlflow.get_tracking_uri()} answers again.",
+                file=sys.stderr,
+                flush=True,
+            )
+            self._offline = False
+            self._start_monitor()  # the monitor stops at its first failure
 
     def _start_monitor(self) -> None:
         """Log usage of CPU, memory, disk, network and GPU every few seconds, in a thread."""
         if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() in ("false", "0"):
             return
         self._stop_monitor()
-        self._monitor = SystemMetricsMonitor(self.id, SAMPLING_SECONDS, resume_logging=True)
-        self._monitor.start()
+        with suppress(*FAILURES):
+            self._monitor = SystemMetricsMonitor(self.id, SAMPLING_SECONDS, resume_logging=True)
+            self._monitor.start()
 
     def _stop_monitor(self) -> None:
         if self._monitor is not None:
@@ -103,10 +137,19 @@ class TrainingRun:
             self._monitor = None
 
     def _end(self, status: str) -> None:
-        self._flush()
-        with short_timeouts(self._offline):
-            self._stop_monitor()
-        self._send(lambda: MlflowClient().set_terminated(self.id, status))
+        """Keep the run's status, and wait a little until all is sent."""
+        unsent.keep_status(self._folder, status)
+        self._ending.set()
+        self._news.set()
+        self._sender.join(END_SECONDS)
+        if self._folder.exists():
+            print(
+                f"\nWARNING: MLflow at {mlflow.get_tracking_uri()} does not have all of this "
+                f"training yet; 'skyseg sync' sends what is kept in {UNSENT}/, and so does "
+                "evaluating the model.",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 @contextmanager
@@ -119,8 +162,12 @@ def training_run(
     dataset: dict[str, Any],
     commit: str | None,
     resume: str | None = None,
+    *,
+    root: Path,
 ) -> Iterator[TrainingRun]:
     """Within the block, a run for a training, in the store that ``connect`` has set.
+
+    Nothing that is logged raises an error or waits if the store stops answering.
 
     Its final status is FINISHED, KILLED after Ctrl-C, or FAILED after any other exception.
 
@@ -132,11 +179,12 @@ def training_run(
         dataset: content of ``prepared/dataset.json``.
         commit: of the code, as ``skyseg.provenance.git_commit`` gives it.
         resume: id of a run to continue; if this store does not have it, a new run starts.
+        root: the workspace; its repository keeps what could not be sent.
 
     Raises:
         UserError: the experiment was deleted, or the store does not answer at the start.
     """
-    with store_errors():
+    with short_timeouts(), store_errors():
         run = runs.find_run(resume)
         known: set[int] = set()
         if run is None:
@@ -147,14 +195,15 @@ def training_run(
             for key, value in tags.items():
                 MlflowClient().set_tag(run.info.run_id, key, value)
             known = runs.epochs(run)
-    tracked = TrainingRun(run.info.run_id, known)
-    tracked._start_monitor()
-    status = "FAILED"
-    try:
-        yield tracked
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        tracked._end(status)
+    # Until the end, because the thread that sends reads them from the environment.
+    with short_timeouts():
+        tracked = TrainingRun(run.info.run_id, known, unsent.unsent_folder(root, run.info.run_id))
+        status = "FAILED"
+        try:
+            yield tracked
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            tracked._end(status)

@@ -1,0 +1,126 @@
+"""Keeps what a training logs as files until the store has it, so that nothing is lost if the store
+does not answer and the training is killed.
+
+One folder per run, ``mlunsent/RUN`` in the main repository:
+
+- ``metrics-EPOCH.json``: a list of ``[name, value, timestamp in ms, step]``;
+- ``artifacts/``: files, at their paths among the run's artifacts;
+- ``status.json``: how the run ended, ``{"status": ..., "end_time": in ms}``.
+
+A file is removed when it is delivered. Delivering it twice changes nothing: MLflow ignores a metric
+with the same value, time and step, and replaces an artifact at the same path.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.tracking.multimedia import compress_image_size
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
+from PIL.Image import Image
+
+from skyseg.files import atomic_write, write_text
+from skyseg.tracking import runs
+from skyseg.tracking.store import UNSENT, repository_root
+
+
+def unsent_folder(root: Path, run_id: str) -> Path:
+    """The folder of a run; ``root`` is any folder of the repository or of its temporary clones."""
+    return repository_root(root) / UNSENT / run_id
+
+
+def unsent_runs(root: Path) -> list[str]:
+    """The ids of the runs for which something is kept."""
+    folder = repository_root(root) / UNSENT
+    return sorted(path.name for path in folder.glob("*") if _files(path))
+
+
+def keep_metrics(folder: Path, metrics: list[Metric], epoch: int) -> None:
+    """Keep the metrics of an epoch."""
+    rows = [[metric.key, metric.value, metric.timestamp, metric.step] for metric in metrics]
+    write_text(folder / f"metrics-{epoch:06}.json", json.dumps(rows))
+
+
+def keep_image(folder: Path, key: str, epoch: int, image: Image) -> None:
+    """Keep a picture of an epoch, in the two sizes and with the names of MLflow's ``log_image``."""
+    name = f"{key}+step+{epoch}+timestamp+{int(time.time() * 1000)}+{uuid4()}"
+    images = folder / "artifacts" / "images"
+    with atomic_write(images / f"{name}.png") as temporary:
+        image.save(temporary, "PNG")
+    with atomic_write(images / f"{name}+compressed.webp") as temporary:
+        compress_image_size(image).save(temporary, "WEBP")
+
+
+def keep_file(folder: Path, path: Path, where: str | None) -> None:
+    """Keep a copy of a file, for the folder ``where`` among the run's artifacts."""
+    with atomic_write(folder / "artifacts" / (where or ".") / path.name) as temporary:
+        shutil.copyfile(path, temporary)
+
+
+def keep_status(folder: Path, status: str) -> None:
+    """Keep how and when the run ended."""
+    content = {"status": status, "end_time": int(time.time() * 1000)}
+    write_text(folder / "status.json", json.dumps(content))
+
+
+def kept_epochs(folder: Path) -> set[int]:
+    """The epochs whose metrics are kept."""
+    return {int(path.stem.split("-")[1]) for path in folder.glob("metrics-*.json")}
+
+
+def deliver(folder: Path) -> Counter[str]:
+    """Send what is kept for a run to the store, in the order of the epochs and its status last.
+
+    Another process may deliver the same at the same time.
+
+    Returns:
+        How much was delivered, by kind: epochs, pictures, other files, end status.
+
+    Raises:
+        Exception: one of ``connection.FAILURES``. What is delivered is removed, the rest is kept.
+    """
+    run_id, client, delivered = folder.name, MlflowClient(), Counter[str]()
+    # The training writes it last, so if it is here now, all else is, and is sent before it.
+    status = folder / "status.json"
+    ended = status.exists()
+    for path in sorted(folder.glob("metrics-*.json")):
+        with suppress(FileNotFoundError):
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            runs.log_metrics(run_id, [Metric(*row) for row in rows])
+            path.unlink()
+            delivered["epochs"] += 1
+    artifacts = folder / "artifacts"
+    for path in _files(artifacts):
+        with suppress(FileNotFoundError):
+            inside = path.relative_to(artifacts).parent.as_posix()
+            client.log_artifact(run_id, str(path), None if inside == "." else inside)
+            if path.suffix == ".webp":  # the second file of a picture
+                client.set_tag(run_id, MLFLOW_LOGGED_IMAGES, True)
+                delivered["pictures"] += 1
+            elif inside != "images":
+                delivered["other files"] += 1
+            path.unlink()
+    if ended:
+        with suppress(FileNotFoundError):
+            client.set_terminated(run_id, **json.loads(status.read_text(encoding="utf-8")))
+            status.unlink()
+            delivered["end status"] += 1
+        for empty in (*sorted(folder.rglob("*"), reverse=True), folder, folder.parent):
+            with suppress(OSError):
+                empty.rmdir()
+    return delivered
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files in a folder, except unfinished ones."""
+    return sorted(
+        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
+    )
