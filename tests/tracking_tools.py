@@ -38,9 +38,10 @@ def train(resume: str | None = None, **changes: Any) -> Any:
         "dataset": DATASET,
         "commit": "c" * 40,
         "resume": resume,
-        "root": database(mlflow.get_tracking_uri()).parent,
     }
-    return tracking.training_run(**(arguments | changes))
+    file = database(mlflow.get_tracking_uri())
+    where = {"root": file.parent} if file else {}
+    return tracking.training_run(**(arguments | where | changes))
 
 
 def train_nothing(**changes: Any) -> str:

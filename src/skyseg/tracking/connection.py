@@ -16,6 +16,7 @@ from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from skyseg.errors import UserError
+from skyseg.tracking import store
 from skyseg.tracking.store import SQLITE, check_home, database, store_uri
 
 # What MLflow raises if a store does not answer. Some of SQLAlchemy's errors pass through it.
@@ -65,13 +66,13 @@ def _check_database(uri: str) -> None:
     """Open and read a sqlite store, because MLflow tries that for minutes if it fails.
 
     Raises:
-        OSError, sqlite3.Error: it cannot be created or read, or is locked for 5 seconds.
+        OSError, sqlite3.Error: it cannot be created or read, or is locked for seconds.
     """
     file = database(uri)
     if file is None:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(file, timeout=5)) as db:
+    with closing(sqlite3.connect(file, timeout=store.LOCK_SECONDS)) as db:
         db.execute("SELECT COUNT(*) FROM sqlite_master")
 
 

@@ -25,6 +25,7 @@ from skyseg.tracking.store import artifact_folder, as_location
 # Marks an experiment as model training. MLflow 3.17 opens its GenAI view all the same: see
 # ``commands.ui``.
 KIND = ("mlflow.experimentKind", "custom_model_development")
+ATTEMPTS = 5  # for what fails if another client does the same at the same time
 METRICS_PER_BATCH = 1000  # MLflow's limit
 
 
@@ -138,7 +139,14 @@ def log_inputs(run_id: str, dataset: dict[str, Any], contexts: tuple[str, ...]) 
             profile=json.dumps({"num_rows": entry["images"]}),
         )
         inputs.append(DatasetInput(data, [InputTag("mlflow.data.context", split)]))
-    MlflowClient().log_inputs(run_id, inputs)
+    for attempt in range(ATTEMPTS):
+        try:
+            return MlflowClient().log_inputs(run_id, inputs)
+        except MlflowException as error:
+            # MLflow looks for an equal data set and then adds one, which fails if another client
+            # was faster in between.
+            if attempt == ATTEMPTS - 1 or "UNIQUE constraint failed" not in str(error):
+                raise
 
 
 def log_path(run_id: str, path: Path, folder: str | None) -> None:

@@ -15,6 +15,7 @@ from skyseg.errors import UserError
 
 SQLITE = "sqlite:///"
 ARTIFACTS, UNSENT = "mlartifacts", "mlunsent"
+LOCK_SECONDS = 5  # how long to wait for another program that writes to the database
 
 # The columns of MLflow's database that contain absolute paths of artifacts.
 PATH_COLUMNS = (
@@ -91,7 +92,7 @@ def former_homes(uri: str) -> list[Path]:
         return []
     here = file.parent.resolve()
     found = set()
-    with closing(sqlite3.connect(file, timeout=5)) as db:
+    with closing(sqlite3.connect(file, timeout=LOCK_SECONDS)) as db:
         for (value,) in db.execute("SELECT artifact_location FROM experiments").fetchall():
             folder = _local(value)
             if folder is None or folder.name != ARTIFACTS or folder.parent.resolve() == here:
@@ -134,7 +135,7 @@ def bring_home(uri: str) -> tuple[Path, list[Path]]:
     homes, here = former_homes(uri), file.parent.resolve()
     backup = file.with_name(f"{file.name}.backup-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
     missing = set()
-    with closing(sqlite3.connect(file, timeout=5, isolation_level=None)) as db:
+    with closing(sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)) as db:
         # Begins before the backup, so that no other process can write between the two.
         db.execute("BEGIN IMMEDIATE")
         with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(backup)) as copy:

@@ -17,7 +17,8 @@ import json
 import shutil
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -92,14 +93,14 @@ def deliver(folder: Path) -> Counter[str]:
     status = folder / "status.json"
     ended = status.exists()
     for path in sorted(folder.glob("metrics-*.json")):
-        with suppress(FileNotFoundError):
+        with _unless_gone(path):
             rows = json.loads(path.read_text(encoding="utf-8"))
             runs.log_metrics(run_id, [Metric(*row) for row in rows])
             path.unlink()
             delivered["epochs"] += 1
     artifacts = folder / "artifacts"
     for path in _files(artifacts):
-        with suppress(FileNotFoundError):
+        with _unless_gone(path):
             inside = path.relative_to(artifacts).parent.as_posix()
             client.log_artifact(run_id, str(path), None if inside == "." else inside)
             if path.suffix == ".webp":  # the second file of a picture
@@ -109,7 +110,7 @@ def deliver(folder: Path) -> Counter[str]:
                 delivered["other files"] += 1
             path.unlink()
     if ended:
-        with suppress(FileNotFoundError):
+        with _unless_gone(status):
             client.set_terminated(run_id, **json.loads(status.read_text(encoding="utf-8")))
             status.unlink()
             delivered["end status"] += 1
@@ -117,6 +118,16 @@ def deliver(folder: Path) -> Counter[str]:
             with suppress(OSError):
                 empty.rmdir()
     return delivered
+
+
+@contextmanager
+def _unless_gone(path: Path) -> Iterator[None]:
+    """Ignore that a file is gone, because another process has delivered it."""
+    try:
+        yield
+    except FileNotFoundError:
+        if path.exists():
+            raise
 
 
 def _files(folder: Path) -> list[Path]:
