@@ -33,6 +33,7 @@ from tiny import photograph, save
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ROOT = Path(__file__).parents[2]
+NO_ANSWER = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,9 @@ def serve(root: Path) -> Iterator[str]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            # A proxy that does not answer.
+            env={key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
+            | {"OMP_NUM_THREADS": "1", "HTTP_PROXY": NO_ANSWER, "ALL_PROXY": NO_ANSWER},
         )
     try:
         deadline = time.monotonic() + 120

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from skyseg.errors import UserError
+from skyseg.tracking import bypass_proxy
 
 HOST = "127.0.0.1"
 
@@ -30,6 +31,7 @@ def run(root: Path, model: str, port: int) -> None:
         signal.signal(number, signal.default_int_handler)
     print(f"Starting. The page will be ready in a few seconds at http://{HOST}:{port}", flush=True)
     files = tempfile.mkdtemp(prefix="skyseg-app-")
+    bypass_proxy()  # Gradio asks the page itself whether it is ready
     # Gradio reads these when it is imported. The folder is for uploads and results, and is deleted
     # when the server stops.
     os.environ |= {
