@@ -160,6 +160,15 @@ def test_what_the_end_of_a_training_could_not_send_is_sent_by_sync_once(
     assert steps(interrupted, "val/iou") == pictures(interrupted) == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["metrics-000002.json", "status.json"])
+@pytest.mark.parametrize("text", ["", "[1]", "null", '{"status": 5}', "[[1, 2, 3, null]]"])
+def test_a_damaged_file_is_named(store: Path, interrupted: str, name: str, text: str):
+    (unsent.unsent_folder(store, interrupted) / name).write_text(text)
+
+    with pytest.raises(UserError, match=f"{name}.*; delete it"):
+        sync(make_params(), store)
+
+
 def test_evaluating_sends_it_too(store: Path, interrupted: str):
     config = make_model(store, run=interrupted)
 

@@ -18,6 +18,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+from skyseg.errors import UserError
 from skyseg.tracking import runs, unsent
 from skyseg.tracking.connection import FAILURES, reason, short_timeouts, store_errors
 from skyseg.tracking.store import UNSENT
@@ -88,7 +89,7 @@ class TrainingRun:
                 self._stop_monitor()
             try:
                 unsent.deliver(self._folder)
-            except FAILURES as error:
+            except (*FAILURES, UserError) as error:
                 self._print_offline(error)
                 if ended:
                     return

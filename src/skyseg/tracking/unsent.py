@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 from mlflow import MlflowClient
@@ -28,9 +29,21 @@ from mlflow.tracking.multimedia import compress_image_size
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from PIL.Image import Image
 
-from skyseg.files import atomic_write, write_text
+from skyseg.documents import Document, read_document, read_json
+from skyseg.errors import UserError
+from skyseg.files import atomic_write, write_json, write_text
 from skyseg.tracking import runs
 from skyseg.tracking.store import UNSENT, repository_root
+
+DAMAGED = "delete it; metrics are in reports/history.csv too"
+
+
+class End(Document):
+    """How a run ended."""
+
+    status: Literal["FINISHED", "FAILED", "KILLED"]
+    end_time: int
+    """In ms since 1970."""
 
 
 def unsent_folder(root: Path, run_id: str) -> Path:
@@ -69,12 +82,12 @@ def keep_file(folder: Path, path: Path, where: str | None) -> None:
 def keep_status(folder: Path, status: str) -> None:
     """Keep how and when the run ended."""
     content = {"status": status, "end_time": int(time.time() * 1000)}
-    write_text(folder / "status.json", json.dumps(content))
+    write_json(folder / "status.json", content)
 
 
 def kept_epochs(folder: Path) -> set[int]:
     """The epochs whose metrics are kept."""
-    return {int(path.stem.split("-")[1]) for path in folder.glob("metrics-*.json")}
+    return {int(path.stem.split("-")[1]) for path in folder.glob("metrics-[0-9]*.json")}
 
 
 def deliver(folder: Path) -> Counter[str]:
@@ -86,16 +99,16 @@ def deliver(folder: Path) -> Counter[str]:
         How much was delivered, by kind: epochs, pictures, other files, end status.
 
     Raises:
-        Exception: one of ``connection.FAILURES``. What is delivered is removed, the rest is kept.
+        UserError: a file is damaged. What is delivered is removed, the rest is kept.
+        Exception: one of ``connection.FAILURES``; likewise.
     """
     run_id, client, delivered = folder.name, MlflowClient(), Counter[str]()
     # The training writes it last, so if it is here now, all else is, and is sent before it.
     status = folder / "status.json"
     ended = status.exists()
-    for path in sorted(folder.glob("metrics-*.json")):
+    for path in sorted(folder.glob("metrics-[0-9]*.json")):
         with _unless_gone(path):
-            rows = json.loads(path.read_text(encoding="utf-8"))
-            runs.log_metrics(run_id, [Metric(*row) for row in rows])
+            runs.log_metrics(run_id, _read_metrics(path))
             path.unlink()
             delivered["epochs"] += 1
     artifacts = folder / "artifacts"
@@ -111,7 +124,7 @@ def deliver(folder: Path) -> Counter[str]:
             path.unlink()
     if ended:
         with _unless_gone(status):
-            client.set_terminated(run_id, **json.loads(status.read_text(encoding="utf-8")))
+            client.set_terminated(run_id, **read_document(status, End, DAMAGED).model_dump())
             status.unlink()
             delivered["end status"] += 1
         for empty in (*sorted(folder.rglob("*"), reverse=True), folder, folder.parent):
@@ -125,9 +138,18 @@ def _unless_gone(path: Path) -> Iterator[None]:
     """Ignore that a file is gone, because another process has delivered it."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, UserError):
         if path.exists():
             raise
+
+
+def _read_metrics(path: Path) -> list[Metric]:
+    """What ``keep_metrics`` wrote."""
+    rows = read_json(path, DAMAGED)
+    try:
+        return [Metric(str(key), float(value), int(at), int(step)) for key, value, at, step in rows]
+    except (TypeError, ValueError):
+        raise UserError(f"{path}: not rows of name, value, time and step; {DAMAGED}") from None
 
 
 def _files(folder: Path) -> list[Path]:
