@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -27,7 +29,15 @@ from skyseg.tracking.evaluation import log_evaluation
 from tiny import make_params
 from tracking_tools import get, stats, steps, train, wait
 
+ROOT = Path(__file__).parents[2]
 PICTURE = Image.new("RGB", (300, 200))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a running MLflow server."""
+    with mlflow_server(tmp_path_factory.mktemp("server"), free_port()) as uri:
+        yield uri
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +125,23 @@ def test_training_neither_waits_nor_loses_anything_if_the_store_fails(
     assert steps(run.id, "val/iou") == pictures(run.id) == [1, 2, 3, 4]
     assert get(run.id).info.status == "FINISHED"
     assert not (store / "mlunsent").exists()
+
+
+def test_training_does_not_wait_for_a_slow_store(store: Path, monkeypatch: pytest.MonkeyPatch):
+    send = MlflowClient.log_batch
+
+    def slow(*arguments: Any, **options: Any) -> None:
+        time.sleep(0.4)
+        send(*arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", slow)
+    with train() as run:
+        start = time.monotonic()
+        for epoch in range(1, 6):
+            run.record(epoch, {"val/iou": 0.5})
+        assert time.monotonic() - start < 0.4
+
+    assert steps(run.id, "val/iou") == [1, 2, 3, 4, 5]
 
 
 @pytest.fixture
@@ -248,6 +275,35 @@ def test_a_database_that_cannot_be_opened_is_one_line_at_once(tmp_path: Path, en
 
 
 @pytest.mark.slow
+def test_a_database_that_is_deleted_during_a_training(store: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tracking, "END_SECONDS", 0.5)
+    with train() as run:
+        log_epoch(run, 1)
+        wait(lambda: not unsent.unsent_runs(store))
+        (store / "mlflow.db").unlink()
+        log_epoch(run, 2)
+    make_model(store, run=run.id)
+    (store / "reports" / "train.json").write_text("{}")
+    shutil.copy(ROOT / "params.yaml", store)
+
+    # MLflow keeps the deleted database open in this process.
+    printed = subprocess.run(
+        [sys.executable, "-m", "skyseg", "sync"],
+        cwd=store,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert f"run {run.id} is not in sqlite" in printed
+    assert "sent to run of the last training" in printed
+    with closing(sqlite3.connect(store / "mlflow.db")) as db:
+        found = db.execute("SELECT step FROM metrics WHERE key = 'val/iou' ORDER BY step")
+        assert [step for (step,) in found] == [1, 2, 3]
+    assert len(list(store.glob("mlunsent/*/artifacts/images/*.png"))) == 1
+
+
+@pytest.mark.slow
 def test_a_server_that_is_killed_stopped_and_restarted_during_a_training(
     tmp_path: Path, environment: Any, capsys: pytest.CaptureFixture[str]
 ):
@@ -282,34 +338,33 @@ def test_a_server_that_is_killed_stopped_and_restarted_during_a_training(
         assert steps(run.id, "val/iou") == pictures(run.id) == [1, 2, 3, 4, 5]
         assert get(run.id).info.status == "FINISHED"
         printed = capsys.readouterr().err
-        assert printed.count("WARNING") == printed.count("answers again") == 2
+        assert printed.count("WARNING") == printed.count(f"{uri} answers again") == 2
 
 
 @pytest.mark.slow
 def test_a_training_ends_within_seconds_beside_a_silent_server(
-    tmp_path: Path, environment: Any, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, environment: Any, capsys: pytest.CaptureFixture[str], server: str
 ):
-    with mlflow_server(tmp_path, free_port()) as uri:
-        connection.connect(tmp_path, uri)
-        group = server_group(uri)
-        try:
-            with train(root=tmp_path) as run:
-                os.killpg(group, signal.SIGSTOP)
-                for epoch in range(1, 41):
-                    log_epoch(run, epoch)
-                start = time.monotonic()
-            assert time.monotonic() - start < 13
-            assert capsys.readouterr().err.count("'skyseg sync'") == 1
+    connection.connect(tmp_path, server)
+    group = server_group(server)
+    try:
+        with train(root=tmp_path) as run:
+            os.killpg(group, signal.SIGSTOP)
+            for epoch in range(1, 41):
+                log_epoch(run, epoch)
             start = time.monotonic()
-            with pytest.raises(UserError, match=r"does not answer \(timed out"):
-                connection.connect(tmp_path, uri)
-            assert time.monotonic() - start < 10
-        finally:
-            os.killpg(group, signal.SIGCONT)
-        environment["MLFLOW_TRACKING_URI"] = uri
-        sync(make_params(), tmp_path)
-        assert steps(run.id, "val/iou") == pictures(run.id) == list(range(1, 41))
-        assert get(run.id).info.status == "FINISHED"
+        assert time.monotonic() - start < 13
+        assert capsys.readouterr().err.count("'skyseg sync'") == 1
+        start = time.monotonic()
+        with pytest.raises(UserError, match=r"does not answer \(timed out"):
+            connection.connect(tmp_path, server)
+        assert time.monotonic() - start < 10
+    finally:
+        os.killpg(group, signal.SIGCONT)
+    environment["MLFLOW_TRACKING_URI"] = server
+    sync(make_params(), tmp_path)
+    assert steps(run.id, "val/iou") == pictures(run.id) == list(range(1, 41))
+    assert get(run.id).info.status == "FINISHED"
 
 
 def server_group(uri: str) -> int:
@@ -328,7 +383,7 @@ def server_group(uri: str) -> int:
 def client(number: int, uri: str, root: Path) -> None:
     """One of many trainings at the same time."""
     connection.connect(root, uri)
-    with train(root=root, name=f"client {number}") as run:
+    with train(root=root, name=f"client {number}", experiment="many") as run:
         for epoch in (1, 2, 3):
             log_epoch(run, epoch)
 
@@ -342,11 +397,10 @@ def twenty_clients(uri: str, root: Path) -> None:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 20
 
-    environment = make_params()
     os.environ["MLFLOW_TRACKING_URI"] = uri
-    sync(environment, root)  # what a busy machine did not take in time
+    sync(make_params(), root)  # what a busy machine did not take in time
     assert not unsent.unsent_runs(root)
-    [experiment] = MlflowClient().search_experiments(filter_string="name = 'skies'")
+    [experiment] = MlflowClient().search_experiments(filter_string="name = 'many'")
     found = MlflowClient().search_runs([experiment.experiment_id])
     assert {run.info.run_name for run in found} == {f"client {n}" for n in range(20)}
     for run in found:
@@ -363,6 +417,5 @@ def test_twenty_clients_lose_nothing_on_one_database(
 
 
 @pytest.mark.slow
-def test_twenty_clients_lose_nothing_on_a_server(tmp_path: Path, environment: Any):
-    with mlflow_server(tmp_path, free_port()) as uri:
-        twenty_clients(uri, tmp_path)
+def test_twenty_clients_lose_nothing_on_a_server(tmp_path: Path, environment: Any, server: str):
+    twenty_clients(server, tmp_path)

@@ -138,6 +138,7 @@ def reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     for known in (
         "Connection refused",
+        "Connection aborted",
         "timed out",
         "Name or service not known",
         "Temporary failure in name resolution",
