@@ -128,6 +128,7 @@ def test_what_is_broken_is_found(
     healthy: Path, action: Any, check: str, state: str, text: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(doctor, "CHECKS", {check: doctor.CHECKS[check]})
+    monkeypatch.setattr("skyseg.tracking.store.LOCK_SECONDS", 0.2)
     kept = action(healthy)  # a connection with its lock
 
     found = doctor.examine(healthy)[check]

@@ -149,7 +149,7 @@ def interrupted(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> str:
     """A run that ended while the store was gone."""
-    monkeypatch.setattr(tracking, "END_SECONDS", 0.5)
+    monkeypatch.setattr(tracking, "END_SECONDS", 0.2)
     with train() as run:
         log_epoch(run, 1)
         wait(lambda: not unsent.unsent_runs(store))
@@ -188,7 +188,7 @@ def test_what_the_end_of_a_training_could_not_send_is_sent_by_sync_once(
 
 
 @pytest.mark.parametrize("name", ["metrics-000002.json", "status.json"])
-@pytest.mark.parametrize("text", ["", "[1]", "null", '{"status": 5}', "[[1, 2, 3, null]]"])
+@pytest.mark.parametrize("text", ["", '{"status": 5}', "[[1, 2, 3, null]]"])
 def test_a_damaged_file_is_named(store: Path, interrupted: str, name: str, text: str):
     (unsent.unsent_folder(store, interrupted) / name).write_text(text)
 
@@ -276,7 +276,7 @@ def test_a_database_that_cannot_be_opened_is_one_line_at_once(tmp_path: Path, en
 
 @pytest.mark.slow
 def test_a_database_that_is_deleted_during_a_training(store: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tracking, "END_SECONDS", 0.5)
+    monkeypatch.setattr(tracking, "END_SECONDS", 0.2)
     with train() as run:
         log_epoch(run, 1)
         wait(lambda: not unsent.unsent_runs(store))

@@ -248,7 +248,9 @@ def _mlflow(root: Path) -> Finding:
     if not file.exists():
         return Finding("ok", f"{file} will be created by the first training")
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", timeout=3, uri=True)) as db:
+        with closing(
+            sqlite3.connect(f"{file.as_uri()}?mode=rw", store.LOCK_SECONDS, uri=True)
+        ) as db:
             [(runs,)] = db.execute("SELECT COUNT(*) FROM runs").fetchall()
     except sqlite3.Error as error:
         fix = (
