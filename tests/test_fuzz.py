@@ -5,7 +5,7 @@ What it finds is mended, and kept as a case in the tests of the module. For long
 
     SKYSEG_FUZZ=5000 pytest tests/test_fuzz.py
 
-COCO, LabelMe and CVAT have a test of their own in ``data/test_annotated_formats.py``.
+COCO, LabelMe and CVAT have a test of their own in ``data/formats/test_annotated.py``.
 """
 
 from __future__ import annotations
