@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -103,6 +104,17 @@ def test_running_out_of_memory_is_a_one_line_error(
     printed = capsys.readouterr().err
     assert printed.startswith("error: out of memory: close other programs")
     assert printed.count("\n") == 1
+
+
+def test_sigterm_ends_a_command_like_ctrl_c(capsys: pytest.CaptureFixture[str]):
+    def waiting() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert exit_code(waiting) == 143
+    assert capsys.readouterr().err.startswith("terminated: finished files are kept")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_bug_keeps_its_traceback():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +17,13 @@ NO_MEMORY = "not enough memory for it; scale it down, or close other programs"
 
 class UserError(Exception):
     """A mistake that the user can correct: what is wrong, in which file or key, and what to do."""
+
+
+class Terminated(BaseException):
+    """The process got SIGTERM, which ``docker stop`` and Slurm send. It ends as after Ctrl-C.
+
+    It is no ``KeyboardInterrupt``, because Typer turns that into exit code 130.
+    """
 
 
 def printable(text: str) -> str:
@@ -100,21 +109,26 @@ def memory_errors(advice: str) -> Iterator[None]:
 def exit_code(command: Callable[[], object]) -> int:
     """Run a command; print an error that the user can correct as one line on stderr.
 
-    Returns 0 on success, 1 after a ``UserError``, a full disk or running out of memory, and 130
-    after Ctrl-C. Any other exception is a bug and keeps its traceback.
+    Returns 0 on success, 1 after a ``UserError``, a full disk or running out of memory, 130 after
+    Ctrl-C, and 143 after SIGTERM. Any other exception is a bug and keeps its traceback.
     """
     try:
-        with memory_errors("close other programs, or use a smaller model or smaller photographs"):
+        with (
+            _ending_on_sigterm(),
+            memory_errors("close other programs, or use a smaller model or smaller photographs"),
+        ):
             command()
     except UserError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as error:
+        terminated = isinstance(error, Terminated)
         print(
-            "interrupted: finished files are kept; run the same command again",
+            f"{'terminated' if terminated else 'interrupted'}: finished files are kept; run the "
+            "same command again",
             file=sys.stderr,
         )
-        return 130
+        return 143 if terminated else 130
     except OSError as error:
         if not disk_is_full(error):
             raise
@@ -125,3 +139,20 @@ def exit_code(command: Callable[[], object]) -> int:
         )
         return 1
     return 0
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Within the block, SIGTERM raises ``Terminated``; only the main thread can ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

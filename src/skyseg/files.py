@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -149,6 +150,33 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         return round(node, 6) if isinstance(node, float) else node
 
     write_text(path, json.dumps(rounded(value), indent=2) + "\n")
+
+
+@contextmanager
+def locked(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock within the block. It ends with this process, however that ends.
+
+    Args:
+        path: a file, which is created if there is none and stays.
+        busy: what another process is doing while it holds the lock; begins the error message.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"{busy} (process {file.read().strip() or 'unknown'}); wait until it has ended, or "
+                "end it"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

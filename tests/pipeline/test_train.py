@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from mlflow import MlflowClient
 
 from skyseg import provenance
 from skyseg.errors import UserError
-from skyseg.files import sha256
+from skyseg.files import locked, sha256
 from skyseg.model.checkpoint import load_checkpoint, load_config, load_state
 from skyseg.model.device import pick_hardware
 from skyseg.model.losses import SIDE_OUTPUTS
@@ -65,6 +66,7 @@ def test_a_resumed_training_gives_the_same_result_as_an_uninterrupted_one(
     stage.train(params, prepared)
     whole_config, whole = load_checkpoint(prepared / "models" / "best.safetensors")
     whole_history = history(prepared)
+    (prepared / "models" / "resume.safetensors").unlink()
 
     train_and_interrupt(params, prepared, monkeypatch, killed_after)
     interrupted = load_state(prepared / "models" / "resume.safetensors")[1]["run"]
@@ -101,11 +103,18 @@ def train_and_interrupt(params, root, monkeypatch, after: int) -> None:
             stage.train(params, root)
 
 
-def test_other_settings_start_from_scratch(prepared, monkeypatch, capsys):
-    train_and_interrupt(settings(), prepared, monkeypatch, 1)
+def test_other_settings_start_from_scratch_and_the_old_ones_go_on(prepared, monkeypatch, capsys):
+    train_and_interrupt(settings(epochs=2), prepared, monkeypatch, 1)
+    begun = load_state(prepared / "models" / "resume.safetensors")[1]["run"]
     stage.train(settings(lr=0.001, epochs=1), prepared)
-    assert "starting from scratch" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "had finished 1 of 2 epochs: it is kept as resume.previous.safetensors" in printed
+    assert "starting from scratch" in printed
     assert len(history(prepared)) == 1
+
+    stage.train(settings(epochs=2), prepared)
+    assert "resuming after epoch 1" in capsys.readouterr().out
+    assert load_config(prepared / "models" / "best.safetensors").run == begun
 
 
 def test_settings_that_do_not_affect_training_resume(prepared, monkeypatch, capsys):
@@ -143,7 +152,7 @@ def test_more_epochs_resume_and_print_what_that_changes(prepared, monkeypatch, c
 def test_fewer_epochs_than_are_done_start_from_scratch(prepared, monkeypatch, capsys):
     train_and_interrupt(settings(epochs=3), prepared, monkeypatch, 2)
     stage.train(settings(epochs=1), prepared)
-    assert "already has 2 epochs, more than train.epochs: 1" in capsys.readouterr().out
+    assert "has more than train.epochs: 1, and had finished 2 of 3" in capsys.readouterr().out
     assert history(prepared)["epoch"].tolist() == [1]
 
 
@@ -193,13 +202,45 @@ def test_running_out_of_memory_is_one_line_with_what_to_set(prepared, monkeypatc
     assert "\n" not in str(caught.value)
 
 
-def test_after_a_finished_training_a_new_one_starts(prepared):
+def test_a_finished_training_writes_its_results_again(prepared, monkeypatch, capsys):
+    """As after a kill between its last epoch and its results."""
     stage.train(settings(epochs=1), prepared)
-    first = load_checkpoint(prepared / "models" / "best.safetensors")[0]
+    best = prepared / "models" / "best.safetensors"
+    first, content = load_config(best), best.read_bytes()
+    for name in ("models/best.safetensors", "models/best.json", "reports/train.json"):
+        (prepared / name).unlink()
+    monkeypatch.setattr(fit, "run_epoch", None)  # nothing is trained
     stage.train(settings(epochs=1), prepared)
-    again = load_checkpoint(prepared / "models" / "best.safetensors")[0]
-    assert again.run != first.run
-    assert again.fingerprint == first.fingerprint  # seeded
+    assert "this training was finished" in capsys.readouterr().out
+    assert best.read_bytes() == content
+    assert load_config(best).run == first.run
+    assert MlflowClient().get_run(first.run).info.status == "FINISHED"
+    assert len(MlflowClient().get_metric_history(first.run, "val/iou")) == 1
+
+
+def test_more_epochs_extend_a_finished_training(prepared, capsys):
+    stage.train(settings(epochs=1), prepared)
+    first = load_config(prepared / "models" / "best.safetensors")
+    stage.train(settings(epochs=2), prepared)
+    assert "train.epochs was 1 and is now 2: the learning rate" in capsys.readouterr().out
+    assert history(prepared)["epoch"].tolist() == [1, 2]
+    assert load_config(prepared / "models" / "best.safetensors").run == first.run
+
+
+def test_a_training_that_ended_in_its_first_epoch_goes_on_in_the_same_run(prepared, monkeypatch):
+    train_and_interrupt(settings(epochs=1), prepared, monkeypatch, 0)
+    begun = load_state(prepared / "models" / "resume.safetensors")[1]["run"]
+    stage.train(settings(epochs=1), prepared)
+    assert load_config(prepared / "models" / "best.safetensors").run == begun
+    assert MlflowClient().get_run(begun).info.status == "FINISHED"
+
+
+def test_two_trainings_in_one_folder(prepared):
+    with (
+        locked(prepared / "models" / ".training", "x"),
+        pytest.raises(UserError, match=rf"another training is running \(process {os.getpid()}\)"),
+    ):
+        stage.train(settings(epochs=1), prepared)
 
 
 def test_patience_stops_early(prepared, monkeypatch):

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from mlflow_tools import HISTORY, METRICS, free_port, make_model
-from skyseg.errors import UserError
+from skyseg.errors import Terminated, UserError
 from skyseg.tracking import connection, runs
 from skyseg.tracking import training as tracking
 from skyseg.tracking.evaluation import log_evaluation
@@ -140,7 +140,8 @@ def test_data_that_dvc_does_not_track_are_logged_with_their_fingerprint(store: P
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")]
+    ("error", "status"),
+    [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED"), (Terminated, "KILLED")],
 )
 def test_a_run_that_ends_early_has_the_right_status(
     store: Path, error: type[BaseException], status: str

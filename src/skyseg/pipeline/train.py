@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from skyseg.data.manifest import Dataset, read_dataset
 from skyseg.errors import exit_code, memory_errors
-from skyseg.files import sha256, write_csv, write_json
+from skyseg.files import locked, sha256, write_csv, write_json
 from skyseg.model.checkpoint import ModelConfig, save_checkpoint
 from skyseg.model.device import Hardware, pick_hardware
 from skyseg.params import Params, flatten, load_params
@@ -32,7 +32,6 @@ from skyseg.training.fit import Arrays, Progress, fit, new_learner, open_arrays
 from skyseg.training.resume import (
     Notes,
     load_progress,
-    mark_finished,
     save_progress,
     training_fingerprint,
 )
@@ -45,8 +44,14 @@ def train(params: Params, root: Path) -> None:
 
     Raises:
         UserError: nothing is prepared, the pretrained weights are unusable, CUDA was requested and
-            is missing, the tracking server does not answer, or a loss is not finite.
+            is missing, the tracking server does not answer, a loss is not finite, or another
+            training is running here.
     """
+    with locked(root / "models" / ".training", f"{root / 'models'}: another training is running"):
+        _train(params, root)
+
+
+def _train(params: Params, root: Path) -> None:
     hardware = pick_hardware(params.train.device, params.train.precision)
     dataset = read_dataset(root / "prepared")
     arrays = open_arrays(root / "prepared", hardware.device)
@@ -83,6 +88,8 @@ def train(params: Params, root: Path) -> None:
         root=root,
     ) as run:
         notes = notes._replace(run=run.id)
+        if not progress.history:
+            save_progress(state, learner, progress, fingerprint, notes)
         run.replay(progress.history)
 
         def save_best() -> ModelConfig:
@@ -108,7 +115,7 @@ def train(params: Params, root: Path) -> None:
         write_csv(root / "reports" / "history.csv", pd.DataFrame(progress.history))
         best = save_best()
         write_json(root / "reports" / "train.json", {"val": {**best.val, "epoch": best.epoch}})
-        mark_finished(state)
+        save_progress(state, learner, progress, fingerprint, notes._replace(finished=True))
         run.artifact(root / "reports" / "history.csv")
     print(
         f"best epoch {best.epoch} of {progress.epoch}: validation IoU {best.val['iou']:.4f} "

@@ -18,7 +18,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from skyseg.errors import UserError
+from skyseg.errors import Terminated, UserError
 from skyseg.tracking import runs, unsent
 from skyseg.tracking.connection import FAILURES, reason, short_timeouts, store_errors
 from skyseg.tracking.store import UNSENT
@@ -170,7 +170,8 @@ def training_run(
 
     Nothing that is logged raises an error or waits if the store stops answering.
 
-    Its final status is FINISHED, KILLED after Ctrl-C, or FAILED after any other exception.
+    Its final status is FINISHED, KILLED after Ctrl-C or SIGTERM, or FAILED after any other
+    exception.
 
     Args:
         experiment: name of the experiment; created if there is none.
@@ -203,7 +204,7 @@ def training_run(
         try:
             yield tracked
             status = "FINISHED"
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated):
             status = "KILLED"
             raise
         finally:

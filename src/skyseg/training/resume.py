@@ -1,4 +1,8 @@
-"""Resuming an interrupted training: its saved state, and the settings, data and code to compare."""
+"""Resuming a training: its saved state, and the settings, data and code to compare.
+
+The state of a finished training is kept, too: so it can be extended, and its results can be written
+again if it was killed while it wrote them.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,8 @@ class Notes(NamedTuple):
     """Commit of the code when the training began."""
     epochs: int | None = None
     """Value of ``train.epochs`` when the state was saved."""
+    finished: bool = False
+    """Whether the results of the training have been written."""
 
 
 def training_fingerprint(params: Params, inputs: list[str | None]) -> str:
@@ -48,29 +54,56 @@ def training_fingerprint(params: Params, inputs: list[str | None]) -> str:
 def load_progress(
     learner: Learner, state: Path, fingerprint: str, epochs: int
 ) -> tuple[Progress, Notes]:
-    """Resume an interrupted training with the same settings, data and code, or start from scratch.
+    """Go on with a training of the same settings, data and code, or start from scratch.
 
-    Prints what it does, unless there is nothing to resume.
+    A training that has not finished and cannot be resumed is kept as ``previous_state``, and used
+    if its settings come back. Prints what it does, unless there is nothing to go on with.
     """
     loaded = load_state(state)
-    if loaded is None or loaded[1].get("finished"):
-        return Progress(), Notes()
-    tensors, saved = loaded
-    if not _complete(tensors, saved):
-        print(f"starting from scratch: {state.name} is damaged")
-        return Progress(), Notes()
-    if saved["fingerprint"] != fingerprint:
-        print(
-            f"starting from scratch: {state.name} is from a training with other settings, data or "
-            "code"
+    if loaded and not _complete(*loaded):
+        if not loaded[1].get("finished"):  # earlier versions kept nothing else of these
+            print(f"starting from scratch: {state.name} is damaged")
+        loaded = None
+    if loaded and _fits(loaded[1], fingerprint, epochs):
+        return _resumed(learner, *loaded, epochs)
+    aside = previous_state(state)
+    kept = load_state(aside)
+    unfinished = loaded and loaded[1]["history"] and not loaded[1].get("finished")
+    if loaded and unfinished:
+        why = (
+            f"has more than train.epochs: {epochs}"
+            if loaded[1]["fingerprint"] == fingerprint
+            else "is from a training with other settings, data or code"
         )
-        return Progress(), Notes()
-    if len(saved["history"]) > epochs:
         print(
-            f"starting from scratch: {state.name} already has {len(saved['history'])} epochs, "
-            f"more than train.epochs: {epochs}"
+            f"{state.name} {why}, and had finished {len(loaded[1]['history'])} of "
+            f"{loaded[1]['epochs']} epochs: it is kept as {aside.name}"
         )
-        return Progress(), Notes()
+        state.replace(aside)
+    if kept and _complete(*kept) and _fits(kept[1], fingerprint, epochs):
+        print(f"{aside.name} was from a training with the same settings, data and code")
+        return _resumed(learner, *kept, epochs)
+    if unfinished:
+        print("starting from scratch")
+    return Progress(), Notes()
+
+
+def _fits(saved: dict[str, Any], fingerprint: str, epochs: int) -> bool:
+    """Whether a training can go on: it is the same one, and has no more epochs than wanted."""
+    return saved["fingerprint"] == fingerprint and len(saved["history"]) <= epochs
+
+
+def previous_state(state: Path) -> Path:
+    """Where the last state is kept that had not finished when other settings, data or code came."""
+    return state.with_name(f"{state.stem}.previous{state.suffix}")
+
+
+def _resumed(
+    learner: Learner, tensors: dict[str, Tensor], saved: dict[str, Any], epochs: int
+) -> tuple[Progress, Notes]:
+    notes = Notes(saved["run"], saved["commit"], saved["epochs"], bool(saved.get("finished")))
+    if not saved["history"]:
+        return Progress(), notes
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         part, key = name.split("/", 1)
@@ -78,8 +111,10 @@ def load_progress(
     learner.model.load_state_dict(parts["model"])
     learner.average.load_state_dict(parts["average"])
     _load_optimizer(learner, parts["optimizer"], saved["scheduler"])
-    notes = Notes(saved["run"], saved["commit"], saved["epochs"])
-    print(f"resuming after epoch {len(saved['history'])}")
+    print(
+        f"{'this training was finished: ' if notes.finished else ''}resuming after epoch "
+        f"{len(saved['history'])}"
+    )
     if notes.epochs != epochs:
         print(
             f"train.epochs was {notes.epochs} and is now {epochs}: the learning rate follows the "
@@ -92,10 +127,12 @@ def load_progress(
 def _complete(tensors: dict[str, Tensor], saved: dict[str, Any]) -> bool:
     """Whether a state has all that ``save_progress`` writes."""
     kinds = {"fingerprint": str, "history": list, "scheduler": dict, "epochs": int}
+    if not all(isinstance(saved.get(key), kind) for key, kind in kinds.items()):
+        return False
+    parts = {name.split("/", 1)[0] for name in tensors}
     return (
-        all(isinstance(saved.get(key), kind) for key, kind in kinds.items())
-        and {"run", "commit"} <= saved.keys()
-        and {name.split("/", 1)[0] for name in tensors} >= {"model", "average", "optimizer", "best"}
+        {"run", "commit"} <= saved.keys()
+        and (not saved["history"] or parts >= {"model", "average", "optimizer", "best"})
         and all(isinstance(row, dict) and "val/iou" in row for row in saved["history"])
     )
 
@@ -103,8 +140,12 @@ def _complete(tensors: dict[str, Tensor], saved: dict[str, Any]) -> bool:
 def save_progress(
     state: Path, learner: Learner, progress: Progress, fingerprint: str, notes: Notes
 ) -> None:
-    """Write what ``load_progress`` reads. Random numbers depend only on seed and epoch, so no
-    generator state is saved."""
+    """Write what ``load_progress`` reads.
+
+    Before the first epoch has finished, these are the notes alone, so that the next training goes
+    on with the same run. Random numbers depend only on seed and epoch, so no generator state is
+    saved.
+    """
     slots = {
         f"{index}/{name}": tensor
         for index, values in learner.optimizer.state_dict()["state"].items()
@@ -125,6 +166,7 @@ def save_progress(
             f"{part}/{name}": tensor
             for part, tensors in parts.items()
             for name, tensor in tensors.items()
+            if progress.history
         },
         {
             "fingerprint": fingerprint,
@@ -133,11 +175,6 @@ def save_progress(
             **notes._asdict(),
         },
     )
-
-
-def mark_finished(state: Path) -> None:
-    """Write a state that says there is nothing to resume."""
-    save_state(state, {}, {"finished": True})
 
 
 def _load_optimizer(
