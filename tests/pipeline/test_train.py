@@ -58,7 +58,9 @@ def test_everything_that_training_writes(prepared):
 
 
 # bfloat16 trains in another memory layout, which the optimizer's state must have after loading.
-@pytest.mark.parametrize(("killed_after", "precision"), [(1, "fp32"), (2, "bf16")])
+@pytest.mark.parametrize(
+    ("killed_after", "precision"), [(1, "fp32"), pytest.param(2, "bf16", marks=pytest.mark.slow)]
+)
 def test_a_resumed_training_gives_the_same_result_as_an_uninterrupted_one(
     prepared, monkeypatch, killed_after, precision
 ):
