@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -129,6 +130,6 @@ def test_huge_headers_and_wrong_lengths_are_refused(port: int) -> None:
         b"Transfer-Encoding: gzip",
     ):
         with connect(port) as connection:
-            connection.sendall(b"POST / HTTP/1.1\r\nHost: here\r\n" + lines)
-            connection.sendall(b"\r\n\r\n")
+            with suppress(ConnectionError):  # it need not wait for the end of what it refuses
+                connection.sendall(b"POST / HTTP/1.1\r\nHost: here\r\n" + lines + b"\r\n\r\n")
             assert ended(connection)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 501", b"")
