@@ -405,7 +405,13 @@ def test_upload_compare_correct_and_save(
     tab.set_input_files("#photo input[type=file]", photo)
     tab.wait_for_selector("#line strong")
     assert "Version 1 · 300 × 200" in tab.inner_text("#line")
-    tab.wait_for_selector("#overlay img")
+    tab.wait_for_function("document.querySelectorAll('#overlay img').length === 2")
+    tab.wait_for_timeout(1000)
+    places = tab.evaluate(
+        """[...document.querySelectorAll("#overlay img, #overlay .content")].map(
+            (each) => JSON.stringify(each.getBoundingClientRect()))"""
+    )
+    assert len(set(places)) == 1  # both pictures lie on each other, and fill the frame
 
     tabs.nth(1).click()
     tab.click("#do-compare")
