@@ -79,6 +79,9 @@ def promote(
             metavar="REASON", help="Promote even if it would be refused; records the reason."
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Compare only; change nothing in the registry.")
+    ] = False,
 ) -> None:
     """Make the model in models/ the champion, if it is no worse than the current one."""
     from skyseg.params import load_params
@@ -86,18 +89,37 @@ def promote(
     params = load_params()  # before the slow imports, so that its errors come at once
     from skyseg.commands import promote as command
 
-    command.promote(params, Path(), registry, force)
+    command.promote(params, Path(), registry, force, dry_run)
 
 
 @app.command()
-def rollback(registry: RegistryOption = None) -> None:
-    """Make the previous champion the champion again."""
+def rollback(
+    registry: RegistryOption = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Any version. [default: one step back]")
+    ] = None,
+) -> None:
+    """Make an earlier champion the champion again."""
     from skyseg.params import load_params
 
     params = load_params()
     from skyseg.commands import promote as command
 
-    command.rollback(params, Path(), registry)
+    command.rollback(params, Path(), registry, to)
+
+
+@app.command(name="history")
+def promotion_history(
+    registry: RegistryOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """List the champions: when, who, which version replaced which, and why."""
+    from skyseg.params import load_params
+
+    name = load_params().registry.model
+    from skyseg.commands.models import list_champions
+
+    list_champions(Path(), name, registry, as_json)
 
 
 @app.command()

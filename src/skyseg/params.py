@@ -298,11 +298,53 @@ class RegistryParams(Section):
         return value
 
 
+class BudgetParams(Section):
+    """How much worse than the champion a challenger may be; null: this is not checked."""
+
+    interval: float | None = Field(0.02, ge=0, le=1)
+    """How far below `min_gain` the 95 % interval of the gain may reach (paired bootstrap)."""
+    worst_slice: float | None = Field(0.05, ge=0, le=1)
+    """Loss of IoU on the kind of photographs that loses most."""
+    boundary: float | None = Field(0.02, ge=0, le=1)
+    """Loss of boundary IoU."""
+    false_alarms: float | None = Field(0.05, ge=0, le=1)
+    """Rise of the share of photographs without foreground in which some is predicted."""
+    latency: float | None = Field(2.0, gt=0, le=MOST)
+    """Time for a photograph on this machine, as a multiple of the champion's."""
+    size: float | None = Field(4.0, gt=0, le=MOST)
+    """Size of the weights file, as a multiple of the champion's."""
+
+
+class TestSetParams(DataParams):
+    """A data set for the comparison: its folder, and how it is laid out, as in `data`."""
+
+    __test__ = False  # no test of pytest's
+
+    folder: str = Field(min_length=1)
+    """Its folder, relative to the repository's root."""
+    split: Split | None = None
+    """Use only this predefined split; null: all samples."""
+
+
 class PromoteParams(Section):
     metric: Literal["iou", "iou_image", "f_max", "f_mean", "f_adaptive"] = "iou"
     """Metric by which the challenger is compared with the champion; higher is better."""
     min_gain: float = Field(0.0, ge=-1, le=1)
     """How much better the challenger must be; 0: it must not be worse."""
+    budgets: BudgetParams = BudgetParams()
+    test_sets: dict[str, TestSetParams] = Field({})
+    """More data sets to compare on, by name; the challenger must pass on each."""
+
+    @field_validator("test_sets")
+    @classmethod
+    def _check_names(cls, value: dict[str, TestSetParams]) -> dict[str, TestSetParams]:
+        for name in value:
+            if name in get_args(Split) or not re.fullmatch(r"[\w-]{1,40}", name):
+                raise ValueError(
+                    f"{shown(name)} is no name for a test set: use up to 40 letters, digits, _ "
+                    "and -, and none of train, val, test"
+                )
+        return value
 
 
 class Params(Section):

@@ -1,4 +1,4 @@
-"""models: list the registered versions, as a table or as JSON."""
+"""models and history: list the registered versions and the champions, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skyseg.reports.tables import text_table
-from skyseg.tracking import connection, registry
+from skyseg.tracking import connection, history, registry
 
 
 def list_models(root: Path, model: str, uri: str | None, as_json: bool) -> None:
@@ -25,6 +25,9 @@ def list_models(root: Path, model: str, uri: str | None, as_json: bool) -> None:
     store = connection.connect(root, uri)
     with connection.store_errors():
         versions = registry.versions(model)
+        if versions:
+            history.finish(model)
+            versions = registry.versions(model)
     if as_json:
         print(json.dumps(versions, indent=2))
     elif not versions:
@@ -32,6 +35,36 @@ def list_models(root: Path, model: str, uri: str | None, as_json: bool) -> None:
     else:
         rows = [[_text(name, value) for name, value in row.items()] for row in versions]
         print(text_table([list(versions[0]), *rows]))
+
+
+def list_champions(root: Path, model: str, uri: str | None, as_json: bool) -> None:
+    """Print the history of a registered model's champions, the oldest first.
+
+    Args, Raises: as for ``list_models``.
+    """
+    store = connection.connect(root, uri)
+    with connection.store_errors():
+        entries = history.current(model)[0] if registry.versions(model) else []
+    rows = [entry.model_dump() for entry in entries]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        print(f"{model} in {store}: no version has been the champion yet; 'make promote' makes one")
+        return
+    header = ["when", "who", "what", "version", "instead of", "why"]
+    table = [
+        [
+            entry.at[:16].replace("T", " "),
+            entry.by,
+            entry.action + (", forced" if entry.forced else ""),
+            entry.version,
+            entry.replaces or "-",
+            entry.reason + (f"; forced: {entry.forced}" if entry.forced else ""),
+        ]
+        for entry in entries
+    ]
+    print(text_table([header, *table]))
 
 
 def _text(name: str, value: Any) -> str:

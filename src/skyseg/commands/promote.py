@@ -6,8 +6,6 @@ These are commands, not DVC stages, because DVC does not run a stage whose resul
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from skyseg.data.audit.training_data import (
@@ -16,115 +14,210 @@ from skyseg.data.audit.training_data import (
     read_remembered,
     write_remembered,
 )
-from skyseg.data.manifest import read_dataset
 from skyseg.documents import as_document, read_json
-from skyseg.errors import UserError
+from skyseg.errors import UserError, printable
+from skyseg.files import write_text
+from skyseg.metrics.evidence import EVIDENCE
 from skyseg.model.checkpoint import ModelConfig, load_config
 from skyseg.params import Params
-from skyseg.provenance import code_digest
-from skyseg.tracking import connection, registry
+from skyseg.reports.promotion_page import comparison_table, render_promotion
+from skyseg.tracking import connection, history, registry
 from skyseg.tracking.evaluation import log_evaluation, read_metrics
-from skyseg.tracking.promotion import Evidence, decide
-from skyseg.tracking.registry import CHAMPION, PREVIOUS
+from skyseg.tracking.promotion import Decision, decide, decide_first
+from skyseg.tracking.registry import CHAMPION
+
+PAGE = Path("reports/promotion.html")
+ATTEMPTS = 10  # to decide, while others promote at the same time
 
 
-def promote(params: Params, root: Path, uri: str | None = None, force: str | None = None) -> str:
+def promote(
+    params: Params,
+    root: Path,
+    uri: str | None = None,
+    force: str | None = None,
+    dry_run: bool = False,
+) -> str | None:
     """Move the alias ``champion`` to the version with the weights in ``root/models``.
 
-    Registers that version first if needed. The former champion becomes ``previous``. The reason is
-    printed and stored in the version's tags.
+    Registers that version first if needed. The former champion becomes ``previous``. The comparison
+    is printed, written to ``reports/promotion.html`` and attached to the version, whether it is
+    promoted or not.
 
     Args:
-        params: the sections registry, promote and evaluate are used.
+        params: the sections registry, promote, evaluate and train are used.
         root: the workspace.
         uri: a tracking server to promote on instead of the workspace's own store.
-        force: a reason to promote the model even if the gate refuses it.
+        force: a reason to promote the model even if the comparison refuses it.
+        dry_run: compare, and change nothing in the registry.
 
     Returns:
-        The champion's version.
+        The champion's version; None if that would be this model, which is not registered.
 
     Raises:
-        UserError: the model is worse than the champion or not comparable, the reason is empty, the
-            model or its scores are missing here, or the store does not respond. No alias is moved
-            then.
+        UserError: the model is worse than the champion or not comparable, the reason is empty or
+            too long, the model or its scores are missing here, or the store does not respond. No
+            alias is moved then.
     """
-    if force is not None and not force.strip():
-        raise UserError("--force needs a reason, which is recorded: --force 'known label errors'")
-    weights = root / "models" / "best.safetensors"
-    config = load_config(weights)
+    if force is not None and not 0 < len(force.strip()) <= history.MOST_REASON:
+        raise UserError(
+            "--force needs a reason, which is recorded: --force 'known label errors' (up to "
+            f"{history.MOST_REASON} characters)"
+        )
+    force = force and printable(force.strip())
+    config = load_config(root / "models" / "best.safetensors")
     store = connection.connect(root, uri)
     model = params.registry.model
     with connection.store_errors():
-        version = _registered(params, root, weights, config)
-        before = registry.aliases(model)
-        challenger = _evidence(model, version)
-        champion = _evidence(model, before[CHAMPION]) if CHAMPION in before else None
-        if champion and not force:
-            champion = _comparable(params, root, challenger, champion)
-        decision = decide(challenger, champion, params.promote)
-        why = "; ".join(decision.reasons)
-        if before.get(CHAMPION) == version:
-            print(f"{model} {why} (in {store})")
-            return version
-        if not decision.ok and not force:
-            raise UserError(
-                f"{model} version {version} is not promoted: {why}. No alias was moved; "
-                "--force 'reason' promotes it anyway and records the reason"
-            )
-        registry.set_champion(model, version)
-        registry.set_tags(
-            model,
-            version,
-            {
-                "promoted_at": _now(),
-                "promotion.reason": why,
-                "promotion.forced": None if decision.ok else force,
-            },
-        )
+        version = _registered(params, root, config, register=not dry_run)
+        what = f"{model} version {version}" if version else "this model, not registered yet,"
+        for _ in range(ATTEMPTS):
+            if dry_run:
+                known, champion = list[history.Entry](), registry.aliases(model).get(CHAMPION)
+            else:
+                known, champion = history.current(model)
+            if version is not None and champion == version:
+                print(f"version {version} of {model} is the champion already (in {store})")
+                return version
+            decision = _compare(params, root, version, champion, force)
+            if dry_run:
+                if not decision.ok:
+                    raise UserError(f"{what} would not be promoted: {decision.reason}")
+                print(f"{what} would be promoted: {decision.reason}")
+                return version
+            assert version is not None
+            _record(root, model, version, decision)
+            if not decision.ok and not force:
+                raise UserError(
+                    f"{what} is not promoted: {decision.reason}. No alias was moved; "
+                    "--force 'reason' promotes it anyway and records the reason"
+                )
+            forced = None if decision.ok else force
+            entry = history.new_entry("promoted", version, champion, decision.reason, forced)
+            if history.append(model, known, entry):
+                break
+            print("someone else has promoted a version in the meantime: comparing again")
+        else:
+            raise UserError(f"{model}: others promote without end; try again")
+        history.finish(model)
     remember_training_data(root, config)
-    forced = "" if decision.ok else f", forced: {force}"
-    print(f"{model} version {version} is now the champion in {store}: {why}{forced}")
-    if CHAMPION in before:
-        print(f"version {before[CHAMPION]} is now 'previous'; 'skyseg rollback' undoes this")
+    why = decision.reason + (f", forced: {forced}" if forced else "")
+    print(f"{model} version {version} is now the champion in {store}: {why}")
+    if champion is not None:
+        print(f"version {champion} is now 'previous'; 'skyseg rollback' undoes this")
     return version
 
 
-def rollback(params: Params, root: Path, uri: str | None = None) -> str:
-    """Swap the aliases ``champion`` and ``previous``; doing it twice changes nothing.
+def rollback(params: Params, root: Path, uri: str | None = None, to: str | None = None) -> str:
+    """Make an earlier champion the champion again.
+
+    Args:
+        params: the section registry is used.
+        root: the workspace.
+        uri: a tracking server to use instead of the workspace's own store.
+        to: the version; None: the champion before the present one, one step further each time.
 
     Returns:
         The champion's version.
 
     Raises:
-        UserError: there is no previous champion, or the store does not respond.
+        UserError: there is no earlier champion or no such version, or the store does not respond.
     """
     store = connection.connect(root, uri)
     model = params.registry.model
     with connection.store_errors():
-        before = registry.aliases(model)
-        version = before.get(PREVIOUS)
-        if version is None or version == before.get(CHAMPION):
-            raise UserError(
-                f"{model} in {store}: nothing to roll back to, because no champion has been "
-                "replaced yet; 'skyseg models' lists the versions"
+        if not registry.versions(model):
+            raise UserError(f"{model} in {store}: nothing is registered yet")
+        for _ in range(ATTEMPTS):
+            known, champion = history.current(model)
+            version = _target(model, store, known, champion, to)
+            entry = history.new_entry(
+                "rolled back", version, champion, f"rolled back from version {champion}"
             )
-        registry.set_champion(model, version)
-        registry.set_tags(
-            model,
-            version,
-            {
-                "promoted_at": _now(),
-                "promotion.reason": f"rolled back from version {before.get(CHAMPION)}",
-            },
+            if history.append(model, known, entry):
+                break
+        else:
+            raise UserError(f"{model}: others promote without end; try again")
+        history.finish(model)
+        before = history.earlier([*known, entry])
+    remembered = _remembered(root)
+    if remembered.champion or remembered.previous:
+        undone = bool(known) and known[-1].replaces == version
+        write_remembered(
+            root,
+            Remembered(
+                champion=remembered.previous if undone else None, previous=remembered.champion
+            ),
         )
-    known = _remembered(root)
-    if known.champion or known.previous:
-        write_remembered(root, Remembered(champion=known.previous, previous=known.champion))
     print(
         f"{model} version {version} is the champion again in {store}; "
-        f"version {before.get(CHAMPION)} is now 'previous'"
+        f"version {champion} is now 'previous'"
     )
+    if before:
+        print(f"the next 'skyseg rollback' goes to version {before[-1]}")
     return version
+
+
+def _target(
+    model: str, store: str, known: list[history.Entry], champion: str | None, to: str | None
+) -> str:
+    """The version to roll back to."""
+    existing = registry.numbers(model)
+    if to is None:
+        steps = [version for version in history.earlier(known) if version in existing]
+        if not steps:
+            raise UserError(
+                f"{model} in {store}: nothing to roll back to, because no earlier champion is "
+                "left; 'skyseg history' lists the champions, and --to names any version"
+            )
+        return steps[-1]
+    if to not in existing:
+        raise UserError(
+            f"--to {to}: {model} in {store} has the versions {', '.join(reversed(existing))}"
+        )
+    if to == champion:
+        raise UserError(f"--to {to}: version {to} is the champion already")
+    return to
+
+
+def _compare(
+    params: Params, root: Path, version: str | None, champion: str | None, force: str | None
+) -> Decision:
+    """Compare, print the table and write the page. With a forced promotion, two models that cannot
+    be compared are a refusal that is recorded."""
+    # Imported only here, because torch takes seconds.
+    from skyseg.commands.contenders import contenders
+
+    try:
+        ours, theirs = contenders(params, root, version, champion)
+    except UserError as error:
+        if not force:
+            raise
+        return Decision(False, f"not compared: {error}")
+    if champion is None:
+        decision = decide_first(ours, theirs, params.promote)
+    else:
+        assert theirs is not None
+        decision = decide(ours, theirs, params.promote)
+    if theirs is not None:
+        print(comparison_table(decision))
+        page = render_promotion(params.registry.model, ours, theirs, decision)
+        write_text(root / PAGE, page)
+    return decision
+
+
+def _record(root: Path, model: str, version: str, decision: Decision) -> None:
+    """Record a comparison with the version, whatever comes of it."""
+    registry.set_tags(
+        model,
+        version,
+        {
+            "comparison.reason": decision.reason,
+            "comparison.passed": str(decision.ok).lower(),
+            "comparison.table": comparison_table(decision) if decision.checks else None,
+        },
+    )
+    if decision.checks:
+        registry.attach(model, version, root / PAGE, "promotion/page")
 
 
 def remember_training_data(root: Path, config: ModelConfig) -> None:
@@ -145,13 +238,16 @@ def _remembered(root: Path) -> Remembered:
     return Remembered()
 
 
-def _registered(params: Params, root: Path, weights: Path, config: ModelConfig) -> str:
-    """The version with these weights; registers one if this registry does not have it yet."""
+def _registered(params: Params, root: Path, config: ModelConfig, register: bool) -> str | None:
+    """The version with these weights; registers one if this registry does not have it yet, or
+    returns None."""
     model = params.registry.model
     found = registry.find_version(model, config.fingerprint)
     if found is not None:
         return str(found.version)
-    path = root / "reports" / "metrics.json"
+    if not register:
+        return None
+    weights, path = root / "models" / "best.safetensors", root / "reports" / "metrics.json"
     measured = read_metrics(path)
     if measured.weights != config.fingerprint:
         raise UserError(
@@ -160,49 +256,8 @@ def _registered(params: Params, root: Path, weights: Path, config: ModelConfig) 
         )
     scores = measured.scores
     run = log_evaluation(root, config, scores, params.registry.experiment)
-    version = registry.register(weights, config, scores, measured.scoring, run, model)
+    version = registry.register(
+        weights, config, scores, measured.scoring, run, model, root / EVIDENCE
+    )
     print(f"registered {model} version {version}, which was not in this registry yet")
     return version
-
-
-def _comparable(params: Params, root: Path, challenger: Evidence, champion: Evidence) -> Evidence:
-    """The champion, with scores from the same data and scoring code as the challenger's. If its own
-    scores are from others, it is scored again here."""
-    if champion.fingerprint == challenger.fingerprint or (
-        (champion.test_data, champion.scoring) == (challenger.test_data, challenger.scoring)
-    ):
-        return champion
-    why = "on other data" if champion.test_data != challenger.test_data else "with other code"
-    split = params.evaluate.split
-    try:
-        data = f"{split} {read_dataset(root / 'prepared').splits[split].fingerprint}"
-    except (UserError, KeyError):
-        data = ""
-    if (data, code_digest("scoring")) != (challenger.test_data, challenger.scoring):
-        raise UserError(
-            f"the champion, version {champion.version}, was scored {why}, and scoring it again "
-            "needs this model's data and code here: run 'dvc pull', then 'dvc repro'"
-        )
-    # Imported only here, because it takes seconds and most promotions do not need it.
-    from skyseg.pipeline.evaluate import score
-
-    print(f"the champion, version {champion.version}, was scored {why}: scoring it again")
-    weights = registry.download_weights(f"models:/{params.registry.model}/{champion.version}")
-    scores = score(weights, params, root).result.scores
-    return replace(champion, test_data=data, scoring=challenger.scoring, metrics=scores)
-
-
-def _evidence(model: str, version: str) -> Evidence:
-    """What the registry records about a version."""
-    recorded = registry.tags(model, version)
-    return Evidence(
-        version,
-        recorded.get("fingerprint", ""),
-        recorded.get("test_data", ""),
-        recorded.get("scoring", ""),
-        registry.scores(recorded),
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

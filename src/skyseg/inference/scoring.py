@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,14 +29,19 @@ class Pair(NamedTuple):
 class SplitScores(NamedTuple):
     """Scores of a model on a split."""
 
-    histograms: NDArray[np.int64]
-    """[N, 2, 256], one per image; see ``skyseg.metrics.counts``."""
+    stats: list[suite.ImageStats]
+    """One per image."""
     scorer: suite.Scorer
     """Computes the scores of any subset of the images, given by row."""
     scores: dict[str, float]
     """Over all images."""
     per_image: pd.DataFrame
     """One row per image, in the manifest's order: id, scores, and the traits that slices use."""
+
+    @property
+    def histograms(self) -> NDArray[np.int64]:
+        """[N, 2, 256], one per image; see ``skyseg.metrics.counts``."""
+        return np.stack([one.histogram for one in self.stats])
 
     @property
     def worst_first(self) -> pd.DataFrame:
@@ -59,13 +64,28 @@ def score_split(
     Raises:
         UserError: a photograph or a mask cannot be read.
     """
+    load: Callable[[Any], Pair] = partial(read_pair, root=root, encoding=encoding)
+    pairs = in_order(load, list(manifest.itertuples()), "scoring")
+    return score_pairs(predictor, list(manifest["id"]), pairs, batch_size)
+
+
+def score_pairs(
+    predictor: Predictor, ids: list[str], pairs: Iterable[Pair], batch_size: int
+) -> SplitScores:
+    """The same for photographs that have been decoded.
+
+    Args:
+        predictor: the model.
+        ids: of the photographs.
+        pairs: the photographs, in the same order.
+        batch_size: photographs per forward pass.
+    """
     stats: list[suite.ImageStats] = []
     traits: list[dict[str, float]] = []
     batch: list[Pair] = []
-    load: Callable[[Any], Pair] = partial(read_pair, root=root, encoding=encoding)
-    for pair in in_order(load, list(manifest.itertuples()), "scoring"):
+    for pair in pairs:
         batch.append(pair)
-        if len(batch) == batch_size or len(stats) + len(batch) == len(manifest):
+        if len(batch) == batch_size or len(stats) + len(batch) == len(ids):
             maps = probabilities(predictor, [pair.image for pair in batch])
             stats += [
                 suite.full_image_stats(found, pair.mask, predictor.threshold)
@@ -77,11 +97,10 @@ def score_split(
     per_image = pd.DataFrame(
         [
             {"id": name, **suite.image_scores(one, predictor.threshold), **image_traits}
-            for name, one, image_traits in zip(manifest["id"], stats, traits, strict=True)
+            for name, one, image_traits in zip(ids, stats, traits, strict=True)
         ]
     )
-    histograms = np.stack([one.histogram for one in stats])
-    return SplitScores(histograms, scorer, scorer(np.arange(len(stats))), per_image)
+    return SplitScores(stats, scorer, scorer(np.arange(len(stats))), per_image)
 
 
 def read_pair(row: Any, root: Path, encoding: Encoding) -> Pair:

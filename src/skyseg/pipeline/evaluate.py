@@ -23,6 +23,7 @@ from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.inference.scoring import SplitScores, read_pair, score_split
 from skyseg.metrics import bootstrap, slices, suite
 from skyseg.metrics.calibration import reliability
+from skyseg.metrics.evidence import EVIDENCE, Evidence, Origin, write_evidence
 from skyseg.model.checkpoint import ModelConfig
 from skyseg.params import Params, load_params
 from skyseg.provenance import code_digest
@@ -45,6 +46,8 @@ class Scored(NamedTuple):
     manifest: pd.DataFrame
     """Rows of the split."""
     result: SplitScores
+    parts: pd.DataFrame
+    """The part of each slice that each photograph falls into."""
 
 
 def evaluate(params: Params, root: Path) -> None:
@@ -65,7 +68,9 @@ def evaluate(params: Params, root: Path) -> None:
     )
     write_text(root / "reports" / "model_card.md", card)
     write_page(root, params, scored, table, card)
-    scoring = code_digest("scoring")
+    found = evidence(scored, split)
+    scoring = found.origin.scoring
+    write_evidence(root / EVIDENCE, found)
     write_json(
         root / "reports" / "metrics.json",
         {split: scores, "weights": config.fingerprint, "scoring": scoring},
@@ -78,7 +83,7 @@ def evaluate(params: Params, root: Path) -> None:
     connection.connect(root)
     run = log_evaluation(root, config, {split: scores}, params.registry.experiment)
     version = registry.register(
-        weights, config, {split: scores}, scoring, run, params.registry.model
+        weights, config, {split: scores}, scoring, run, params.registry.model, root / EVIDENCE
     )
     print(f"registered: {params.registry.model} version {version}")
     print(compare_with_champion(params, config, scores, scoring))
@@ -95,7 +100,22 @@ def score(weights: Path, params: Params, root: Path) -> Scored:
     predictor = CheckpointPredictor(weights, params.train.device, params.train.precision)
     with memory_errors("set a smaller evaluate.batch_size in params.yaml"):
         result = score_split(predictor, root, rows, dataset.encoding, params.evaluate.batch_size)
-    return Scored(predictor, dataset, rows, result)
+    # These are slices already, or part of one.
+    known = rows.columns.intersection(["width", "height", "foreground", "ignored"])
+    parts = slices.assign(result.per_image, rows.drop(columns=known))
+    return Scored(predictor, dataset, rows, result, parts)
+
+
+def evidence(scored: Scored, split: str) -> Evidence:
+    """What another model's scores are compared with, photograph by photograph."""
+    config = scored.predictor.config
+    origin = Origin(
+        weights=config.fingerprint,
+        data=f"{split} {scored.dataset.splits[split].fingerprint}",
+        scoring=code_digest("scoring"),
+        threshold=scored.predictor.threshold,
+    )
+    return Evidence(origin, scored.result.stats, scored.parts)
 
 
 def evaluation_rows(params: Params, root: Path) -> pd.DataFrame:
@@ -133,12 +153,9 @@ def write_page(
     root: Path, params: Params, scored: Scored, table: pd.DataFrame, model_card: str
 ) -> None:
     """Write ``reports/report.html``."""
-    result, manifest = scored.result, scored.manifest
-    # These are slices already, or part of one.
-    known = manifest.columns.intersection(["width", "height", "foreground", "ignored"])
-    parts = slices.assign(result.per_image, manifest.drop(columns=known))
-    by_slice = slices.table(parts, result.scorer)
-    draws = bootstrap.resample(result.scorer, len(manifest))
+    result = scored.result
+    by_slice = slices.table(scored.parts, result.scorer)
+    draws = bootstrap.resample(result.scorer, len(scored.manifest))
     evaluation = page.Evaluation(
         config=scored.predictor.config,
         split=params.evaluate.split,

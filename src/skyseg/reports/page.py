@@ -68,9 +68,9 @@ def render_page(evaluation: Evaluation, worst: Iterable[Finding], best: Iterable
             e=evaluation,
             metrics=METRICS,
             headline=HEADLINE,
-            training=_svg(training_figure(evaluation.history)) if len(evaluation.history) else None,
-            curves=_svg(curves_figure(evaluation.thresholds, evaluation.scores)),
-            calibration=_svg(calibration_figure(evaluation.reliability)),
+            training=svg(training_figure(evaluation.history)) if len(evaluation.history) else None,
+            curves=svg(curves_figure(evaluation.thresholds, evaluation.scores)),
+            calibration=svg(calibration_figure(evaluation.reliability)),
             slices=list(evaluation.slices.groupby("slice", sort=False)),
             meanings=SLICES,
             galleries=[("Worst", _pictures(worst)), ("Best", _pictures(best))],
@@ -116,7 +116,7 @@ def _environment(autoescape: bool) -> jinja2.Environment:
     return environment
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
     """A figure as a data URI. The same figure always gives the same text."""
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "skyseg"}):

@@ -2,85 +2,246 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from skyseg.params import PromoteParams
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from skyseg.metrics import bootstrap, counts, slices, suite
+from skyseg.metrics.evidence import Evidence
+from skyseg.params import BudgetParams, PromoteParams
+
+EXACT = 9  # decimals; floating-point errors do not count: 0.95 is a gain of 0.05 over 0.9
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the decision needs to know about a version."""
+class Contender:
+    """What the decision needs to know about a model."""
 
-    version: str
-    fingerprint: str
-    """SHA-256 of the weights."""
-    test_data: str
-    """Split and fingerprint of the data that the metrics were measured on."""
-    scoring: str
-    """Digest of the code that computed the metrics."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    """Scores by name, as in ``reports/metrics.json``."""
+    name: str
+    """For people, such as 'version 3'."""
+    evidence: dict[str, Evidence]
+    """By test set; the first is the split that models are evaluated on."""
+    milliseconds: float | None = None
+    """Time for a photograph on this machine."""
+    megabytes: float | None = None
+    """Size of the weights file."""
+
+
+class Check(NamedTuple):
+    """One row of the comparison."""
+
+    test_set: str
+    """Empty for what does not depend on one."""
+    measure: str
+    champion: float
+    challenger: float
+    limit: str
+    """What is allowed."""
+    ok: bool
+    interval: tuple[float, float] | None = None
+    """95 % interval of the difference, challenger - champion."""
+    decimals: int = 4
 
 
 @dataclass(frozen=True)
 class Decision:
     ok: bool
-    reasons: list[str]
-    """For people; at least one."""
+    reason: str
+    """For people; one line."""
+    checks: list[Check] = field(default_factory=list)
 
 
-def decide(challenger: Evidence, champion: Evidence | None, gate: PromoteParams) -> Decision:
-    """Compare by ``gate.metric``: the challenger has to be better by at least ``gate.min_gain``.
+def decide(challenger: Contender, champion: Contender, gate: PromoteParams) -> Decision:
+    """Compare two models on the same photographs. The challenger has to pass every check.
 
-    Refuses scores that cannot be compared: one is missing or NaN, or they were measured on
-    different data or by different code. In the latter cases the caller has to score the champion
-    again first.
+    The checks on each test set: the gain in ``gate.metric`` and its interval, the kind of
+    photographs that loses most, boundaries, and false alarms; then latency and size. ``gate`` has
+    the limits.
+
+    Raises:
+        ValueError: the two were not scored on the same test sets by the same code.
     """
-    name = gate.metric
-    ours = challenger.metrics.get(name)
-    if ours is None or ours != ours:
-        return Decision(
-            False,
-            [f"version {challenger.version} has no score for {name}; run 'dvc repro evaluate'"],
-        )
-    if champion is None:
-        return Decision(True, [f"{name} {ours:.4f}, and there is no champion yet"])
-    if challenger.fingerprint == champion.fingerprint:
-        return Decision(
-            True, [f"version {champion.version} is the champion already: the weights are the same"]
-        )
-    if challenger.test_data != champion.test_data:
-        return Decision(
-            False,
-            [
-                "the two models were scored on different data: "
-                f"version {challenger.version} on {challenger.test_data}, "
-                f"the champion on {champion.test_data}"
-            ],
-        )
-    if challenger.scoring != champion.scoring:
-        return Decision(
-            False,
-            [
-                f"version {challenger.version} and the champion, version {champion.version}, were "
-                "scored by different code"
-            ],
-        )
-    theirs = champion.metrics.get(name)
-    if theirs is None or theirs != theirs:
-        return Decision(
-            False, [f"the champion, version {champion.version}, has no score for {name}"]
-        )
+    checks: list[Check] = []
+    for name, ours in challenger.evidence.items():
+        theirs = champion.evidence[name]
+        if not comparable(ours, theirs):
+            raise ValueError(f"{name}: scored on different data, or by different code")
+        checks += _quality(name, ours, theirs, gate)
+    checks += _costs(challenger, champion, gate.budgets)
+    first = checks[0]
+    images = len(next(iter(challenger.evidence.values())).stats)
     scores = (
-        f"{name} {ours:.4f} against the champion's {theirs:.4f} "
-        f"(version {champion.version}) on the same data"
+        f"{first.measure} {first.challenger:.4f} against the champion's {first.champion:.4f} "
+        f"({champion.name}) on the same {images} photographs"
     )
-    # Rounded, so that floating-point errors do not count: 0.95 is a gain of 0.05 over 0.9.
-    if round(ours - theirs - gate.min_gain, 9) >= 0:
-        return Decision(True, [scores])
-    wanted = (
-        f"; promote.min_gain requires a gain of at least {gate.min_gain:+g}"
-        if gate.min_gain
-        else ""
+    failed = [_failure(check) for check in checks if not check.ok]
+    return Decision(not failed, "; ".join([scores, *failed]), checks)
+
+
+def decide_first(
+    challenger: Contender, pretrained: Contender | None, gate: PromoteParams
+) -> Decision:
+    """Without a champion, refuse only what is certainly worse than the pretrained weights: these
+    are used until there is one.
+
+    Args:
+        challenger: the model.
+        pretrained: the pretrained weights; None if they cannot be compared.
+        gate: names the metric.
+    """
+    name, evidence = next(iter(challenger.evidence.items()))
+    score = _score(evidence)[gate.metric]
+    reason = f"{gate.metric} {score:.4f}, and there is no champion yet"
+    if pretrained is None:
+        return Decision(True, reason)
+    checks = []
+    for name, ours in challenger.evidence.items():
+        check = _gain(name, ours, pretrained.evidence[name], gate.metric)
+        high = check.interval[1] if check.interval else 0.0
+        checks.append(check._replace(limit="not certainly worse", ok=high >= 0))
+    failed = [_failure(check) for check in checks if not check.ok]
+    first = checks[0]
+    reason += (
+        f" ({pretrained.name}, which are used until then: {first.champion:.4f} on the same "
+        "photographs)"
     )
-    return Decision(False, [scores + wanted])
+    return Decision(not failed, "; ".join([reason, *failed]), checks)
+
+
+def comparable(one: Evidence, other: Evidence) -> bool:
+    """Whether two models were scored on the same photographs by the same code."""
+    return (one.origin.data, one.origin.scoring) == (other.origin.data, other.origin.scoring)
+
+
+def _score(evidence: Evidence) -> dict[str, float]:
+    return suite.summarise(evidence.stats, evidence.origin.threshold)
+
+
+def _scorer(evidence: Evidence) -> suite.Scorer:
+    return suite.scorer(evidence.stats, evidence.origin.threshold)
+
+
+def _gain(name: str, ours: Evidence, theirs: Evidence, metric: str) -> Check:
+    """The gain in a metric, with its interval: the same photographs are drawn for both models."""
+    draws, baseline = (
+        bootstrap.resample(_scorer(each), len(each.stats)) for each in (ours, theirs)
+    )
+    low_high = bootstrap.intervals(bootstrap.differences(draws, baseline))[metric]
+    return Check(name, metric, _score(theirs)[metric], _score(ours)[metric], "", True, low_high)
+
+
+def _quality(name: str, ours: Evidence, theirs: Evidence, gate: PromoteParams) -> Iterator[Check]:
+    budgets = gate.budgets
+    gain = _gain(name, ours, theirs, gate.metric)
+    low = gain.interval[0] if gain.interval else 0.0
+    limit = f"gain {gate.min_gain:+g} or more"
+    reaches = True
+    if budgets.interval is not None:
+        limit += f", interval from {gate.min_gain - budgets.interval:+g}"
+        reaches = _at_least(low, gate.min_gain - budgets.interval)
+    enough = _at_least(gain.challenger - gain.champion, gate.min_gain)
+    yield gain._replace(limit=limit, ok=enough and reaches)
+    if budgets.worst_slice is not None:
+        yield from _worst_slice(name, ours, theirs, budgets.worst_slice)
+    before, after = _score(theirs), _score(ours)
+    for metric, budget in (
+        ("boundary_iou", budgets.boundary),
+        ("false_alarms", budgets.false_alarms),
+    ):
+        if budget is None or metric not in before or metric not in after:
+            continue
+        sign = 1 if suite.METRICS[metric].lower_is_better else -1
+        worse = sign * (after[metric] - before[metric])
+        yield Check(
+            name,
+            metric,
+            before[metric],
+            after[metric],
+            f"{sign * budget:+g} at most",
+            _at_least(budget, worse),
+        )
+
+
+def slice_gains(ours: Evidence, theirs: Evidence) -> pd.DataFrame:
+    """How much higher one model's IoU is than another's, by kind of photograph.
+
+    Returns:
+        Columns ``slice``, ``part``, ``images``, ``champion``, ``challenger``, and ``low`` and
+        ``high``, the 95 % interval of the difference. The first row is of all photographs; parts
+        without foreground or with fewer than ``slices.FEWEST`` photographs are left out.
+    """
+    outcomes = [
+        counts.at(np.stack([one.histogram for one in each.stats]), each.origin.threshold)
+        for each in (theirs, ours)
+    ]
+    rng = np.random.default_rng(0)
+
+    def scored(chosen: NDArray[np.int64]) -> dict[str, float]:
+        n = len(chosen)
+        # How often each photograph is drawn; the first row is all of them, once.
+        weights = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), bootstrap.DRAWS)])
+        before, after = (
+            counts.iou(counts.Counts(*(weights @ values[chosen] for values in outcome)))
+            for outcome in outcomes
+        )
+        tails = 100 * np.array([(1 - bootstrap.COVERAGE) / 2, (1 + bootstrap.COVERAGE) / 2])
+        low, high = np.percentile((after - before)[1:], tails)
+        return {
+            "images": n,
+            "champion": before[0],
+            "challenger": after[0],
+            "low": low,
+            "high": high,
+        }
+
+    rows = slices.table(ours.parts, scored)
+    everything = {"slice": "all", "part": "", **scored(np.arange(len(ours.stats)))}
+    if len(rows):
+        rows = rows[(rows["images"] >= slices.FEWEST) & (rows["part"] != "none")]
+    return pd.concat([pd.DataFrame([everything]), rows], ignore_index=True)
+
+
+def _worst_slice(name: str, ours: Evidence, theirs: Evidence, budget: float) -> Iterator[Check]:
+    """The kind of photographs whose IoU falls most."""
+    gains = slice_gains(ours, theirs)[1:]
+    if gains.empty:
+        return
+    row = gains.loc[(gains["challenger"] - gains["champion"]).idxmin()]
+    yield Check(
+        name,
+        f"iou of {row['slice']} {row['part']} ({row['images']}), the slice that loses most",
+        row["champion"],
+        row["challenger"],
+        f"{-budget:+g} at most",
+        _at_least(row["challenger"] - row["champion"], -budget),
+        (row["low"], row["high"]),
+    )
+
+
+def _costs(challenger: Contender, champion: Contender, budgets: BudgetParams) -> Iterator[Check]:
+    for measure, ours, theirs, budget in (
+        ("latency, ms", challenger.milliseconds, champion.milliseconds, budgets.latency),
+        ("weights, MB", challenger.megabytes, champion.megabytes, budgets.size),
+    ):
+        if budget is not None and ours is not None and theirs is not None:
+            limit = f"{budget:g} times at most"
+            yield Check("", measure, theirs, ours, limit, ours <= budget * theirs, None, 1)
+
+
+def _failure(check: Check) -> str:
+    where = f"{check.test_set}: " if check.test_set else ""
+    change = check.challenger - check.champion
+    shown = f"{check.champion:.{check.decimals}f} -> {check.challenger:.{check.decimals}f}"
+    interval = f" [{check.interval[0]:+.4f}, {check.interval[1]:+.4f}]" if check.interval else ""
+    return (
+        f"{where}{check.measure} {shown} ({change:+.{check.decimals}f}{interval}), allowed: "
+        f"{check.limit}"
+    )
+
+
+def _at_least(value: float, limit: float) -> bool:
+    return round(value - limit, EXACT) >= 0

@@ -25,10 +25,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from skyseg.errors import UserError
 from skyseg.files import sha256
 from skyseg.model.checkpoint import ModelConfig
-from skyseg.tracking import connection
+from skyseg.tracking import connection, runs
 from skyseg.tracking.logged_model import log_model
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+HISTORY = "promotions"  # tag of a registered model: see `history_run`
+EVIDENCE_KEY = "evidence/scores"  # of `attach`
 LISTED_SCORES = ("iou", "iou_image", "f_max")
 
 DESCRIPTION = (
@@ -46,6 +48,7 @@ def register(
     scoring: str,
     run_id: str,
     model: str,
+    evidence: Path | None = None,
 ) -> str:
     """Register a checkpoint as the next version of a model, with the alias ``challenger``.
 
@@ -59,6 +62,7 @@ def register(
         scoring: digest of the code that computed them (``skyseg.provenance.code_digest``).
         run_id: the run the version belongs to, as ``evaluation.log_evaluation`` returns it.
         model: name of the registered model.
+        evidence: the file of ``skyseg.metrics.evidence``, which is attached if it is there.
 
     Returns:
         The version.
@@ -67,7 +71,7 @@ def register(
         UserError: the store does not answer.
     """
     client = MlflowClient()
-    evidence = _evidence_tags(config, metrics, scoring, run_id)
+    recorded = _evidence_tags(config, metrics, scoring, run_id)
     with connection.store_errors():
         found = find_version(model, config.fingerprint)
         if found is None:
@@ -75,7 +79,7 @@ def register(
                 model,
                 log_model(weights, run_id, config.epoch or 0),
                 run_id,
-                evidence,
+                recorded,
                 _describe(config, metrics),
             )
         else:
@@ -83,11 +87,13 @@ def register(
             set_tags(
                 model,
                 version,
-                {key: value for key, value in evidence.items() if found.tags.get(key) != value},
+                {key: value for key, value in recorded.items() if found.tags.get(key) != value},
             )
             client.update_model_version(model, version, _describe(config, metrics))
         if aliases(model).get(CHAMPION) != version:
             client.set_registered_model_alias(model, CHALLENGER, version)
+    if evidence is not None and evidence.is_file():
+        attach(model, version, evidence, EVIDENCE_KEY)
     return version
 
 
@@ -123,6 +129,11 @@ def versions(model: str) -> list[dict[str, Any]]:
     return rows
 
 
+def numbers(model: str) -> list[str]:
+    """A model's versions, newest first."""
+    return [row["version"] for row in versions(model)]
+
+
 def aliases(model: str) -> dict[str, str]:
     """Versions by alias; empty if the model does not exist."""
     try:
@@ -149,17 +160,25 @@ def set_tags(model: str, version: str, values: dict[str, str | None]) -> None:
             client.delete_model_version_tag(model, version, key)
 
 
-def set_champion(model: str, version: str) -> None:
-    """Move the alias ``champion`` to a version; the champion until now becomes ``previous``.
+def history_run(model: str) -> str:
+    """The run that holds the history of a model's champions; see ``skyseg.tracking.history``."""
+    client = MlflowClient()
+    run_id = client.get_registered_model(model).tags.get(HISTORY)
+    if run_id is None:
+        # Registered by an earlier version of this code. Of two commands that come here at the same
+        # time, the second replaces the first one's run; for new models, `_create_model` is atomic.
+        run_id = _new_history(model)
+        client.set_registered_model_tag(model, HISTORY, run_id)
+    return run_id
 
-    ``previous`` is set first, so that an interrupted promotion can simply be repeated.
-    """
-    client, before = MlflowClient(), aliases(model)
-    if CHAMPION in before:
-        client.set_registered_model_alias(model, PREVIOUS, before[CHAMPION])
-    client.set_registered_model_alias(model, CHAMPION, version)
-    if before.get(CHALLENGER) == version:
-        client.delete_registered_model_alias(model, CHALLENGER)
+
+def _new_history(model: str) -> str:
+    note = (
+        "Which version of the registered model was the champion, and why. `skyseg history` shows "
+        "it. Promotions need this run: do not delete it."
+    )
+    name = f"champions of {model}"
+    return runs.create_run(f"{model} promotions", name, note, {}, {}, None).info.run_id
 
 
 def resolve(uri: str) -> tuple[str, str]:
@@ -181,11 +200,11 @@ def resolve(uri: str) -> tuple[str, str]:
     with connection.store_errors():
         known = aliases(model)
         version = known.get(alias) if alias else version
-        numbers = [row["version"] for row in versions(model)]
-        if version not in numbers:
+        existing = numbers(model)
+        if version not in existing:
             raise UserError(
                 f"{uri}: not in the registry at {mlflow.get_registry_uri()}; "
-                + _available(model, numbers, known)
+                + _available(model, existing, known)
             )
     return model, str(version)
 
@@ -205,20 +224,26 @@ def download_weights(uri: str) -> Path:
     """
     model, version = resolve(uri)
     with connection.store_errors():
-        folder = tempfile.mkdtemp(prefix="skyseg-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         try:
             fetched = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"models:/{model}/{version}/artifacts", dst_path=folder
+                artifact_uri=f"models:/{model}/{version}/artifacts", dst_path=_temporary_folder()
             )
         except (MlflowException, OSError) as error:
             raise UserError(
                 f"{uri}: the registry has version {version}, but its files cannot be "
                 f"read ({str(error).splitlines()[0]}); if the repository was moved, "
-                "move it back, or delete that version and register it again with "
-                "'make promote'"
+                "'skyseg doctor --fix' mends that; else delete that version and register it again "
+                "with 'make promote'"
             ) from None
-    return next(Path(fetched).glob("*.safetensors"))
+        weights = next(Path(fetched).glob("*.safetensors"), None)
+        recorded = tags(model, version).get("fingerprint")
+    if weights is None or (recorded and sha256(weights) != recorded):
+        raise UserError(
+            f"{uri}: its files are not those that were registered (the SHA-256 of the weights is "
+            "not the version's tag 'fingerprint'); do not use this version: delete it, and register "
+            "the model again with 'make promote'"
+        )
+    return weights
 
 
 def attach(model: str, version: str, path: Path, key: str) -> str:
@@ -253,6 +278,42 @@ def attach(model: str, version: str, path: Path, key: str) -> str:
     return stored
 
 
+def attached(model: str, version: str, key: str) -> Path | None:
+    """A copy of a file that ``attach`` logged; it is deleted when the process ends.
+
+    Returns:
+        None if nothing is attached under this key.
+
+    Raises:
+        UserError: the store does not answer, the file is gone, or it has been changed since.
+    """
+    with connection.store_errors():
+        entry = MlflowClient().get_model_version(model, version)
+        stored, expected = entry.tags.get(key), entry.tags.get(f"{key}.sha256")
+        if stored is None:
+            return None
+        try:
+            fetched = mlflow.artifacts.download_artifacts(
+                run_id=entry.run_id, artifact_path=stored, dst_path=_temporary_folder()
+            )
+        except (MlflowException, OSError) as error:
+            raise UserError(
+                f"{model} version {version}: {stored} cannot be read ({connection.reason(error)})"
+            ) from None
+    if sha256(Path(fetched)) != expected:
+        raise UserError(
+            f"{model} version {version}: {stored} has been changed since it was attached"
+        )
+    return Path(fetched)
+
+
+def _temporary_folder() -> str:
+    """A new folder that is deleted when the process ends."""
+    folder = tempfile.mkdtemp(prefix="skyseg-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def _name_filter(model: str) -> str:
     """MLflow's filter for a registered model. Quotes cannot be escaped in it."""
     if "'" in model and '"' in model:
@@ -266,12 +327,8 @@ def _create_version(
     model: str, model_id: str, run_id: str, tags: dict[str, str], description: str
 ) -> str:
     """Register a logged model and its tags in one transaction: ``find_version`` needs the tags."""
+    _create_model(model)
     client = MlflowClient()
-    try:
-        client.create_registered_model(model, description=DESCRIPTION)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
     created = client.create_model_version(
         model, f"models:/{model_id}", run_id, tags, description=description, model_id=model_id
     )
@@ -280,6 +337,20 @@ def _create_version(
         model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([{"name": model, "version": created.version}])}
     )
     return str(created.version)
+
+
+def _create_model(model: str) -> None:
+    """Create the registered model, together with the run of its history, if there is none."""
+    client = MlflowClient()
+    if client.search_registered_models(_name_filter(model)):
+        return
+    history = _new_history(model)
+    try:
+        client.create_registered_model(model, {HISTORY: history}, DESCRIPTION)
+    except MlflowException as error:  # another process was faster
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        client.delete_run(history)
 
 
 def _evidence_tags(
