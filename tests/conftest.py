@@ -160,7 +160,7 @@ def registered_template(tmp_path_factory: pytest.TempPathFactory, empty_template
     """A workspace with two registered versions of a tiny network, the first of them champion."""
     import mlflow
 
-    from mlflow_tools import METRICS, SCORING, make_model
+    from mlflow_tools import METRICS, SCORING, make_model, set_champion
     from skyseg.tracking import connection, registry
 
     root = copy_workspace(empty_template, tmp_path_factory.mktemp("registered") / "repository")
@@ -186,7 +186,7 @@ def registered_template(tmp_path_factory: pytest.TempPathFactory, empty_template
                 "skyseg",
             )
             if not seed:
-                registry.set_champion("skyseg", version)
+                set_champion("skyseg", version)
     return root
 
 

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
-from mlflow_tools import METRICS, SCORING, make_model
+from mlflow_tools import METRICS, SCORING, make_model, set_champion
 from skyseg.cli import app
 from skyseg.commands import export as stage
 from skyseg.data.manifest import COLUMNS
@@ -39,7 +39,7 @@ def registered(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(trained)
     weights = trained / "models" / "best.safetensors"
     run = log_evaluation(trained, load_config(weights), METRICS, "skies")
-    registry.set_champion(
+    set_champion(
         "skyseg", registry.register(weights, load_config(weights), METRICS, SCORING, run, "skyseg")
     )
     make_pairs(trained / "data", 4)

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from mlflow_tools import METRICS, SCORING, free_port, make_model, mlflow_server
+from mlflow_tools import METRICS, SCORING, free_port, make_evidence, make_model, mlflow_server
+from skyseg.commands import contenders
 from skyseg.commands.promote import promote, rollback
 from skyseg.data.audit.training_data import read_remembered
 from skyseg.errors import UserError
+from skyseg.metrics import bootstrap
+from skyseg.metrics.evidence import EVIDENCE, Evidence, read_evidence, write_evidence
+from skyseg.model.checkpoint import load_config
 from skyseg.pipeline import evaluate
 from skyseg.tracking import connection, registry
 from skyseg.tracking.evaluation import log_evaluation
 from tiny import make_params
 
 PARAMS = make_params(registry={"model": "sky", "experiment": "skies"})
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer repetitions of what is averaged."""
+    monkeypatch.setattr(bootstrap, "DRAWS", 20)
+    monkeypatch.setattr(contenders, "TIMINGS", 1)
 
 
 def tags(version: str) -> dict[str, str]:
@@ -48,7 +59,8 @@ def test_the_first_model_is_registered_and_promoted(
 def test_an_evaluated_version_is_found_by_its_weights(trained: Path):
     config = make_model(trained)
     run = log_evaluation(trained, config, METRICS, "skies")
-    registry.register(trained / "models" / "best.safetensors", config, METRICS, SCORING, run, "sky")
+    weights, evidence = trained / "models" / "best.safetensors", trained / EVIDENCE
+    registry.register(weights, config, METRICS, SCORING, run, "sky", evidence)
     shutil.rmtree(trained / "reports")  # not needed if the version is found
 
     assert promote(PARAMS, trained) == "1"
@@ -70,8 +82,6 @@ def test_a_better_model_replaces_the_champion_and_is_rolled_back(
     assert registry.aliases("sky") == {"champion": "1", "previous": "2"}
     assert tags("1")["promotion.reason"] == "rolled back from version 2"
     assert "version 1 is the champion again" in capsys.readouterr().out
-
-    assert rollback(PARAMS, trained) == "2"
 
 
 def test_the_champions_training_data_is_remembered(trained: Path):
@@ -168,7 +178,7 @@ def test_promoting_the_champion_changes_nothing(trained: Path, capsys: pytest.Ca
 
     assert promote(PARAMS, trained, force="again") == "1"
 
-    assert "version 1 is the champion already" in capsys.readouterr().out
+    assert "version 1 of sky is the champion already" in capsys.readouterr().out
     assert registry.aliases("sky") == {"champion": "1"}
     assert tags("1") == before
 
@@ -191,6 +201,24 @@ def write_dataset(root: Path, test_fingerprint: str) -> None:
     )
 
 
+def scoring_gives(
+    monkeypatch: pytest.MonkeyPatch, iou: float, test_fingerprint: str = "t" * 64
+) -> list[bytes]:
+    """Replace scoring, which needs photographs. Returns the weights that come to be scored."""
+    scored = []
+
+    def score(weights: Path, *_: Any) -> bytes:
+        scored.append(weights.read_bytes())
+        return scored[-1]
+
+    def evidence(weights: bytes, split: str) -> Evidence:
+        return make_evidence(hashlib.sha256(weights).hexdigest(), iou, test_fingerprint)
+
+    monkeypatch.setattr(evaluate, "score", score)
+    monkeypatch.setattr(evaluate, "evidence", evidence)
+    return scored
+
+
 @pytest.mark.parametrize(("measured", "champion"), [(0.8, "2"), (0.97, "1")])
 def test_a_champion_scored_on_other_data_is_scored_again(
     trained: Path, monkeypatch: pytest.MonkeyPatch, measured: float, champion: str
@@ -199,13 +227,7 @@ def test_a_champion_scored_on_other_data_is_scored_again(
     promote(PARAMS, trained)
     new_model(trained, seed=1, iou=0.95, test_fingerprint="u" * 64)
     write_dataset(trained, "u" * 64)
-    scored = []
-
-    def score(weights: Path, *_: Any) -> Any:
-        scored.append(weights.read_bytes())
-        return Namespace(result=Namespace(scores={"iou": measured}))
-
-    monkeypatch.setattr(evaluate, "score", score)
+    scored = scoring_gives(monkeypatch, measured, "u" * 64)
 
     if champion == "2":
         promote(PARAMS, trained)
@@ -218,36 +240,46 @@ def test_a_champion_scored_on_other_data_is_scored_again(
     assert registry.aliases("sky")["champion"] == champion
 
 
-@pytest.mark.parametrize("digest", ["0" * 64, None], ids=["other", "registered before the tag"])
+@pytest.mark.parametrize(
+    ("digest", "why"),
+    [
+        ("0" * 64, "was scored with other code"),
+        (None, "has no record of its scores by photograph"),
+    ],
+    ids=["other code", "registered before there was a record"],
+)
 def test_a_champion_scored_with_other_code_is_scored_again(
     trained: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     digest: str | None,
+    why: str,
 ):
     promote(PARAMS, trained)
+    other = make_evidence(load_config(trained / "models" / "best.safetensors").fingerprint, 0.9)
     if digest:
-        MlflowClient().set_model_version_tag("sky", "1", "scoring", digest)
+        origin = other.origin.model_copy(update={"scoring": digest})
+        write_evidence(trained / "old.safetensors", other._replace(origin=origin))
+        registry.attach("sky", "1", trained / "old.safetensors", registry.EVIDENCE_KEY)
     else:
-        MlflowClient().delete_model_version_tag("sky", "1", "scoring")
+        MlflowClient().delete_model_version_tag("sky", "1", registry.EVIDENCE_KEY)
     new_model(trained, seed=1, iou=0.95)
     write_dataset(trained, "t" * 64)
-    monkeypatch.setattr(
-        evaluate, "score", lambda *_: Namespace(result=Namespace(scores={"iou": 0.96}))
-    )
+    scoring_gives(monkeypatch, 0.96)
 
     with pytest.raises(UserError, match=r"0\.9500 against the champion's 0\.9600"):
         promote(PARAMS, trained)
 
-    assert "version 1, was scored with other code: scoring it again" in capsys.readouterr().out
+    assert f"version 1, {why}: scoring it again" in capsys.readouterr().out
     assert registry.aliases("sky")["champion"] == "1"
 
 
 def test_scores_from_other_code_are_not_compared_with_the_champion(trained: Path):
     promote(PARAMS, trained)
     new_model(trained, seed=1, iou=0.95)
-    path = trained / "reports" / "metrics.json"
-    path.write_text(path.read_text().replace(SCORING, "0" * 64))  # code changed since 'dvc repro'
+    found = read_evidence(trained / EVIDENCE)
+    origin = found.origin.model_copy(update={"scoring": "0" * 64})  # changed since 'dvc repro'
+    write_evidence(trained / EVIDENCE, found._replace(origin=origin))
     write_dataset(trained, "t" * 64)
 
     with pytest.raises(UserError, match="was scored with other code, and scoring it again"):
@@ -267,11 +299,11 @@ def test_without_the_data_there_is_no_comparison(trained: Path, prepared: str | 
     assert registry.aliases("sky")["champion"] == "1"
 
     assert promote(PARAMS, trained, force="other data now") == "2"
-    assert "different data" in tags("2")["promotion.reason"]
+    assert "was scored on other data" in tags("2")["promotion.reason"]
 
 
 def test_rolling_back_needs_a_previous_champion(trained: Path):
-    with pytest.raises(UserError, match="nothing to roll back to"):
+    with pytest.raises(UserError, match="nothing is registered yet"):
         rollback(PARAMS, trained)
     promote(PARAMS, trained)
     with pytest.raises(UserError, match="nothing to roll back to"):

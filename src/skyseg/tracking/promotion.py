@@ -102,7 +102,7 @@ def decide_first(
     for name, ours in challenger.evidence.items():
         check = _gain(name, ours, pretrained.evidence[name], gate.metric)
         high = check.interval[1] if check.interval else 0.0
-        checks.append(check._replace(limit="not certainly worse", ok=high >= 0))
+        checks.append(check._replace(limit="interval reaches 0", ok=high >= 0))
     failed = [_failure(check) for check in checks if not check.ok]
     first = checks[0]
     reason += (
@@ -138,10 +138,10 @@ def _quality(name: str, ours: Evidence, theirs: Evidence, gate: PromoteParams) -
     budgets = gate.budgets
     gain = _gain(name, ours, theirs, gate.metric)
     low = gain.interval[0] if gain.interval else 0.0
-    limit = f"gain {gate.min_gain:+g} or more"
+    limit = f"≥ {gate.min_gain:+g}"
     reaches = True
     if budgets.interval is not None:
-        limit += f", interval from {gate.min_gain - budgets.interval:+g}"
+        limit += f", interval ≥ {gate.min_gain - budgets.interval:+g}"
         reaches = _at_least(low, gate.min_gain - budgets.interval)
     enough = _at_least(gain.challenger - gain.champion, gate.min_gain)
     yield gain._replace(limit=limit, ok=enough and reaches)
@@ -161,7 +161,7 @@ def _quality(name: str, ours: Evidence, theirs: Evidence, gate: PromoteParams) -
             metric,
             before[metric],
             after[metric],
-            f"{sign * budget:+g} at most",
+            f"{'≤' if sign > 0 else '≥'} {sign * budget:+g}",
             _at_least(budget, worse),
         )
 
@@ -213,10 +213,10 @@ def _worst_slice(name: str, ours: Evidence, theirs: Evidence, budget: float) -> 
     row = gains.loc[(gains["challenger"] - gains["champion"]).idxmin()]
     yield Check(
         name,
-        f"iou of {row['slice']} {row['part']} ({row['images']}), the slice that loses most",
+        f"iou, worst slice: {row['slice']} {row['part']} ({row['images']})",
         row["champion"],
         row["challenger"],
-        f"{-budget:+g} at most",
+        f"≥ {-budget:+g}",
         _at_least(row["challenger"] - row["champion"], -budget),
         (row["low"], row["high"]),
     )
@@ -228,19 +228,17 @@ def _costs(challenger: Contender, champion: Contender, budgets: BudgetParams) ->
         ("weights, MB", challenger.megabytes, champion.megabytes, budgets.size),
     ):
         if budget is not None and ours is not None and theirs is not None:
-            limit = f"{budget:g} times at most"
+            limit = f"≤ {budget:g} times"
             yield Check("", measure, theirs, ours, limit, ours <= budget * theirs, None, 1)
 
 
 def _failure(check: Check) -> str:
+    """A failed check in a few words, such as 'test: boundary_iou -0.0300, allowed ≥ -0.02'."""
     where = f"{check.test_set}: " if check.test_set else ""
-    change = check.challenger - check.champion
-    shown = f"{check.champion:.{check.decimals}f} -> {check.challenger:.{check.decimals}f}"
-    interval = f" [{check.interval[0]:+.4f}, {check.interval[1]:+.4f}]" if check.interval else ""
-    return (
-        f"{where}{check.measure} {shown} ({change:+.{check.decimals}f}{interval}), allowed: "
-        f"{check.limit}"
-    )
+    change = f"{check.challenger - check.champion:+.{check.decimals}f}"
+    if check.interval:
+        change += f" [{check.interval[0]:+.4f}, {check.interval[1]:+.4f}]"
+    return f"{where}{check.measure} {change}, allowed {check.limit}"
 
 
 def _at_least(value: float, limit: float) -> bool:

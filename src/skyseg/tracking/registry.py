@@ -240,8 +240,8 @@ def download_weights(uri: str) -> Path:
     if weights is None or (recorded and sha256(weights) != recorded):
         raise UserError(
             f"{uri}: its files are not those that were registered (the SHA-256 of the weights is "
-            "not the version's tag 'fingerprint'); do not use this version: delete it, and register "
-            "the model again with 'make promote'"
+            "not the version's tag 'fingerprint'); do not use this version: delete it, and "
+            "register the model again with 'make promote'"
         )
     return weights
 
