@@ -15,12 +15,12 @@ repro: setup data ## Data -> trained, evaluated, registered model (prepare, trai
 	dvc repro
 
 .PHONY: promote
-promote: setup ## Make this workspace's model the champion (REGISTRY=uri FORCE="reason")
-	python -m skyseg promote $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(findstring command,$(origin FORCE)),--force "$(FORCE)")
+promote: setup ## Make this workspace's model the champion (DRY_RUN=1 REGISTRY=uri FORCE="reason")
+	python -m skyseg promote $(if $(DRY_RUN),--dry-run) $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(findstring command,$(origin FORCE)),--force "$(FORCE)")
 
 .PHONY: rollback
-rollback: setup ## Undo the last promotion
-	python -m skyseg rollback $(if $(REGISTRY),--registry "$(REGISTRY)")
+rollback: setup ## Make an earlier champion the champion again (TO=version REGISTRY=uri)
+	python -m skyseg rollback $(if $(TO),--to "$(TO)") $(if $(REGISTRY),--registry "$(REGISTRY)")
 
 ##@ Using and looking
 
@@ -35,6 +35,10 @@ ui: setup ## Serve runs and models in the MLflow UI (PORT=5000, this machine onl
 .PHONY: models
 models: setup ## List the registered versions with aliases and scores
 	python -m skyseg models
+
+.PHONY: history
+history: setup ## List the champions: when, who, which version replaced which, and why
+	python -m skyseg history
 
 .PHONY: sync
 sync: setup ## Send to MLflow what it lacks of trainings during which it did not answer

@@ -37,7 +37,11 @@ PATHS = (
 
 def copy_workspace(template: Path, target: Path) -> Path:
     """Copy a workspace and replace its path in the copy's MLflow database."""
+    from mlflow.tracking._tracking_service import utils
+
     shutil.copytree(template, target)
+    # MLflow remembers where the files of a run are, and the copy has the same runs.
+    utils._artifact_repos_cache.clear()
     with closing(sqlite3.connect(target / "mlflow.db")) as database, database:
         for table, column in PATHS:
             database.execute(

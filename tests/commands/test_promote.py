@@ -13,16 +13,20 @@ from mlflow import MlflowClient
 
 from mlflow_tools import METRICS, SCORING, free_port, make_evidence, make_model, mlflow_server
 from skyseg.commands import contenders
+from skyseg.commands.models import list_champions
 from skyseg.commands.promote import promote, rollback
 from skyseg.data.audit.training_data import read_remembered
 from skyseg.errors import UserError
+from skyseg.inference.loading import PRETRAINED
 from skyseg.metrics import bootstrap
 from skyseg.metrics.evidence import EVIDENCE, Evidence, read_evidence, write_evidence
-from skyseg.model.checkpoint import load_config
+from skyseg.model.checkpoint import ModelConfig, load_checkpoint, load_config, save_checkpoint
+from skyseg.model.u2net import build_model
+from skyseg.params import PromoteParams
 from skyseg.pipeline import evaluate
-from skyseg.tracking import connection, registry
+from skyseg.tracking import connection, history, registry
 from skyseg.tracking.evaluation import log_evaluation
-from tiny import make_params
+from tiny import TRAINED, make_pairs, make_params, squeezed
 
 PARAMS = make_params(registry={"model": "sky", "experiment": "skies"})
 
@@ -366,3 +370,168 @@ def test_scores_of_earlier_weights_are_not_used_for_these(trained: Path):
     with pytest.raises(UserError, match="scores of other weights"):
         promote(PARAMS, trained)
     assert registry.aliases("sky") == {"champion": "1"}
+
+
+def test_a_dry_run_compares_and_changes_nothing(trained: Path, capsys: pytest.CaptureFixture[str]):
+    assert promote(PARAMS, trained, dry_run=True) is None
+    assert registry.versions("sky") == []
+    promote(PARAMS, trained)
+    new_model(trained, seed=1, iou=0.95)
+    before = history.read("sky"), registry.aliases("sky"), registry.versions("sky"), tags("1")
+
+    assert promote(PARAMS, trained, dry_run=True) is None
+    assert "would be promoted: iou 0.9500" in capsys.readouterr().out
+    new_model(trained, seed=2, iou=0.85)
+    with pytest.raises(UserError, match=r"would not be promoted: iou 0\.8500"):
+        promote(PARAMS, trained, dry_run=True)
+
+    assert (
+        history.read("sky"),
+        registry.aliases("sky"),
+        registry.versions("sky"),
+        tags("1"),
+    ) == before
+
+
+def test_the_comparison_is_printed_tagged_and_attached(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+):
+    promote(PARAMS, trained)
+    new_model(trained, seed=1, iou=0.85)
+
+    with pytest.raises(UserError, match="not promoted"):
+        promote(PARAMS, trained)
+
+    recorded = tags("2")
+    assert recorded["comparison.passed"] == "false"
+    assert "iou -0.0500" in recorded["comparison.reason"]
+    table = squeezed(capsys.readouterr().out)
+    assert "test iou 0.9000 0.8500 -0.0500 [-0.0500, -0.0500] ≥ 0, interval ≥ -0.02 NOT OK" in table
+    assert squeezed(recorded["comparison.table"]) in table
+    page = registry.attached("sky", "2", "promotion/page")
+    assert page is not None
+    text = page.read_text()
+    assert "version 2 does not pass" in text
+    assert text == (trained / "reports" / "promotion.html").read_text()
+
+
+def test_rolling_back_again_goes_one_step_further_and_to_any_version(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+):
+    for seed, iou in enumerate((0.9, 0.92, 0.94, 0.96)):
+        new_model(trained, seed, iou)
+        promote(PARAMS, trained)
+
+    assert rollback(PARAMS, trained) == "3"
+    assert "the next 'skyseg rollback' goes to version 2" in capsys.readouterr().out
+    assert rollback(PARAMS, trained) == "2"
+    assert registry.aliases("sky") == {"champion": "2", "previous": "3"}
+    assert rollback(PARAMS, trained, to="4") == "4"
+    assert rollback(PARAMS, trained, to="1") == "1"
+    for to, message in (("1", "is the champion already"), ("9", "has the versions 1, 2, 3, 4")):
+        with pytest.raises(UserError, match=message):
+            rollback(PARAMS, trained, to=to)
+    assert [entry.version for entry in history.read("sky")] == list("12343241")
+
+    list_champions(trained, "sky", None, as_json=False)
+    *_, last = squeezed(capsys.readouterr().out).strip().splitlines()
+    assert last.endswith("rolled back 1 4 rolled back from version 4")
+    list_champions(trained, "sky", None, as_json=True)
+    assert len(json.loads(capsys.readouterr().out)) == 8
+
+
+def test_a_changed_record_of_scores_is_not_used(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    promote(PARAMS, trained)
+    [stored] = (trained / "mlartifacts").rglob("sky-1-scores.safetensors")
+    write_evidence(stored, make_evidence("another", 0.1))
+    new_model(trained, seed=1, iou=0.95)
+    write_dataset(trained, "t" * 64)
+    scoring_gives(monkeypatch, 0.96)
+
+    with pytest.raises(UserError, match=r"0\.9500 against the champion's 0\.9600"):
+        promote(PARAMS, trained)
+
+    assert "has been changed since it was attached" in capsys.readouterr().out
+
+
+def test_a_champion_whose_weights_were_changed_is_not_compared(trained: Path):
+    promote(PARAMS, trained)
+    new_model(trained, seed=1, iou=0.95)
+    weights = trained / "models" / "best.safetensors"
+    for stored in (trained / "mlartifacts").rglob("best.safetensors"):
+        shutil.copy(weights, stored)
+
+    with pytest.raises(UserError, match="its files are not those that were registered"):
+        promote(PARAMS, trained)
+    assert registry.aliases("sky")["champion"] == "1"
+
+
+def test_scores_of_other_weights_are_not_the_evidence(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Trained again, and evaluation was ended before it wrote the record."""
+    old = (trained / EVIDENCE).read_bytes()
+    new_model(trained, seed=1, iou=0.95)
+    (trained / EVIDENCE).write_bytes(old)
+    write_dataset(trained, "t" * 64)
+    scored = scoring_gives(monkeypatch, 0.93)
+
+    promote(PARAMS, trained)
+
+    assert len(scored) == 1
+    assert "iou 0.9300" in tags("1")["promotion.reason"]
+
+
+@pytest.mark.parametrize("reason", ["x" * 1001, "\x00" * 2000])
+def test_a_reason_that_is_too_long_is_refused(trained: Path, reason: str):
+    with pytest.raises(UserError, match="up to 1000 characters"):
+        promote(PARAMS, trained, force=reason)
+
+
+def test_models_are_compared_on_more_test_sets(trained_workspace: Path, capsys: Any):
+    """Real networks on real files."""
+    root = trained_workspace
+    make_pairs(root / "streets", 6, seed=7)
+    params = TRAINED.model_copy(
+        update={"promote": PromoteParams(test_sets={"streets": {"folder": "streets"}})}
+    )
+    evaluate.evaluate(params, root)
+    promote(params, root)
+    weights = root / "models" / "best.safetensors"
+    config, network = load_checkpoint(weights)
+    state = network.state_dict()
+    state["outconv.bias"] -= 99  # nothing is foreground
+    save_checkpoint(weights, state, config)
+    capsys.readouterr()
+    evaluate.evaluate(params, root)
+
+    with pytest.raises(UserError, match="is not promoted") as caught:
+        promote(params, root)
+
+    table = squeezed(capsys.readouterr().out)
+    assert "streets: iou -" in str(caught.value)
+    assert "test iou 0" in table
+    assert "streets boundary_iou" in table
+    missing = params.model_copy(update={"promote": PromoteParams(test_sets={"a": {"folder": "b"}})})
+    with pytest.raises(UserError, match=r"promote\.test_sets\.a\.folder: .*b: no such folder"):
+        promote(missing, root)
+
+
+def test_the_first_champion_is_compared_with_the_pretrained_weights(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+):
+    save_checkpoint(
+        trained / PRETRAINED,
+        build_model("u2netp").state_dict(),
+        ModelConfig(variant="u2netp", size=32),
+    )
+    write_dataset(trained, "t" * 64)
+    scored = scoring_gives(monkeypatch, 0.95)
+
+    with pytest.raises(UserError, match=r"pretrained weights, .*: 0\.9500 on the same photographs"):
+        promote(PARAMS, trained)
+
+    assert scored == [(trained / PRETRAINED).read_bytes()]
+    assert "champion" not in registry.aliases("sky")

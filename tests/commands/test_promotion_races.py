@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mlflow_tools import free_port, make_model, mlflow_server, set_champion
 from skyseg.errors import UserError
 from skyseg.tracking import connection, history, registry

@@ -48,7 +48,7 @@ OLD = contender("1", 0.9)
     [
         (contender("2", 0.91), {}, True, ["0.9100", "champion's 0.9000", "version 1", "same 6"]),
         (contender("2", 0.9), {}, True, ["0.9000"]),
-        (contender("2", 0.89), {}, False, ["iou -0.0100", "allowed ≥ +0"]),
+        (contender("2", 0.89), {}, False, ["iou -0.0100", "allowed ≥ 0"]),
         (contender("2", 0.91), {"min_gain": 0.02}, False, ["allowed ≥ +0.02"]),
         (contender("2", 0.92), {"min_gain": 0.02}, True, []),
         (contender("2", 0.89), {"min_gain": -0.02}, True, []),

@@ -15,6 +15,7 @@ from skyseg.commands.measuring import find_photographs
 from skyseg.data.manifest import read_dataset
 from skyseg.data.parallel import in_order
 from skyseg.errors import UserError
+from skyseg.files import open_regular
 from skyseg.inference.loading import PRETRAINED
 from skyseg.inference.predictor import CheckpointPredictor, Predictor, probability
 from skyseg.inference.scoring import Pair, score_pairs
@@ -77,6 +78,7 @@ def contenders(
     else:
         other, other_label = root / PRETRAINED, "the pretrained weights"
         try:
+            open_regular(other, f"'dvc pull {PRETRAINED}.dvc' fetches it").close()
             theirs = _score_again(params, root, other, ours)
         except UserError as error:
             print(f"{other_label} cannot be compared: {error}")

@@ -138,10 +138,10 @@ def _quality(name: str, ours: Evidence, theirs: Evidence, gate: PromoteParams) -
     budgets = gate.budgets
     gain = _gain(name, ours, theirs, gate.metric)
     low = gain.interval[0] if gain.interval else 0.0
-    limit = f"≥ {gate.min_gain:+g}"
+    limit = f"≥ {_signed(gate.min_gain)}"
     reaches = True
     if budgets.interval is not None:
-        limit += f", interval ≥ {gate.min_gain - budgets.interval:+g}"
+        limit += f", interval ≥ {_signed(gate.min_gain - budgets.interval)}"
         reaches = _at_least(low, gate.min_gain - budgets.interval)
     enough = _at_least(gain.challenger - gain.champion, gate.min_gain)
     yield gain._replace(limit=limit, ok=enough and reaches)
@@ -161,7 +161,7 @@ def _quality(name: str, ours: Evidence, theirs: Evidence, gate: PromoteParams) -
             metric,
             before[metric],
             after[metric],
-            f"{'≤' if sign > 0 else '≥'} {sign * budget:+g}",
+            f"{'≤' if sign > 0 else '≥'} {_signed(sign * budget)}",
             _at_least(budget, worse),
         )
 
@@ -216,7 +216,7 @@ def _worst_slice(name: str, ours: Evidence, theirs: Evidence, budget: float) -> 
         f"iou, worst slice: {row['slice']} {row['part']} ({row['images']})",
         row["champion"],
         row["challenger"],
-        f"≥ {-budget:+g}",
+        f"≥ {_signed(-budget)}",
         _at_least(row["challenger"] - row["champion"], -budget),
         (row["low"], row["high"]),
     )
@@ -239,6 +239,10 @@ def _failure(check: Check) -> str:
     if check.interval:
         change += f" [{check.interval[0]:+.4f}, {check.interval[1]:+.4f}]"
     return f"{where}{check.measure} {change}, allowed {check.limit}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}" if value else "0"
 
 
 def _at_least(value: float, limit: float) -> bool:
