@@ -28,6 +28,10 @@ rollback: setup ## Make an earlier champion the champion again (TO=version REGIS
 app: $(APP_READY) data ## Serve the web page (PORT=7860, this machine only)
 	python -m skyseg app $(if $(PORT),--port "$(PORT)")
 
+.PHONY: serve
+serve: setup ## Serve the champion over HTTP (MODEL=uri PORT=5002, this machine only)
+	python -m skyseg serve $(if $(MODEL),"$(MODEL)") $(if $(PORT),--port "$(PORT)")
+
 .PHONY: ui
 ui: setup ## Serve runs and models in the MLflow UI (PORT=5000, this machine only)
 	python -m skyseg ui $(if $(PORT),--port "$(PORT)")
@@ -39,6 +43,10 @@ models: setup ## List the registered versions with aliases and scores
 .PHONY: history
 history: setup ## List the champions: when, who, which version replaced which, and why
 	python -m skyseg history
+
+.PHONY: lineage
+lineage: setup ## Show where a version comes from (VERSION=3; REBUILD=1 prints how to train it again)
+	python -m skyseg lineage $(VERSION) $(if $(REBUILD),--rebuild)
 
 .PHONY: sync
 sync: setup ## Send to MLflow what it lacks of trainings during which it did not answer

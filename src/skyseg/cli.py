@@ -123,6 +123,25 @@ def promotion_history(
 
 
 @app.command()
+def lineage(
+    version: Annotated[
+        str | None, typer.Argument(help="A version or an alias. [default: the champion]")
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Print the commands that train it again.")
+    ] = False,
+    registry: RegistryOption = None,
+) -> None:
+    """Show where a version comes from: run, settings, commit, data, start weights, code."""
+    from skyseg.params import load_params
+
+    name = load_params().registry.model
+    from skyseg.commands import lineage as command
+
+    command.run(Path(), name, version, registry, rebuild)
+
+
+@app.command()
 def models(
     registry: RegistryOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
@@ -355,6 +374,20 @@ def web_page(
     from skyseg.app import server
 
     server.run(Path(), name, port)
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS. [default: the champion]"),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5002,
+) -> None:
+    """Serve a registered model over HTTP with MLflow, after checking its files."""
+    from skyseg.commands import serve as command
+
+    command.run(Path(), model, port)
 
 
 inbox_commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None)

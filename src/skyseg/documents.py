@@ -242,6 +242,18 @@ def read_yaml(path: Path, advice: str) -> Any:
     return value
 
 
+def yaml_text(value: dict[str, Any]) -> str:
+    """Settings as YAML, in their order."""
+    from ruamel.yaml import YAML
+
+    yaml: Any = YAML(typ="safe", pure=True)
+    stream = io.StringIO()
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.dump(value, stream)
+    return stream.getvalue()
+
+
 def _yaml() -> Any:
     """A parser of plain YAML. Pydantic names the key of a value with the wrong type; the parser
     would not name that of an impossible date."""

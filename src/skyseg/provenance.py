@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,23 @@ def code_digest(stage: str) -> str:
     digest = hashlib.sha256()
     for path in deciding_files(stage):
         digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def folder_digest(folder: Path, ignore: Sequence[str] = ()) -> str:
+    """SHA-256 over the names and contents of all files in a folder and its subfolders.
+
+    Args:
+        folder: the folder.
+        ignore: names of files and folders to leave out.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
+        inside = path.relative_to(folder)
+        if path.is_file() and not set(ignore).intersection(inside.parts):
+            name = inside.as_posix().encode()
+            content = hashlib.sha256(path.read_bytes()).digest()
+            digest.update(len(name).to_bytes(4) + name + content)
     return digest.hexdigest()
 
 

@@ -22,14 +22,16 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-from skyseg.errors import UserError
+from skyseg.errors import UserError, first_line
 from skyseg.files import sha256
 from skyseg.model.checkpoint import ModelConfig
+from skyseg.provenance import folder_digest
 from skyseg.tracking import connection, runs
 from skyseg.tracking.logged_model import log_model
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 HISTORY = "promotions"  # tag of a registered model: see `history_run`
+FILES = "files"  # tag of a version: digest of its files, code included
 EVIDENCE_KEY = "evidence/scores"  # of `attach`
 LISTED_SCORES = ("iou", "iou_image", "f_max")
 
@@ -231,7 +233,7 @@ def download_weights(uri: str) -> Path:
         except (MlflowException, OSError) as error:
             raise UserError(
                 f"{uri}: the registry has version {version}, but its files cannot be "
-                f"read ({str(error).splitlines()[0]}); if the repository was moved, "
+                f"read ({first_line(error)}); if the repository was moved, "
                 "'skyseg doctor --fix' mends that; else delete that version and register it again "
                 "with 'make promote'"
             ) from None
@@ -244,6 +246,40 @@ def download_weights(uri: str) -> Path:
             "register the model again with 'make promote'"
         )
     return weights
+
+
+def check_files(uri: str) -> None:
+    """Check that all files of a version, with the code that serves it, are those that were
+    registered. Nothing of it is run.
+
+    Raises:
+        UserError: they have been changed, or cannot be read; or the version was registered before
+            there was a record of them; or see ``resolve``.
+    """
+    model, version = resolve(uri)
+    with connection.store_errors():
+        expected = tags(model, version).get(FILES)
+        if expected is None:
+            raise UserError(
+                f"{uri}: registered by an earlier version of skyseg, without a digest of its "
+                "files; train and register the model again"
+            )
+        try:
+            found = _files_digest(f"models:/{model}/{version}")
+        except (MlflowException, OSError) as error:
+            raise UserError(f"{uri}: its files cannot be read ({first_line(error)})") from None
+    if found != expected:
+        raise UserError(
+            f"{uri}: the files of this version are not those that were registered (their digest is "
+            f"not the version's tag '{FILES}'); do not serve it"
+        )
+
+
+def _files_digest(uri: str) -> str:
+    """Digest of a logged model's files."""
+    fetched = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=_temporary_folder())
+    # MLflow adds the first where it downloads a registered version; Python, the second.
+    return folder_digest(Path(fetched), ("registered_model_meta", "__pycache__"))
 
 
 def attach(model: str, version: str, path: Path, key: str) -> str:
@@ -329,8 +365,14 @@ def _create_version(
     """Register a logged model and its tags in one transaction: ``find_version`` needs the tags."""
     _create_model(model)
     client = MlflowClient()
+    source = f"models:/{model_id}"
     created = client.create_model_version(
-        model, f"models:/{model_id}", run_id, tags, description=description, model_id=model_id
+        model,
+        source,
+        run_id,
+        tags | {FILES: _files_digest(source)},
+        description=description,
+        model_id=model_id,
     )
     # The logged model's page links to its versions by this tag, which `register_model` sets too.
     client.set_logged_model_tags(
