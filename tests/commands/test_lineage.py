@@ -44,7 +44,7 @@ def test_what_is_found_and_what_is_missing(champion: Path):
     found = links(champion)
     assert found["version"] == "champion"
     assert found["promoted"] == "for a test"
-    assert found["weights"] == found["files with code"] == "as registered"
+    assert found["weights"] == found["files"] == "as registered"
     assert found["run"].endswith("FINISHED")
     assert found["scoring code"] == "the code here"
     assert found["start weights"] == "random, from train.seed"
@@ -151,7 +151,7 @@ def test_changed_code_or_weights_are_not_served(
     (changed[0].parent / "sitecustomize.py").touch()
     with pytest.raises(UserError, match="not those that were registered"):
         serve.run(champion, None, 5999)
-    assert links(champion)["files with code"].startswith("MISSING: models:/skyseg/1: the files")
+    assert links(champion)["files"].startswith("MISSING: models:/skyseg/1: the files")
     assert len(started) == 1
 
 

@@ -67,7 +67,7 @@ def lineage(root: Path, model: str, version: str, config: ModelConfig) -> list[L
         Link("version", f"{model} {version}", ", ".join(sorted(names)) or "no alias"),
         *_promotions(model, version),
         Link("weights", config.fingerprint[:12], "as registered"),
-        Link("files with code", recorded.get(registry.FILES, "-")[:12], _files(model, version)),
+        Link("files", recorded.get(registry.FILES, "-")[:12], _files(model, version)),
         _run(recorded.get("run") or config.run),
         Link("settings", f"{len(config.params)}", "in its model config"),
         _commit(root, config.git_commit),
