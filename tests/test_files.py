@@ -1,10 +1,16 @@
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from skyseg.files import atomic_write, sha256, write_json, write_text
+from skyseg.files import atomic_write, left_over, sha256, write_json, write_text
+from skyseg.model.checkpoint import save_state
 
 
 def test_files_and_folders_are_replaced(tmp_path: Path) -> None:
@@ -56,3 +62,43 @@ def test_json_floats_are_rounded_and_integers_kept(tmp_path):
     assert json.loads((tmp_path / "a" / "m.json").read_text()) == {
         "test": {"iou": 0.333333, "images": 7}
     }
+
+
+def die_while_writing(folder: Path, name: str) -> int:
+    """A process that is killed while it writes a file; returns its number."""
+    code = (
+        "import os, sys; from pathlib import Path; from skyseg.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder / name)])
+    assert process.wait() == -signal.SIGKILL
+    return process.pid
+
+
+def test_the_next_process_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    pid = die_while_writing(tmp_path, "a.txt")
+    [part] = tmp_path.iterdir()
+    assert part.name.startswith(".a.txt.")
+    assert part.name.endswith(f".{pid}.part")
+    elsewhere = tmp_path / f".a.txt.{'0' * 8}.{pid}.part"  # another computer may be writing
+    elsewhere.mkdir()
+    assert left_over(tmp_path) == sorted([part, elsewhere])
+    alive = part.with_name(part.name.replace(str(pid), str(os.getppid())))
+    alive.mkdir()
+    earlier = part.with_name(part.name.replace(str(pid), str(os.getpid())))  # had our number
+    earlier.mkdir()
+    write_text(tmp_path / "b.txt", "new")
+    assert sorted(tmp_path.iterdir()) == sorted([alive, elsewhere, tmp_path / "b.txt"])
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_files_are_as_readable_as_the_umask_allows(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        save_state(tmp_path / "state.safetensors", {"a": torch.zeros(3)}, {})
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert modes["state.safetensors"] == modes["plain"]

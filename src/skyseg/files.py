@@ -8,10 +8,13 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 import stat
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,39 +24,113 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
+PART = ".part"
+"""Ends the names of temporary folders: ``.NAME.COMPUTER.PROCESS.part``."""
+_LOCK = threading.Lock()
+_SWEPT: set[tuple[int, Path]] = set()  # process and folder
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
+    """Yield a temporary path; what is there is renamed to ``path`` when the block succeeds.
 
     The caller creates a file or a folder there. If the block raises, that is removed, and whatever
-    was at ``path`` before is untouched.
+    was at ``path`` before is untouched. If the process is killed, the next process that writes to
+    the same folder removes it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
+    with _part(path) as part:
+        temporary = part / path.name
         yield temporary
-        if temporary.is_dir() and path.exists():
-            shutil.rmtree(path)  # rename(2) replaces files and empty folders only
-        temporary.replace(path)
-    finally:
         if temporary.is_dir():
-            shutil.rmtree(temporary)
+            if path.exists():
+                path.rename(part / ".old")  # rename(2) replaces files and empty folders only
         else:
-            temporary.unlink(missing_ok=True)
+            _share(temporary, part)
+        temporary.replace(path)
 
 
 def check_writable(path: Path) -> None:
-    """Create and remove the temporary file of ``atomic_write``, and the folders above it.
+    """Create and remove the temporary folder of ``atomic_write``, and the folders above it.
 
     Raises:
         OSError: what writing to ``path`` would raise.
     """
+    with _part(path):
+        if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises errors for some names)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
+@contextmanager
+def _part(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` within the block. Libraries may write temporary files of their own,
+    so a single file would not do."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _temporary(path).touch()
-    _temporary(path).unlink()
-    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises errors for some names)
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    _remove_left_over(path.parent)
+    part = path.with_name(f".{path.name}.{_here()}.{os.getpid()}{PART}")
+    part.mkdir()
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part)
+
+
+def _share(file: Path, part: Path) -> None:
+    """Make a file as readable as the umask allows, which the folder's own mode shows: safetensors
+    writes files that only their owner may read."""
+    mode = stat.S_IMODE(part.stat().st_mode) & 0o666
+    if stat.S_IMODE(file.stat().st_mode) != mode:
+        with suppress(PermissionError):  # some file systems have one mode for all files
+            file.chmod(mode)
+
+
+def left_over(folder: Path) -> list[Path]:
+    """Temporary folders of ``atomic_write`` at any depth that no process of this computer writes:
+    those of ended processes, of other computers and of earlier versions."""
+    return [
+        part
+        for part in sorted(folder.rglob(f".*{PART}"))
+        if not (_is_from_here(part) and _runs(_process(part)))
+    ]
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove the temporary folders in a folder whose processes have ended. Each process does that
+    before it first writes there, so that many files do not take long."""
+    swept = (os.getpid(), folder.absolute())
+    with _LOCK:
+        if swept in _SWEPT:
+            return
+        for part in folder.glob(f".*{PART}"):
+            # If one is of a process with this one's number, that was an earlier process.
+            if _is_from_here(part) and (_process(part) == os.getpid() or not _runs(_process(part))):
+                shutil.rmtree(part, ignore_errors=True)
+        _SWEPT.add(swept)
+
+
+def _is_from_here(part: Path) -> bool:
+    return part.name.split(".")[-3:-2] == [_here()] and part.name.split(".")[-2].isdigit()
+
+
+def _process(part: Path) -> int:
+    return int(part.name.split(".")[-2])
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+@cache
+def _here() -> str:
+    """This computer; in a container, this container, whose processes have numbers of their own."""
+    space = Path("/proc/self/ns/pid")
+    inside = os.readlink(space) if space.is_symlink() else ""  # noqa: PTH115 (no path)
+    return hashlib.sha256(f"{platform.node()} {inside}".encode()).hexdigest()[:8]
 
 
 def read_bytes(path: Path, most: int, missing: str = "") -> bytes:
@@ -129,10 +206,6 @@ def check_inside(path: Path, folder: Path) -> None:
     real = Path(os.path.realpath(path.parent))
     if not real.is_relative_to(os.path.realpath(folder)):
         raise UserError(f"{path}: would be written to {real}, not in {folder}/; use another folder")
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -28,6 +28,7 @@ from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 from skyseg.errors import UserError, first_line, printable
+from skyseg.files import left_over
 from skyseg.params import load_params
 from skyseg.reports.tables import text_table
 from skyseg.tracking import store
@@ -313,8 +314,7 @@ def _left_over(root: Path) -> Finding:
     parts = [
         path
         for folder in ("models", "reports", "prepared", store.ARTIFACTS)
-        for path in sorted((root / folder).rglob(".*.part"))
-        if not _runs(path.name.rsplit(".", 2)[1])
+        for path in left_over(root / folder)
     ]
     locks: dict[str, Any] = {}
     lock = repository_root(root) / ".dvc" / "tmp" / "rwlock"
@@ -328,7 +328,11 @@ def _left_over(root: Path) -> Finding:
     ]
     if parts:
         names = ", ".join(str(path.relative_to(root)) for path in parts[:3])
-        return Finding("note", f"{len(parts)} unfinished files: {names}", "delete them")
+        return Finding(
+            "note",
+            f"{len(parts)} unfinished files: {names}",
+            "delete them, unless another computer is writing here",
+        )
     if dead:
         return Finding(
             "note", f"DVC locks of a killed process: {dead[0]}", "none: DVC removes them"

@@ -108,7 +108,8 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
 
 def _final(text: str, masks: Path) -> str:
     """A message with the names that drawn masks will have when prepare has finished."""
-    return text.replace(f"{masks.parent.name}/", "prepared/")
+    prepared = masks.parent
+    return text.replace(f"{prepared.parent.name}/{prepared.name}/", "prepared/")
 
 
 def inspect(

@@ -72,8 +72,9 @@ def prepare(params: Params, root: Path = Path()) -> None:
         sample_sheet(manifest, encoding, root).save(report / "samples.png")
         write_histogram(report, manifest)
         # Drawn masks, and photographs from LabelMe files, will be where this folder is renamed to.
+        inside = prepared.relative_to(root).as_posix()
         made = {
-            name: manifest[name].str.replace(f"{prepared.name}/", "prepared/", regex=False)
+            name: manifest[name].str.replace(f"{inside}/", "prepared/", regex=False)
             for name in ("image", "mask")
         }
         manifest.assign(**made).to_csv(prepared / "manifest.csv", index=False)
