@@ -57,7 +57,9 @@ def work(root: str, what: str, size: int) -> Callable[[], None]:
             train,
             hardware,
             [str(row) for row in order],
-            lambda count, loss: None,
+            engine.Begun(1, 0.0),
+            lambda *_: None,
+            lambda *_: None,
         )
 
     def prediction() -> None:

@@ -56,6 +56,8 @@ def track_epochs(folder: str) -> Callable[[], None]:
             tags={},
             dataset={},
             commit=None,
+            token="bench",
+            root=Path(folder),
         ) as tracked:
             for epoch in range(1, params.train.epochs + 1):
                 tracked.record(epoch, scores)
@@ -68,6 +70,7 @@ def track_epochs(folder: str) -> Callable[[], None]:
                             for picture, mask in zip(pictures, masks, strict=True)
                         ]
                     ),
+                    at=0,
                 )
 
     return run
@@ -92,7 +95,9 @@ def training() -> Callable[[], None]:
             params.train,
             hardware,
             [str(row) for row in range(SAMPLE)],
-            lambda count, loss: None,
+            engine.Begun(1, 0.0),
+            lambda *_: None,
+            lambda *_: None,
         )
 
     return run

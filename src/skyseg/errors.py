@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 JOINERS = "\u200c\u200d"
 NO_MEMORY = "not enough memory for it; scale it down, or close other programs"
@@ -139,6 +140,47 @@ def exit_code(command: Callable[[], object]) -> int:
         )
         return 1
     return 0
+
+
+@contextmanager
+def held_signals() -> Iterator[Callable[[], bool]]:
+    """Within the block, the first Ctrl-C or SIGTERM waits until the block ends.
+
+    Yields a function that tells whether one waits. A second one takes effect at once. A signal that
+    is ignored, as Ctrl-C is in background jobs of a shell, stays so. Outside the main thread,
+    nothing waits.
+    """
+    waiting: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if waiting:
+            waiting.clear()
+            restore()
+            signal.raise_signal(number)
+        else:
+            waiting.append(number)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        # None: not set by Python, so it could not be restored.
+        if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)
+    }
+    try:
+        for number in before:
+            signal.signal(number, hold)
+        yield lambda: bool(waiting)
+    finally:
+        restore()
+        if waiting:
+            signal.raise_signal(waiting[0])
 
 
 @contextmanager

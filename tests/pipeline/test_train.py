@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +12,14 @@ import torch
 from mlflow import MlflowClient
 
 from skyseg import provenance
-from skyseg.errors import UserError
+from skyseg.errors import Terminated, UserError, exit_code
 from skyseg.files import locked, sha256
 from skyseg.model.checkpoint import load_checkpoint, load_config, load_state
 from skyseg.model.device import pick_hardware
 from skyseg.model.losses import SIDE_OUTPUTS
 from skyseg.model.u2net import build_model
 from skyseg.pipeline import train as stage
+from skyseg.tracking import runs, unsent
 from skyseg.training import engine, fit
 from tiny import make_params
 
@@ -94,10 +96,10 @@ def train_and_interrupt(params, root, monkeypatch, after: int) -> None:
     """Train until ``after`` epochs are done, then interrupt the training."""
     run_epoch = fit.run_epoch
 
-    def interrupting(learner, arrays, train, hardware, epoch, on_step):
-        if epoch == after + 1:
+    def interrupting(learner, arrays, train, hardware, progress, *callbacks):
+        if progress.epoch == after:
             raise KeyboardInterrupt
-        return run_epoch(learner, arrays, train, hardware, epoch, on_step)
+        return run_epoch(learner, arrays, train, hardware, progress, *callbacks)
 
     with monkeypatch.context() as patch:
         patch.setattr(fit, "run_epoch", interrupting)
@@ -227,6 +229,85 @@ def test_more_epochs_extend_a_finished_training(prepared, capsys):
     assert "train.epochs was 1 and is now 2: the learning rate" in capsys.readouterr().out
     assert history(prepared)["epoch"].tolist() == [1, 2]
     assert load_config(prepared / "models" / "best.safetensors").run == first.run
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_a_signal_within_a_step_loses_nothing(prepared, monkeypatch, capsys, number, error):
+    params, step, taken = settings(epochs=2), engine._step, []
+
+    def interrupted(*arguments):
+        taken.append(1)
+        if len(taken) == 3:  # the first of two steps of the second epoch
+            os.kill(os.getpid(), number)
+        return step(*arguments)
+
+    def train_until_the_signal():
+        with pytest.raises(error):
+            stage.train(params, prepared)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_step", interrupted)
+        assert exit_code(train_until_the_signal) == 0  # it sets the handler of SIGTERM
+    state = load_state(prepared / "models" / "resume.safetensors")[1]
+    assert MlflowClient().get_run(state["run"]).info.status == "KILLED"
+    assert (len(taken), len(state["history"]), state["begun"]["steps"]) == (3, 1, 1)
+
+    monkeypatch.setattr(engine, "_step", lambda *_: taken.append(1) or step(*_))
+    stage.train(params, prepared)
+    assert "resuming after epoch 1 and 1 steps of epoch 2" in capsys.readouterr().out
+    assert len(taken) == 4
+    assert history(prepared)["epoch"].tolist() == [1, 2]
+    run = MlflowClient().get_run(load_config(prepared / "models" / "best.safetensors").run)
+    assert (run.info.run_id, run.info.status) == (state["run"], "FINISHED")
+
+
+class Died(BaseException):
+    """Ends a training like ``kill -9``: nothing handles it, and the run stays as it is."""
+
+
+def die(*_):
+    raise Died
+
+
+def test_a_kill_before_the_runs_id_is_saved_leaves_one_run(prepared, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "log_params", die)  # the run was created just before
+        with pytest.raises(Died):
+            stage.train(settings(epochs=1), prepared)
+    stage.train(settings(epochs=1), prepared)
+    [run] = MlflowClient().search_runs([runs.experiment_id("skyseg")])
+    assert run.info.run_id == load_config(prepared / "models" / "best.safetensors").run
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.epochs"] == "1"
+    assert len(run.inputs.dataset_inputs) == 2
+
+
+@pytest.mark.parametrize("place", ["keep_metrics", "keep_image", "deliver"])
+def test_the_picture_of_an_epoch_is_logged_once_whatever_was_lost(prepared, monkeypatch, place):
+    """Killed after the state was saved, and before or after the picture was kept."""
+    original = getattr(unsent, place)
+
+    def after(*arguments):
+        if place == "keep_image":
+            original(*arguments)
+        raise Died
+
+    with monkeypatch.context() as patch:
+        if place == "deliver":  # what was sent is kept, as if it had not been noted
+            patch.setattr(Path, "unlink", lambda *_, **__: None)
+            stage.train(settings(epochs=1), prepared)
+        else:
+            patch.setattr(unsent, place, after)
+            with pytest.raises(Died):
+                stage.train(settings(epochs=2), prepared)
+    stage.train(settings(epochs=2), prepared)
+    run = load_config(prepared / "models" / "best.safetensors").run
+    names = [artifact.path for artifact in MlflowClient().list_artifacts(run, "images")]
+    for suffix in (".png", ".webp"):
+        epochs = [name.split("+")[2] for name in names if name.endswith(suffix)]
+        assert sorted(epochs) == ["1", "2"]
 
 
 def test_a_training_that_ended_in_its_first_epoch_goes_on_in_the_same_run(prepared, monkeypatch):

@@ -77,7 +77,7 @@ def test_a_run_has_name_status_params_metrics_tags_and_files(store: Path, tmp_pa
     note.write_text("a note")
     with train() as run:
         run.record(1, stats(HISTORY[0]))
-        run.image("validation", 1, Image.new("RGB", (8, 8)))
+        run.image("validation", 1, Image.new("RGB", (8, 8)), at=1_700_000_000_000)
         run.artifact(note, "notes")
 
     found = get(run.id)

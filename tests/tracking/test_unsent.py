@@ -77,7 +77,7 @@ def locked(file: Path, how: str = "EXCLUSIVE") -> Iterator[None]:
 
 def log_epoch(run: tracking.TrainingRun, epoch: int) -> None:
     run.record(epoch, {"train/loss": 1 / epoch, "val/iou": 0.5})
-    run.image("validation", epoch, PICTURE)
+    run.image("validation", epoch, PICTURE, at=1_700_000_000_000 + epoch)
 
 
 def pictures(run: str) -> list[int]:

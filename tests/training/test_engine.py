@@ -1,6 +1,8 @@
 """The loops: one batch overfits, ignored pixels do not count, and errors name the samples."""
 
 import math
+import os
+import signal
 import weakref
 
 import numpy as np
@@ -44,7 +46,8 @@ def run(steps, train, images, masks, learner=None, names=None):
             train,
             CPU,
             names or [str(i) for i in order],
-            lambda images, loss: None,
+            engine.Begun(1, 0.0),
+            *SILENT,
         )
     return learner, stats
 
@@ -55,6 +58,8 @@ def build(train, steps):
 
 
 NAMES = [f"photo {row}" for row in range(8)]
+LOSSES = torch.zeros(8)  # of a step: seven losses, and the gradient's norm
+SILENT = (lambda *_: None, lambda *_: None)
 
 
 def test_one_batch_overfits():
@@ -114,6 +119,53 @@ def test_the_average_follows_the_weights(decay, equal):
     assert same is equal
 
 
+def test_augmentation_depends_on_the_step_alone(monkeypatch):
+    """So a training can be resumed from any step, whatever drew random numbers before."""
+    images, masks = bright_is_foreground(4)
+    drawn = []
+    monkeypatch.setattr(engine, "_step", lambda *_: drawn.append(torch.rand(1).item()) or LOSSES)
+
+    def draw(epoch, first):
+        drawn.clear()
+        data = engine.batches(images, masks, 1, CPU.device, np.arange(first, 4))
+        begun = engine.Begun(epoch, 0.0, steps=first, images=first)
+        engine.train_one_epoch(build(ONCE, 4), data, ONCE, CPU, NAMES, begun, *SILENT)
+        return list(drawn)
+
+    whole = draw(1, 0)
+    assert len(set(whole)) == 4
+    assert draw(1, 2) == whole[2:]
+    assert not set(draw(2, 0)) & set(whole)
+
+
+@pytest.mark.parametrize("window", [1, 50])
+def test_ctrl_c_takes_effect_at_the_end_of_a_step_when_all_is_counted(monkeypatch, window):
+    images, masks = bright_is_foreground(4)
+    monkeypatch.setattr(engine, "window_of", lambda hardware: window)
+    steps, checks, begun = [], [], engine.Begun(1, 0.0)
+
+    def step(*_):
+        steps.append(1)
+        if len(steps) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return LOSSES
+
+    monkeypatch.setattr(engine, "_step", step)
+    data = engine.batches(images, masks, 1, CPU.device, np.arange(4))
+    with pytest.raises(KeyboardInterrupt):
+        engine.train_one_epoch(
+            build(ONCE, 4),
+            data,
+            ONCE,
+            CPU,
+            NAMES,
+            begun,
+            lambda *_: None,
+            lambda ending: checks.append((begun.steps, ending)),
+        )
+    assert checks == [(1, False), (2, True)][-2 if window == 1 else -1 :]
+
+
 def test_clipping_limits_the_gradient():
     images, masks = bright_is_foreground(2)
     learner, _ = run(1, once(clip_norm=1e-3), images, masks)
@@ -155,8 +207,10 @@ def test_batches_are_freed_before_their_losses_are_fetched(monkeypatch):
 
     references = []
     monkeypatch.setattr(engine, "window_of", lambda hardware: 50)
-    monkeypatch.setattr(engine, "_step", lambda *_: torch.zeros(8))  # the loop is under test
-    engine.train_one_epoch(build(ONCE, 20), counted(), ONCE, CPU, NAMES, lambda *_: None)
+    monkeypatch.setattr(engine, "_step", lambda *_: LOSSES)  # the loop is under test
+    engine.train_one_epoch(
+        build(ONCE, 20), counted(), ONCE, CPU, NAMES, engine.Begun(1, 0.0), *SILENT
+    )
     assert len(references) == 10
     assert max(alive) <= 1
 
@@ -181,7 +235,8 @@ def test_waiting_for_losses_keeps_no_images_on_a_gpu(monkeypatch):
             train,
             cuda,
             NAMES,
-            lambda *_: None,
+            engine.Begun(1, 0.0),
+            *SILENT,
         )
         return torch.cuda.max_memory_allocated()
 

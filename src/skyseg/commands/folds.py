@@ -139,7 +139,8 @@ def train_folds(
                 samples["id"].iloc[part].tolist(),
                 samples["id"].iloc[part[:VALIDATED]].tolist(),
             )
-            for _ in fit(learner, arrays, train, hardware, Progress(), on_step):
+            progress = Progress()
+            for _ in fit(learner, arrays, train, hardware, progress, on_step, lambda _: None):
                 pass
             predictors.append(FoldPredictor(learner, params, size, hardware))
     return predictors

@@ -7,9 +7,11 @@ Writes ``models/best.safetensors`` with its config ``models/best.json``, ``repor
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -29,12 +31,7 @@ from skyseg.tracking import connection, registry
 from skyseg.tracking.training import training_run
 from skyseg.training import engine
 from skyseg.training.fit import Arrays, Progress, fit, new_learner, open_arrays
-from skyseg.training.resume import (
-    Notes,
-    load_progress,
-    save_progress,
-    training_fingerprint,
-)
+from skyseg.training.resume import Notes, Saver, load_progress, training_fingerprint
 
 SAMPLES = 8  # validation pictures logged after each epoch
 
@@ -69,7 +66,15 @@ def _train(params: Params, root: Path) -> None:
         tags["train.epochs.changed"] = (
             f"from {notes.epochs} to {params.train.epochs} after epoch {progress.epoch}"
         )
-    notes = Notes(notes.run, notes.commit or git_commit(root), params.train.epochs)
+    notes = notes._replace(
+        token=notes.token or uuid4().hex,
+        commit=notes.commit or git_commit(root),
+        epochs=params.train.epochs,
+        finished=False,
+    )
+    saver = Saver(state, learner, progress, fingerprint, notes)
+    if notes.run is None:
+        saver.save()
     print(
         f"training {params.model.variant} at {params.model.size} px on {hardware}: "
         f"{len(arrays.train_names)} images, {params.train.epochs} epochs",
@@ -84,38 +89,44 @@ def _train(params: Params, root: Path) -> None:
         tags=tags,
         dataset=dataset.model_dump(),
         commit=notes.commit,
+        token=saver.notes.token,
         resume=notes.run,
         root=root,
     ) as run:
-        notes = notes._replace(run=run.id)
-        if not progress.history:
-            save_progress(state, learner, progress, fingerprint, notes)
+        if notes.run != run.id:
+            saver.save(run=run.id)
+
+        def log_picture() -> None:
+            sheet = validation_sheet(learner, arrays, hardware, progress.history[-1])
+            run.image("validation", progress.epoch, sheet, saver.notes.ended)
+
         run.replay(progress.history)
+        if progress.history and not progress.begun:
+            log_picture()  # it is lost if the training was killed before it was logged
 
         def save_best() -> ModelConfig:
-            config = best_config(params, dataset, progress, notes, start)
+            config = best_config(params, dataset, progress, saver.notes, start)
             return save_checkpoint(
                 root / "models" / "best.safetensors", progress.best_weights, config
             )
 
         with progress_bar(params, arrays, progress) as bar:
             on_step = StepDisplay(bar, progress, params.train.epochs)
-            epochs = fit(learner, arrays, params.train, hardware, progress, on_step)
+            epochs = fit(learner, arrays, params.train, hardware, progress, on_step, saver.on_check)
             for row in with_memory_advice(epochs, params, hardware):
                 write_csv(root / "reports" / "history.csv", pd.DataFrame(progress.history))
                 if progress.best is row:
                     save_best()
-                save_progress(state, learner, progress, fingerprint, notes)
+                saver.save(ended=int(time.time() * 1000))
                 tqdm.write(summary(row, progress))
                 run.record(progress.epoch, {k: v for k, v in row.items() if k != "epoch"})
-                sheet = validation_sheet(learner, arrays, hardware, row["val/threshold"])
-                run.image("validation", progress.epoch, sheet)
+                log_picture()
                 bar.update(progress.epoch * len(arrays.train_names) - bar.n)
         # Needed even if a training was killed after its last epoch: DVC has removed these files.
         write_csv(root / "reports" / "history.csv", pd.DataFrame(progress.history))
         best = save_best()
         write_json(root / "reports" / "train.json", {"val": {**best.val, "epoch": best.epoch}})
-        save_progress(state, learner, progress, fingerprint, notes._replace(finished=True))
+        saver.save(finished=True)
         run.artifact(root / "reports" / "history.csv")
     print(
         f"best epoch {best.epoch} of {progress.epoch}: validation IoU {best.val['iou']:.4f} "
@@ -163,7 +174,7 @@ def progress_bar(params: Params, arrays: Arrays, progress: Progress) -> tqdm:
     per_epoch = len(arrays.train_names)
     return tqdm(
         total=params.train.epochs * per_epoch,
-        initial=progress.epoch * per_epoch,
+        initial=progress.epoch * per_epoch + (progress.begun.images if progress.begun else 0),
         unit=" images",
         smoothing=0.05,
         dynamic_ncols=True,
@@ -207,9 +218,13 @@ def best_config(
 
 
 def validation_sheet(
-    learner: engine.Learner, arrays: Arrays, hardware: Hardware, threshold: float
+    learner: engine.Learner, arrays: Arrays, hardware: Hardware, row: dict[str, float]
 ) -> Image:
-    """The same few validation pictures after every epoch, with the model's predictions."""
+    """The same few validation pictures after every epoch, with the model's predictions.
+
+    Args:
+        row: of the history, for the epoch that has just ended.
+    """
     images, masks = arrays.val
     rows = np.unique(np.linspace(0, len(images) - 1, SAMPLES).round().astype(int))
     maps = engine.predict(
@@ -219,8 +234,8 @@ def validation_sheet(
     )
     return error_sheet(
         [
-            (images[row], found >= threshold, masks[row], "")
-            for row, found in zip(rows, maps, strict=True)
+            (images[index], found >= row["val/threshold"], masks[index], "")
+            for index, found in zip(rows, maps, strict=True)
         ]
     )
 

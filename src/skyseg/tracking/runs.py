@@ -25,6 +25,7 @@ from skyseg.tracking.store import artifact_folder, as_location
 # Marks an experiment as model training. MLflow 3.17 opens its GenAI view all the same: see
 # ``commands.ui``.
 KIND = ("mlflow.experimentKind", "custom_model_development")
+TOKEN = "training"  # tag of a training's run
 ATTEMPTS = 5  # for what fails if another client does the same at the same time
 METRICS_PER_BATCH = 1000  # MLflow's limit
 
@@ -82,11 +83,19 @@ def create_run(
         source["mlflow.source.git.commit"] = commit.removesuffix("-dirty")
         source["git_dirty"] = str(commit.endswith("-dirty")).lower()
     run = client.create_run(experiment_id(experiment), run_name=name, tags=source | tags)
-    # MLflow accepts 100 params per request; there are fewer settings.
-    client.log_batch(
-        run.info.run_id, params=[Param(key, str(value)) for key, value in params.items()]
-    )
+    log_params(run, params)
     return run
+
+
+def log_params(run: Run, params: dict[str, Any]) -> None:
+    """Log the params that a run does not have yet; MLflow does not change others."""
+    # MLflow accepts 100 params per request; there are fewer settings.
+    MlflowClient().log_batch(
+        run.info.run_id,
+        params=[
+            Param(key, str(value)) for key, value in params.items() if key not in run.data.params
+        ],
+    )
 
 
 def find_run(run_id: str | None) -> Run | None:
@@ -102,10 +111,19 @@ def find_run(run_id: str | None) -> Run | None:
     return run if run.info.lifecycle_stage == "active" else None
 
 
+def find_run_of_training(token: str, experiment: str) -> Run | None:
+    """The run of a training that was killed after it created the run and before it noted its id."""
+    return _find_tagged(TOKEN, token, experiment)
+
+
 def find_restored_run(config: ModelConfig, experiment: str) -> Run | None:
     """The run that an earlier ``evaluation.log_evaluation`` created for the same weights."""
+    return _find_tagged("fingerprint", config.fingerprint, experiment)
+
+
+def _find_tagged(tag: str, value: str, experiment: str) -> Run | None:
     found = MlflowClient().search_runs(
-        [experiment_id(experiment)], f"tags.fingerprint = '{config.fingerprint}'", max_results=1
+        [experiment_id(experiment)], f"tags.{tag} = '{value}'", max_results=1
     )
     return found[0] if found else None
 

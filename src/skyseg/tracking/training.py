@@ -66,9 +66,16 @@ class TrainingRun:
                 unsent.keep_metrics(self._folder, metrics, int(row["epoch"]))
                 self._news.set()
 
-    def image(self, key: str, epoch: int, image: Image) -> None:
-        """Log a picture of an epoch; the UI shows these in a grid with a slider."""
-        unsent.keep_image(self._folder, key, epoch, image)
+    def image(self, key: str, epoch: int, image: Image, at: int) -> None:
+        """Log a picture of an epoch; the UI shows these in a grid with a slider.
+
+        Args:
+            key: what it shows.
+            epoch: its number.
+            image: the picture; replaces an earlier one with the same key, epoch and time.
+            at: when it was made, in ms since 1970.
+        """
+        unsent.keep_image(self._folder, key, epoch, image, at)
         self._news.set()
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
@@ -162,6 +169,7 @@ def training_run(
     tags: dict[str, str],
     dataset: dict[str, Any],
     commit: str | None,
+    token: str,
     resume: str | None = None,
     *,
     root: Path,
@@ -180,23 +188,29 @@ def training_run(
         tags: further tags; set on a resumed run too.
         dataset: content of ``prepared/dataset.json``.
         commit: of the code, as ``skyseg.provenance.git_commit`` gives it.
-        resume: id of a run to continue; if this store does not have it, a new run starts.
+        token: a tag of the run.
+        resume: id of a run to continue; if this store does not have it, the run with this token;
+            if there is none either, a new run starts.
         root: the workspace; its repository keeps what could not be sent.
 
     Raises:
         UserError: the experiment was deleted, or the store does not answer at the start.
     """
     with short_timeouts(), store_errors():
-        run = runs.find_run(resume)
+        run = runs.find_run(resume) or runs.find_run_of_training(token, experiment)
         known: set[int] = set()
         if run is None:
+            tags = tags | {runs.TOKEN: token}
             run = runs.create_run(experiment, name, description, params, tags, commit)
-            runs.log_inputs(run.info.run_id, dataset, ("train", "val"))
         else:
             MlflowClient().update_run(run.info.run_id, status="RUNNING")
             for key, value in tags.items():
                 MlflowClient().set_tag(run.info.run_id, key, value)
             known = runs.epochs(run)
+            # Missing if the training was killed when it had just created the run.
+            runs.log_params(run, params)
+        if not (run.inputs and run.inputs.dataset_inputs):
+            runs.log_inputs(run.info.run_id, dataset, ("train", "val"))
     # Until the end, because the thread that sends reads them from the environment.
     with short_timeouts():
         tracked = TrainingRun(run.info.run_id, known, unsent.unsent_folder(root, run.info.run_id))

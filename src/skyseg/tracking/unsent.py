@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid5
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
@@ -63,9 +63,14 @@ def keep_metrics(folder: Path, metrics: list[Metric], epoch: int) -> None:
     write_text(folder / f"metrics-{epoch:06}.json", json.dumps(rows))
 
 
-def keep_image(folder: Path, key: str, epoch: int, image: Image) -> None:
-    """Keep a picture of an epoch, in the two sizes and with the names of MLflow's ``log_image``."""
-    name = f"{key}+step+{epoch}+timestamp+{int(time.time() * 1000)}+{uuid4()}"
+def keep_image(folder: Path, key: str, epoch: int, image: Image, at: int) -> None:
+    """Keep a picture of an epoch, in the two sizes and with the names of MLflow's ``log_image``.
+
+    The same run, key, epoch and time ``at`` (in ms since 1970) give the same name, so that a
+    picture that is logged again replaces the first.
+    """
+    identity = uuid5(NAMESPACE_OID, f"{folder.name} {key} {epoch} {at}")
+    name = f"{key}+step+{epoch}+timestamp+{at}+{identity}"
     images = folder / "artifacts" / "images"
     with atomic_write(images / f"{name}.png") as temporary:
         image.save(temporary, "PNG")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from skyseg.data.transforms import augment
-from skyseg.errors import UserError
+from skyseg.errors import UserError, held_signals
 from skyseg.metrics import counts, presence
 from skyseg.model.device import Hardware
 from skyseg.model.inputs import normalise
@@ -44,6 +45,22 @@ class Learner:
     """Exponential moving average of the model, which is validated and saved."""
     optimizer: torch.optim.Optimizer
     scheduler: LambdaLR
+
+
+@dataclass
+class Begun:
+    """What is done of an epoch; saved for resuming in the middle of it."""
+
+    epoch: int
+    """Its number, from 1."""
+    lr: float
+    """Learning rate of its first step."""
+    steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    """Spent on these steps, in all processes."""
+    sums: list[float] = field(default_factory=lambda: [0.0] * len(SIDE_OUTPUTS))
+    """Of the losses, each counted once per image."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +133,22 @@ def train_one_epoch(
     train: TrainParams,
     hardware: Hardware,
     names: Sequence[str],
+    begun: Begun,
     on_step: Callable[[int, float], None],
+    on_check: Callable[[bool], None],
 ) -> dict[str, float]:
-    """One pass over the training data.
+    """One pass over the training data, or the rest of it.
+
+    Random numbers depend on the seed, the epoch and the step alone. Ctrl-C and SIGTERM take effect
+    at the end of a step, after ``on_check``.
 
     Args:
+        data: the batches that are left.
         names: the samples' names by row, for the error message.
+        begun: what is done of the epoch; changed at each check of the losses.
         on_step: called for each step with the number of its images and its loss.
+        on_check: called after each check of the losses, when ``begun`` and the learner have all
+            steps up to here; its argument says whether Ctrl-C or SIGTERM ends the training now.
 
     Returns:
         ``{"loss": total, "loss/fused": ..., ..., "loss/side6": ...}``, means over samples.
@@ -131,30 +157,45 @@ def train_one_epoch(
         UserError: the loss or the gradient is not finite; names the samples of the batch.
     """
     learner.model.train()
-    window = window_of(hardware)
-    sums, seen = np.zeros(len(SIDE_OUTPUTS)), 0
+    window, start = window_of(hardware), time.perf_counter() - begun.seconds
     # Rows and not batches, which would fill the GPU's memory.
     waiting: list[tuple[NDArray[np.int64], Tensor]] = []
 
-    def check() -> None:
-        nonlocal seen
+    def check(ending: bool) -> None:
         fetched = torch.stack([values for _, values in waiting]).tolist()
         for (rows, _), (*losses, norm) in zip(waiting, fetched, strict=True):
             for what, value in (("loss", sum(losses)), ("gradient", norm)):
                 if not math.isfinite(value):
                     raise _not_finite(what, value, rows, names)
-            sums[:] += np.multiply(losses, len(rows))
-            seen += len(rows)
+            begun.sums = [
+                total + loss * len(rows) for total, loss in zip(begun.sums, losses, strict=True)
+            ]
+            begun.steps, begun.images = begun.steps + 1, begun.images + len(rows)
             on_step(len(rows), sum(losses))
         waiting.clear()
+        begun.seconds = time.perf_counter() - start
+        on_check(ending)
 
-    for batch in data:
-        waiting.append((batch.rows, _step(learner, batch, train, hardware)))
-        if len(waiting) == window:
-            check()
-    if waiting:
-        check()
-    return _loss_means(sums, seen)
+    ending = False
+    with held_signals() as held:
+        for batch in data:
+            _seed(train.seed, begun.epoch, begun.steps + len(waiting))
+            waiting.append((batch.rows, _step(learner, batch, train, hardware)))
+            ending = held()
+            if len(waiting) == window or ending:
+                check(ending)
+            if ending:
+                break
+        if waiting:
+            check(held())
+    if ending:  # and the signal's handler, which is not ours, did not raise an error
+        raise KeyboardInterrupt
+    return _loss_means(np.array(begun.sums), begun.images)
+
+
+def _seed(*numbers: int) -> None:
+    """Seed the generator that ``augment`` draws from. It keeps 32 bits of a seed."""
+    torch.default_generator.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
 def window_of(hardware: Hardware) -> int:

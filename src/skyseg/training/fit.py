@@ -6,7 +6,6 @@ have to compare this module and the modules that it imports.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +43,8 @@ class Progress:
     """One row per epoch, under the names that MLflow shows."""
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     """The averaged weights of the best epoch."""
+    begun: engine.Begun | None = None
+    """What is done of the next epoch; None if it has not begun."""
 
     @property
     def epoch(self) -> int:
@@ -105,6 +106,7 @@ def fit(
     hardware: Hardware,
     progress: Progress,
     on_step: Callable[[int, float], None],
+    on_check: Callable[[bool], None],
 ) -> Iterator[dict[str, float]]:
     """Train until all epochs are done or validation has not improved for too long.
 
@@ -113,13 +115,15 @@ def fit(
 
     Args:
         on_step: called for each step with the number of its images and its loss.
+        on_check: see ``engine.train_one_epoch``; ``progress`` can be saved then.
 
     Raises:
         UserError: a loss or a gradient is not finite; names the samples of the batch.
     """
     while not finished(progress, train):
-        row = run_epoch(learner, arrays, train, hardware, progress.epoch + 1, on_step)
+        row = run_epoch(learner, arrays, train, hardware, progress, on_step, on_check)
         progress.history.append(row)
+        progress.begun = None
         if progress.best is row:
             progress.best_weights = {
                 name: tensor.detach().cpu().clone()
@@ -142,40 +146,44 @@ def run_epoch(
     arrays: Arrays,
     train: TrainParams,
     hardware: Hardware,
-    epoch: int,
+    progress: Progress,
     on_step: Callable[[int, float], None],
+    on_check: Callable[[bool], None],
 ) -> dict[str, float]:
-    """Train for an epoch, then validate the averaged weights; returns a row of the history.
+    """Train for the next epoch, or the rest of it, then validate the averaged weights; returns a
+    row of the history.
 
-    Order and augmentation depend only on the seed and the epoch, so a resumed training computes
-    what an uninterrupted one would have computed.
+    Order and augmentation depend only on the seed, the epoch and the step, so a resumed training
+    computes what an uninterrupted one would have computed.
     """
-    torch.manual_seed(train.seed * 100_003 + epoch)
+    epoch, size = progress.epoch + 1, train.batch_size
+    lr = float(learner.scheduler.get_last_lr()[0])
+    begun = progress.begun = progress.begun or engine.Begun(epoch, lr)
     order = np.random.default_rng([train.seed, epoch]).permutation(len(arrays.train_names))
     # Full batches only; the samples that are left out change from epoch to epoch.
-    order = order[: max(len(order) // train.batch_size, 1) * train.batch_size]
-    lr, start = float(learner.scheduler.get_last_lr()[0]), time.perf_counter()
+    order = order[: max(len(order) // size, 1) * size]
     trained = engine.train_one_epoch(
         learner,
-        engine.batches(*arrays.train, train.batch_size, hardware.device, order),
+        engine.batches(*arrays.train, size, hardware.device, order[begun.images :]),
         train,
         hardware,
         arrays.train_names,
+        begun,
         on_step,
+        on_check,
     )
-    seconds = time.perf_counter() - start
     rows = np.arange(len(arrays.val_names))
     validated = engine.validate(
         learner.average.module,
-        engine.batches(*arrays.val, train.batch_size, hardware.device, rows),
+        engine.batches(*arrays.val, size, hardware.device, rows),
         train.loss,
         hardware,
         arrays.val_names,
     )
     return {
         "epoch": epoch,
-        "lr": lr,
-        "images_per_second": len(order) / seconds,
+        "lr": begun.lr,
+        "images_per_second": begun.images / begun.seconds,
         **{f"train/{name}": value for name, value in trained.items()},
         **{f"val/{name}": value for name, value in validated.items()},
     }

@@ -6,6 +6,8 @@ again if it was killed while it wrote them.
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,23 +17,29 @@ from torch import Tensor
 from skyseg.model.checkpoint import load_state, save_state
 from skyseg.params import Params, flatten
 from skyseg.provenance import fingerprint_of
-from skyseg.training.engine import Learner
+from skyseg.training.engine import Begun, Learner
 from skyseg.training.fit import Progress
 
 # Settings that only say how long to train, or what is done with the weights afterwards: a training
 # can be resumed after they change.
 MAY_CHANGE = ("train.epochs", "train.patience", "model.refine")
 
+SAVE_EVERY = 180  # seconds between two saves of the state within an epoch
+
 
 class Notes(NamedTuple):
     """What the state contains besides tensors and history."""
 
     run: str | None = None
-    """MLflow run of the training."""
+    """MLflow run of the training; None until it is created."""
+    token: str = ""
+    """A tag of that run, by which it is found after a kill before its id was saved."""
     commit: str | None = None
     """Commit of the code when the training began."""
     epochs: int | None = None
     """Value of ``train.epochs`` when the state was saved."""
+    ended: int = 0
+    """When the last epoch ended, in ms since 1970."""
     finished: bool = False
     """Whether the results of the training have been written."""
 
@@ -68,7 +76,7 @@ def load_progress(
         return _resumed(learner, *loaded, epochs)
     aside = previous_state(state)
     kept = load_state(aside)
-    unfinished = loaded and loaded[1]["history"] and not loaded[1].get("finished")
+    unfinished = loaded and _has_tensors(loaded[1]) and not loaded[1].get("finished")
     if loaded and unfinished:
         why = (
             f"has more than train.epochs: {epochs}"
@@ -101,9 +109,10 @@ def previous_state(state: Path) -> Path:
 def _resumed(
     learner: Learner, tensors: dict[str, Tensor], saved: dict[str, Any], epochs: int
 ) -> tuple[Progress, Notes]:
-    notes = Notes(saved["run"], saved["commit"], saved["epochs"], bool(saved.get("finished")))
-    if not saved["history"]:
+    notes = Notes(**{name: saved[name] for name in Notes._fields if name in saved})
+    if not _has_tensors(saved):
         return Progress(), notes
+    history, begun = saved["history"], Begun(**saved["begun"]) if saved.get("begun") else None
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         part, key = name.split("/", 1)
@@ -111,9 +120,10 @@ def _resumed(
     learner.model.load_state_dict(parts["model"])
     learner.average.load_state_dict(parts["average"])
     _load_optimizer(learner, parts["optimizer"], saved["scheduler"])
+    steps = f"{begun.steps} steps of epoch {begun.epoch}" if begun else ""
     print(
-        f"{'this training was finished: ' if notes.finished else ''}resuming after epoch "
-        f"{len(saved['history'])}"
+        f"{'this training was finished: ' if notes.finished else ''}resuming after "
+        + " and ".join(filter(None, [f"epoch {len(history)}" if history else "", steps]))
     )
     if notes.epochs != epochs:
         print(
@@ -121,7 +131,12 @@ def _resumed(
             f"schedule for {epochs} epochs from here on, so the result differs from a training "
             f"that started with {epochs}"
         )
-    return Progress(saved["history"], parts["best"]), notes
+    return Progress(history, parts.get("best", {}), begun), notes
+
+
+def _has_tensors(saved: dict[str, Any]) -> bool:
+    """Whether a state is of a training that has done a step; else it has only notes."""
+    return bool(saved["history"] or saved.get("begun"))
 
 
 def _complete(tensors: dict[str, Tensor], saved: dict[str, Any]) -> bool:
@@ -130,11 +145,39 @@ def _complete(tensors: dict[str, Tensor], saved: dict[str, Any]) -> bool:
     if not all(isinstance(saved.get(key), kind) for key, kind in kinds.items()):
         return False
     parts = {name.split("/", 1)[0] for name in tensors}
+    needed = {"model", "average", "optimizer"} if _has_tensors(saved) else set()
+    if saved["history"]:
+        needed.add("best")
+    begun = saved.get("begun")
     return (
         {"run", "commit"} <= saved.keys()
-        and (not saved["history"] or parts >= {"model", "average", "optimizer", "best"})
+        and (not begun or begun.keys() == Begun.__dataclass_fields__.keys())
+        and parts >= needed
         and all(isinstance(row, dict) and "val/iou" in row for row in saved["history"])
     )
+
+
+@dataclass
+class Saver:
+    """Saves the state of a training at the end of epochs, and within long ones."""
+
+    state: Path
+    learner: Learner
+    progress: Progress
+    fingerprint: str
+    notes: Notes
+    _saved: float = field(default_factory=lambda: time.monotonic())
+
+    def save(self, **changes: Any) -> None:
+        """Save now, with these changes of the notes, which stay."""
+        self.notes = self.notes._replace(**changes)
+        save_progress(self.state, self.learner, self.progress, self.fingerprint, self.notes)
+        self._saved = time.monotonic()
+
+    def on_check(self, ending: bool) -> None:
+        """Save if the training is ending, or if the last time is ``SAVE_EVERY`` ago."""
+        if ending or time.monotonic() - self._saved >= SAVE_EVERY:
+            self.save()
 
 
 def save_progress(
@@ -142,10 +185,11 @@ def save_progress(
 ) -> None:
     """Write what ``load_progress`` reads.
 
-    Before the first epoch has finished, these are the notes alone, so that the next training goes
-    on with the same run. Random numbers depend only on seed and epoch, so no generator state is
-    saved.
+    Before the first step, these are the notes alone, so that the next training goes on with the
+    same run. Random numbers depend only on seed, epoch and step, so no generator state is saved.
+    JSON keeps every bit of the sums.
     """
+    begun = progress.begun
     slots = {
         f"{index}/{name}": tensor
         for index, values in learner.optimizer.state_dict()["state"].items()
@@ -166,11 +210,12 @@ def save_progress(
             f"{part}/{name}": tensor
             for part, tensors in parts.items()
             for name, tensor in tensors.items()
-            if progress.history
+            if progress.history or begun
         },
         {
             "fingerprint": fingerprint,
             "history": progress.history,
+            "begun": begun and asdict(begun),
             "scheduler": scheduler,
             **notes._asdict(),
         },

@@ -1,0 +1,75 @@
+"""Signals that wait for the end of a step."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from skyseg.errors import Terminated, exit_code, held_signals
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_waits_for_the_end_of_the_block(number):
+    done = []
+
+    def command():
+        with held_signals() as held:
+            os.kill(os.getpid(), number)
+            done.append(held())
+        done.append("after")
+
+    handlers = [signal.getsignal(each) for each in CODES]
+    assert exit_code(command) == CODES[number]
+    assert done == [True]
+    assert [signal.getsignal(each) for each in CODES] == handlers
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_takes_effect_at_once(second):
+    def command():
+        with held_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), second)
+            raise AssertionError("goes on")
+
+    assert exit_code(command) == CODES[second]
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with held_signals() as held:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not held()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_hold_nothing():
+    found = []
+
+    def thread():
+        with held_signals() as held:
+            found.append(held())
+
+    other = threading.Thread(target=thread)
+    other.start()
+    other.join()
+    assert found == [False]
+
+
+def test_an_error_in_the_block_does_not_lose_the_signal():
+    def command():
+        with held_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ValueError
+
+    def terminated():
+        with pytest.raises(Terminated):
+            command()
+
+    assert exit_code(terminated) == 0
