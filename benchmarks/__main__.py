@@ -24,6 +24,7 @@ BY_NAME = (
     "copies",
     "spoiling",
     "suspects",
+    "kills",
 )
 OUT = Path("reports/bench")
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
@@ -111,3 +112,12 @@ def test_an_experiment_rewrites_only_the_settings_it_changes(tmp_path: Path):
     changed = [line for line in after if line not in before]
     assert len(before) == len(after)
     assert [line.split("#")[0].strip() for line in changed] == ["size: 96", "lr: 0.123"]
+
+
+def test_what_a_killed_command_left_is_tracked_nowhere():
+    ignored = Repo(str(ROOT)).dvcignore
+    for folder in ("data/images", "reports/evaluate"):
+        left = ROOT / folder / ".a.png.0123abcd.17.part"
+        assert ignored.is_ignored_dir(str(left))
+        assert not ignored.is_ignored_file(str(left.with_name("a.png")))
+    assert ".*.part/" in (ROOT / ".gitignore").read_text().splitlines()

@@ -23,6 +23,7 @@ from PIL import Image
 from mlflow_tools import HISTORY, METRICS, free_port, make_model, mlflow_server
 from skyseg.commands.sync import sync
 from skyseg.errors import UserError
+from skyseg.files import atomic_write
 from skyseg.tracking import connection, unsent
 from skyseg.tracking import training as tracking
 from skyseg.tracking.evaluation import log_evaluation
@@ -125,6 +126,20 @@ def test_training_neither_waits_nor_loses_anything_if_the_store_fails(
     assert steps(run.id, "val/iou") == pictures(run.id) == [1, 2, 3, 4]
     assert get(run.id).info.status == "FINISHED"
     assert not (store / "mlunsent").exists()
+
+
+def test_unfinished_files_are_not_sent(store: Path):
+    with train() as run:
+        log_epoch(run, 1)
+        kept = unsent.unsent_folder(store, run.id) / "artifacts" / "images"
+        with atomic_write(kept / "validation+step+2+timestamp+0+x.png") as temporary:
+            temporary.write_bytes(b"half")
+            run.record(2, {"val/iou": 0.5})  # what is kept is sent now
+            wait(lambda: steps(run.id, "val/iou") == [1, 2])
+            assert temporary.exists()
+            temporary.unlink()
+            PICTURE.save(temporary)
+    assert pictures(run.id) == [1, 2]
 
 
 def test_training_does_not_wait_for_a_slow_store(store: Path, monkeypatch: pytest.MonkeyPatch):

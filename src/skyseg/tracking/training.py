@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from skyseg.errors import Terminated, UserError
+from skyseg.errors import Terminated, UserError, held_signals
 from skyseg.tracking import runs, unsent
 from skyseg.tracking.connection import FAILURES, reason, short_timeouts, store_errors
 from skyseg.tracking.store import UNSENT
@@ -196,30 +197,52 @@ def training_run(
     Raises:
         UserError: the experiment was deleted, or the store does not answer at the start.
     """
-    with short_timeouts(), store_errors():
-        run = runs.find_run(resume) or runs.find_run_of_training(token, experiment)
-        known: set[int] = set()
-        if run is None:
-            tags = tags | {runs.TOKEN: token}
-            run = runs.create_run(experiment, name, description, params, tags, commit)
-        else:
-            MlflowClient().update_run(run.info.run_id, status="RUNNING")
-            for key, value in tags.items():
-                MlflowClient().set_tag(run.info.run_id, key, value)
-            known = runs.epochs(run)
-            # Missing if the training was killed when it had just created the run.
-            runs.log_params(run, params)
-        if not (run.inputs and run.inputs.dataset_inputs):
-            runs.log_inputs(run.info.run_id, dataset, ("train", "val"))
     # Until the end, because the thread that sends reads them from the environment.
     with short_timeouts():
-        tracked = TrainingRun(run.info.run_id, known, unsent.unsent_folder(root, run.info.run_id))
-        status = "FAILED"
+        tracked, status = None, "FAILED"
         try:
+            # A signal waits, so that no run is left that is RUNNING.
+            with held_signals(), store_errors():
+                run, known = _start(
+                    experiment, name, description, params, tags, dataset, commit, token, resume
+                )
+                folder = unsent.unsent_folder(root, run.info.run_id)
+                tracked = TrainingRun(run.info.run_id, known, folder)
             yield tracked
             status = "FINISHED"
         except (KeyboardInterrupt, Terminated):
             status = "KILLED"
             raise
         finally:
-            tracked._end(status)
+            if tracked:
+                with held_signals():
+                    tracked._end(status)
+
+
+def _start(
+    experiment: str,
+    name: str,
+    description: str,
+    params: dict[str, Any],
+    tags: dict[str, str],
+    dataset: dict[str, Any],
+    commit: str | None,
+    token: str,
+    resume: str | None,
+) -> tuple[Run, set[int]]:
+    """Create or reopen a run; also returns the epochs that it has."""
+    run = runs.find_run(resume) or runs.find_run_of_training(token, experiment)
+    known: set[int] = set()
+    if run is None:
+        tags = tags | {runs.TOKEN: token}
+        run = runs.create_run(experiment, name, description, params, tags, commit)
+    else:
+        MlflowClient().update_run(run.info.run_id, status="RUNNING")
+        for key, value in tags.items():
+            MlflowClient().set_tag(run.info.run_id, key, value)
+        known = runs.epochs(run)
+        # Missing if the training was killed when it had just created the run.
+        runs.log_params(run, params)
+    if not (run.inputs and run.inputs.dataset_inputs):
+        runs.log_inputs(run.info.run_id, dataset, ("train", "val"))
+    return run, known

@@ -158,7 +158,10 @@ def _read_metrics(path: Path) -> list[Metric]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All files in a folder, except unfinished ones."""
+    """All files in a folder, except unfinished ones, whose folders begin with a dot."""
     return sorted(
-        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )

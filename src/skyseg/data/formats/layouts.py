@@ -178,7 +178,9 @@ def _renamed_folder(masks: Path) -> str:
 
 
 def subfolders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    """The folders in a folder, except hidden ones."""
+    found = root.iterdir() if root.is_dir() else ()
+    return sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
 
 
 def _lists(folder: Path) -> dict[str, Path]:
