@@ -28,9 +28,10 @@ from skyseg.data.formats.supported import find_photographs
 from skyseg.data.pictures import codec
 from skyseg.errors import UserError
 from skyseg.inference.export import ONNX_FORMATS, export
-from skyseg.inference.loading import default_name, load_model
+from skyseg.inference.loading import load_model
 from skyseg.inference.onnx import OnnxPredictor
 from skyseg.inference.predictor import CheckpointPredictor, ConfiguredPredictor, probability
+from skyseg.inference.pretrained import default_name
 from skyseg.tracking import connection, registry
 
 Mask = np.ndarray  # bool [H, W]

@@ -17,7 +17,7 @@ from skyseg.commands.models import list_champions
 from skyseg.commands.promote import promote, rollback
 from skyseg.data.audit.training_data import read_remembered
 from skyseg.errors import UserError
-from skyseg.inference.loading import PRETRAINED
+from skyseg.inference.pretrained import PRETRAINED
 from skyseg.metrics import bootstrap
 from skyseg.metrics.evidence import EVIDENCE, Evidence, read_evidence, write_evidence
 from skyseg.model.checkpoint import ModelConfig, load_checkpoint, load_config, save_checkpoint

@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 
 from skyseg.commands import promote
 from skyseg.errors import UserError
-from skyseg.inference.loading import default_name, load_model
+from skyseg.inference.loading import load_model
 from skyseg.inference.predictor import CheckpointPredictor, probability
+from skyseg.inference.pretrained import default_name
 from skyseg.model.checkpoint import ModelConfig, load_config, save_checkpoint
 from skyseg.model.u2net import build_model
 from skyseg.params import load_params

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from skyseg.app import inbox
-from skyseg.app.catalogue import resolve, score_table
+from skyseg.app.catalogue import label_of, resolve, score_table, uri_of
 from skyseg.app.texts import say
 from skyseg.data.pictures import codec, decoder
 from skyseg.errors import UserError
@@ -95,7 +95,7 @@ def segment(photo: Photo, uri: str, root: Path, language: str) -> Found:
     """
     picture = read(photo, language)
     name, version = resolve(uri, root)
-    model = _opened(f"models:/{name}/{version}", root)
+    model = _opened(uri_of(name, version), root)
     start = time.perf_counter()
     probability = model.probability(picture.pixels)
     return Found(picture, probability, model, name, version, time.perf_counter() - start)
@@ -111,7 +111,7 @@ def caption(found: Found, language: str) -> str:
         share=share,
         width=width,
         height=height,
-        label=say("version", language, version=found.version),
+        label=label_of(found.version, language),
         seconds=found.seconds,
     )
 
@@ -190,14 +190,14 @@ def compare(
     """
     resolved = [resolve(uri, root) for uri in uris]
     if resolved[0] == resolved[1]:
-        raise UserError(say("same_model", language, version=resolved[0][1]))
+        raise UserError(say("same_model", language, model=label_of(resolved[0][1], language)))
     masks, paths = [], []
     for number, uri in enumerate(uris):
         found = segment(photo, uri, root, language)
         masks.append(found.mask)
         paths.append(overlay_of(found, folder, f"{number}"))
     agreement = say("agree", language, share=float((masks[0] == masks[1]).mean()))
-    return paths[0], paths[1], f"{agreement}\n\n{score_table(resolved, language)}"
+    return paths[0], paths[1], f"{agreement}\n\n{score_table(resolved, language)}".rstrip()
 
 
 def corrected(mask: Pixels, layers: list[bytes]) -> Pixels:
@@ -253,14 +253,16 @@ def save(
     Returns:
         The entry's name, and the mask, uint8 [H, W], 0 or 255.
     """
-    from skyseg.tracking import registry
+    from skyseg.inference.predictor import ConfiguredPredictor
 
     found = segment(photo, uri, root, language)
+    predictor = found.model.predictor
+    assert isinstance(predictor, ConfiguredPredictor)
     mask = corrected(found.mask, layers)
     provenance: dict[str, Any] = {
         "model": found.name,
         "version": found.version,
-        "fingerprint": registry.tags(found.name, found.version).get("fingerprint"),
+        "fingerprint": predictor.config.fingerprint,
         "threshold": found.model.threshold,
         "photo": photo.name,
         "corrected": int((mask != found.mask).sum()),

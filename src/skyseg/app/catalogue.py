@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skyseg.app.texts import say
+from skyseg.inference.pretrained import PRETRAINED_NAME, anything_registered, pretrained_weights
 from skyseg.reports.tables import escape_cell, markdown_table
 
 SCORES = ("iou", "iou_image", "f_max", "boundary_f", "mae")  # compared; the tags contain more
@@ -24,6 +25,11 @@ class Choice(NamedTuple):
 
 def choices(root: Path, model: str, language: str) -> list[Choice]:
     """The aliases, champion first, then all versions, newest first."""
+    pretrained = [Choice(say("pretrained", language), PRETRAINED_NAME)]
+    if not pretrained_weights(root).is_file():
+        pretrained = []
+    if not anything_registered(root, f"models:/{model}@champion"):
+        return pretrained
     from skyseg.tracking import connection, registry
 
     connection.connect(root)
@@ -51,26 +57,45 @@ def choices(root: Path, model: str, language: str) -> list[Choice]:
             )
             for row in rows
         ),
+        *pretrained,
     ]
 
 
 def resolve(uri: str, root: Path) -> tuple[str, str]:
-    """``registry.resolve`` after connecting. Refuses anything that is not a registered model."""
+    """``registry.resolve`` after connecting. Refuses anything that is not a registered model or
+    the pretrained weights, which have no version: their name stands for it."""
+    if uri == PRETRAINED_NAME:
+        return PRETRAINED_NAME, PRETRAINED_NAME
     from skyseg.tracking import connection, registry
 
     connection.connect(root)
     return registry.resolve(str(uri))
 
 
+def uri_of(name: str, version: str) -> str:
+    """The URI of what ``resolve`` returns."""
+    return PRETRAINED_NAME if version == PRETRAINED_NAME else f"models:/{name}/{version}"
+
+
+def label_of(version: str, language: str) -> str:
+    """What a version is called on the page."""
+    if version == PRETRAINED_NAME:
+        return say("pretrained", language)
+    return say("version", language, version=version)
+
+
 def score_table(resolved: Sequence[tuple[str, str]], language: str) -> str:
-    """The registered scores of two versions as a Markdown table, the better ones in bold."""
+    """The registered scores of two versions as a Markdown table, the better ones in bold; empty if
+    one of them is not registered."""
+    if any(version == PRETRAINED_NAME for _, version in resolved):
+        return ""
     from skyseg.metrics.suite import METRICS
     from skyseg.tracking import connection, registry
 
     with connection.store_errors():
         tags = [registry.tags(name, version) for name, version in resolved]
     scores = [registry.scores(recorded) for recorded in tags]
-    versions = [say("version", language, version=version) for _, version in resolved]
+    versions = [label_of(version, language) for _, version in resolved]
     rows = [[say("score", language), *versions]]
     for metric in SCORES:
         if all(metric in one for one in scores):
@@ -90,13 +115,13 @@ def score_table(resolved: Sequence[tuple[str, str]], language: str) -> str:
 
 def registry_table(root: Path, model: str, language: str) -> str:
     """Versions, aliases and scores as Markdown; without any version, what to do."""
+    if not anything_registered(root, f"models:/{model}@champion"):
+        return say("no_models", language)
     from skyseg.tracking import connection, registry
 
     connection.connect(root)
     with connection.store_errors():
         rows = registry.versions(model)
-    if not rows:
-        return say("no_models", language)
     head = [
         say(key, language)
         for key in (

@@ -32,6 +32,7 @@ from skyseg.app.events import (
 from skyseg.app.guard import Guard
 from skyseg.app.texts import LANGUAGES, say
 from skyseg.data.pictures.codec import UPLOAD
+from skyseg.inference.pretrained import PRETRAINED_NAME
 
 HERE = Path(__file__).parent
 WAITING = 16  # events in the queue; further ones are refused
@@ -371,8 +372,10 @@ def _refresh(
         for value in kept
     ]
     table = catalogue.registry_table(work.root, work.model, language)
-    return *pickers, table if choices else "", gr.Markdown(table, visible=not choices)
+    registered = any(uri != PRETRAINED_NAME for uri in uris)
+    notice = say("only_pretrained", language) if choices else table
+    return *pickers, table if registered else "", gr.Markdown(notice, visible=not registered)
 
 
 def _resolved_uri(work: Workspace, uri: str | None) -> str | None:
-    return "models:/{}/{}".format(*catalogue.resolve(uri, work.root)) if uri else None
+    return catalogue.uri_of(*catalogue.resolve(uri, work.root)) if uri else None

@@ -111,10 +111,17 @@ TEXTS = {
         "的掩膜。",
     ),
     "no_models": Text(
-        "**No model is registered yet.** Run `dvc repro` in this workspace to train "
+        "**No model is registered yet.** Run `dvc repro` in a clone of the repository to train "
         "one, then click *Refresh* on the *Models* tab.",
-        "**还没有注册任何模型。** 请在本工作区运行 `dvc repro` 训练一个模型，"
+        "**还没有注册任何模型。** 请在仓库的克隆中运行 `dvc repro` 训练一个模型，"
         "然后在“模型库”页点击“刷新”。",
+    ),
+    "only_pretrained": Text(
+        "No model is registered yet, so the pretrained weights are used. They were trained on "
+        "rendered scenes only. `dvc repro` in a clone of the repository trains your own; then "
+        "click *Refresh* on the *Models* tab.",
+        "还没有注册任何模型，因此使用预训练权重。它们只用渲染场景训练过。"
+        "在仓库的克隆中运行 `dvc repro` 即可训练自己的模型，然后在“模型库”页点击“刷新”。",
     ),
     "no_model": Text(
         "No model is registered yet. Run dvc repro, then click Refresh on the Models tab.",
@@ -142,6 +149,7 @@ TEXTS = {
         "**No sky found** · {label} · {width} × {height} · {seconds:.1f} s",
         "**未发现天空** · {label} · {width} × {height} · {seconds:.1f} 秒",
     ),
+    "pretrained": Text("Pretrained weights", "预训练权重"),
     "alias_choice": Text("{alias} (version {version})", "{alias}（版本 {version}）"),
     "version_choice": Text("version {version}", "版本 {version}"),
     "version": Text("Version {version}", "版本 {version}"),
@@ -150,8 +158,8 @@ TEXTS = {
         "两个模型在 **{share:.1%}** 的像素上一致。",
     ),
     "same_model": Text(
-        "Both are version {version}. Choose two different models.",
-        "两边都是版本 {version}：请选择两个不同的模型。",
+        "Both are the same model ({model}). Choose two different ones.",
+        "两边是同一个模型（{model}）：请选择两个不同的模型。",
     ),
     "other_data": Text(
         "Scored on different data or by different code, so the scores cannot be compared.",

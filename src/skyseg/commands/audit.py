@@ -15,7 +15,8 @@ from skyseg.data.formats.supported import find_samples
 from skyseg.data.manifest import SPLITS, Dataset, read_dataset, read_manifest
 from skyseg.data.tables import id_key
 from skyseg.errors import UserError, printable
-from skyseg.inference.loading import PRETRAINED, load_model
+from skyseg.inference.loading import load_model
+from skyseg.inference.pretrained import PRETRAINED
 from skyseg.inference.suspects import Answers, rank
 from skyseg.model.checkpoint import ModelConfig, config_path, load_config
 from skyseg.params import Params

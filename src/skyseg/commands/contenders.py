@@ -16,8 +16,8 @@ from skyseg.data.manifest import read_dataset
 from skyseg.data.parallel import in_order
 from skyseg.errors import UserError
 from skyseg.files import open_regular
-from skyseg.inference.loading import PRETRAINED
 from skyseg.inference.predictor import CheckpointPredictor, Predictor, probability
+from skyseg.inference.pretrained import PRETRAINED, pretrained_weights
 from skyseg.inference.scoring import Pair, score_pairs
 from skyseg.metrics import slices
 from skyseg.metrics.evidence import EVIDENCE, Evidence, Origin, read_evidence
@@ -76,7 +76,7 @@ def contenders(
                     f"model's data and code here: run 'dvc pull', then 'dvc repro' ({error})"
                 ) from None
     else:
-        other, other_label = root / PRETRAINED, "the pretrained weights"
+        other, other_label = pretrained_weights(root), "the pretrained weights"
         try:
             open_regular(other, f"'dvc pull {PRETRAINED}.dvc' fetches it").close()
             theirs = _score_again(params, root, other, ours)

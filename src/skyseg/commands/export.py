@@ -11,7 +11,13 @@ from skyseg.data.manifest import read_manifest
 from skyseg.data.pictures import codec
 from skyseg.errors import UserError, disk_is_full, explain, printable
 from skyseg.inference.export import ONNX_FORMATS, export
-from skyseg.inference.loading import default_name
+from skyseg.inference.pretrained import (
+    PRETRAINED_NAME,
+    anything_registered,
+    check_pretrained,
+    default_name,
+    warn_of_pretrained,
+)
 from skyseg.model.checkpoint import load_config
 from skyseg.tracking import connection, registry
 
@@ -38,8 +44,13 @@ def run(name: str | None, format: str, out: Path, images: Path | None, root: Pat
         raise UserError(f"--out: {out}: name a file that ends in .onnx")
     check_folder("--out", out.parent)
     check_choice("--format", format, ONNX_FORMATS)
+    if name is None and not anything_registered(root, default_name(root)):
+        warn_of_pretrained(root)
+        name = PRETRAINED_NAME
     name = name or default_name(root)
     registered = None
+    if name == PRETRAINED_NAME:
+        name = str(check_pretrained(root))
     if name.startswith("models:"):
         connection.connect(root)
         registered = registry.resolve(name)

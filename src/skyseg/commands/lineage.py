@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from skyseg.documents import read_text, yaml_text
 from skyseg.errors import UserError
 from skyseg.files import sha256
-from skyseg.inference.loading import PRETRAINED
+from skyseg.inference.pretrained import PRETRAINED
 from skyseg.model.checkpoint import ModelConfig, load_config
 from skyseg.provenance import code_digest
 from skyseg.reports.tables import text_table

@@ -22,10 +22,11 @@ from skyseg.data.parallel import overlapped
 from skyseg.data.pictures import codec
 from skyseg.errors import UserError, disk_is_full, printable
 from skyseg.inference import unmixing
-from skyseg.inference.loading import default_name, load_model
+from skyseg.inference.loading import load_model
 from skyseg.inference.model import Model
 from skyseg.inference.outputs import OUTPUTS, Job
 from skyseg.inference.predictor import single_thread
+from skyseg.inference.pretrained import default_name
 
 BUDGET = 64_000_000  # pixels processed at a time; a larger photograph is processed alone
 BATCH = 16  # photographs per forward pass on a GPU

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from skyseg.commands.options import check_port
-from skyseg.inference.loading import default_name
+from skyseg.inference.pretrained import default_name
 from skyseg.tracking import connection, registry
 
 

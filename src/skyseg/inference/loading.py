@@ -11,20 +11,15 @@ from skyseg.files import open_regular, sha256
 from skyseg.inference.model import Model
 from skyseg.inference.onnx import OnnxPredictor, has_config
 from skyseg.inference.predictor import CheckpointPredictor, ConfiguredPredictor, Predictor
+from skyseg.inference.pretrained import (
+    PRETRAINED_NAME,
+    anything_registered,
+    check_pretrained,
+    default_name,
+    warn_of_pretrained,
+)
 from skyseg.inference.published import RECIPES, SIZE, PublishedPredictor
 from skyseg.model.checkpoint import config_path
-from skyseg.params import load_params
-from skyseg.tracking.store import database, store_uri
-
-PRETRAINED = Path("models/start.safetensors")
-
-
-def default_name(root: Path = Path()) -> str:
-    """The model to use if the user names none: the champion of the workspace's ``registry.model``,
-    or of ``skyseg`` outside a workspace."""
-    settings = root / "params.yaml"
-    name = load_params(settings).registry.model if settings.is_file() else "skyseg"
-    return f"models:/{name}@champion"
 
 
 def load_model(
@@ -35,7 +30,8 @@ def load_model(
     Args:
         name: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``; a checkpoint (.safetensors with
             its model config next to it); published weights (.pth, .pt, or .safetensors without a
-            model config); an .onnx file, written by ``skyseg export`` or of the published network.
+            model config); an .onnx file, written by ``skyseg export`` or of the published network;
+            or ``pretrained``.
         device: auto, cuda or cpu; .onnx files run on the CPU.
         root: the workspace, with its registry. If nothing is registered yet and ``name`` is the
             champion, its pretrained weights are used, with a warning on stderr.
@@ -47,9 +43,12 @@ def load_model(
     """
     if recipe not in RECIPES:
         raise UserError(f"--preprocess: unknown {recipe!r}; choose {' or '.join(RECIPES)}")
+    if name == PRETRAINED_NAME:
+        return _open_pretrained(name, root, device)
     if not name.startswith("models:"):
         return _open_file(name, Path(name), device, recipe)
-    if name == default_name(root) and not _anything_registered(root, name):
+    if name == default_name(root) and not anything_registered(root, name):
+        warn_of_pretrained(root)
         return _open_pretrained(name, root, device)
     # Imported only here, because it takes three seconds.
     from skyseg.tracking import connection, registry
@@ -88,34 +87,7 @@ def _open_file(name: str, path: Path, device: str, recipe: str) -> Model:
 
 
 def _open_pretrained(name: str, root: Path, device: str) -> Model:
-    weights = root / PRETRAINED
-    for needed in (weights, config_path(weights)):
-        if not needed.is_file():
-            raise UserError(
-                f"no model yet: nothing is registered here, and {needed} is missing; "
-                f"fetch it with 'dvc pull {PRETRAINED}.dvc', train with 'make repro' and "
-                "'make promote', or name a model with --model"
-            )
-    print(
-        "WARNING: nothing is registered in this workspace; using the pretrained weights "
-        f"{weights}, which were trained on rendered scenes only; 'make repro promote' trains and "
-        "registers your own",
-        file=sys.stderr,
-        flush=True,
-    )
-    return _open_file(name, weights, device, "skyseg")
-
-
-def _anything_registered(root: Path, name: str) -> bool:
-    """Whether the registry has any version of a model. Does not create a store."""
-    file = database(store_uri(root))
-    if file is not None and not file.is_file():
-        return False
-    from skyseg.tracking import connection, registry
-
-    connection.connect(root)
-    with connection.store_errors():
-        return bool(registry.versions(name.removeprefix("models:/").removesuffix("@champion")))
+    return _open_file(name, check_pretrained(root), device, "skyseg")
 
 
 def _megabytes(path: Path) -> float:
