@@ -24,7 +24,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import cache, wraps
 from pathlib import Path
@@ -125,7 +125,7 @@ class Kill(NamedTuple):
 
 def rows(work: Path) -> list[Row]:
     """Print the table; there are no timings."""
-    show(inject(work / "kills", KILLS, seed=13))
+    show(list(inject(work / "kills", KILLS, seed=13)))
     return []
 
 
@@ -154,33 +154,33 @@ def table(kills: list[Kill]) -> str:
     return "\n".join(lines)
 
 
-def inject(work: Path, count: int, seed: int) -> list[Kill]:
+def inject(work: Path, count: int, seed: int) -> Iterator[Kill]:
     """Kill trainings ``count`` times; each is resumed, and often killed again, until it ends.
 
     ``work`` does not exist yet. What is left of a training that lost something is kept beside it.
     """
     draw, root = random.Random(seed), work / "training"
     place = mmap.mmap(-1, 2)  # shared with the children: where they are, and the epoch
-    kills: list[Kill] = []
     with ExitStack() as stack:
         make_small(stack)
         seconds, reference = set_up(work / "template", root, place)
         stack.callback(gc.unfreeze)
         gc.collect()
         gc.freeze()  # so that collecting garbage in a child copies no memory
-        while len(kills) < count:
+        left = count
+        while left:
             shutil.rmtree(root)
             shutil.copytree(work / "template", root)
-            chain, problem = kill_and_resume(root, place, count - len(kills), seconds, draw)
+            chain, problem = kill_and_resume(root, place, left, seconds, draw)
+            left -= len(chain)
             problem = problem or difference(result(root), reference)
             if problem:
-                kept = work.with_name(f"{work.name}-lost-{len(kills)}")
+                kept = work.with_name(f"{work.name}-lost-{count - left}")
                 shutil.copytree(root, kept)
                 print(f"{chain}\n{problem}\nkept in {kept}", file=sys.stderr)
                 if not chain:
                     raise SystemExit("error: it was not killed")
-            kills += [kill._replace(problem=problem) for kill in chain]
-    return kills
+            yield from (kill._replace(problem=problem) for kill in chain)
 
 
 def kill_and_resume(
@@ -197,7 +197,7 @@ def kill_and_resume(
             number = draw.choice(list(SIGNALS))
             kill = interrupt(child, place, number, draw, seconds)
         code = wait(child)
-        if kill:
+        if kill and code:  # else it came when all was done
             chain.append(kill)
             problem = after(root, chain, code)
         else:
@@ -217,8 +217,8 @@ def make_small(stack: ExitStack) -> None:
     )
     for change in changes:
         stack.enter_context(mock.patch.object(*change))
-    # It only samples the computer.
-    quiet = {"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false"}
+    # They only sample the computer, and send how MLflow is used.
+    quiet = {"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     stack.enter_context(mock.patch.dict(os.environ, quiet))
     provenance.deciding_files("train")
 
@@ -377,8 +377,6 @@ def wait(child: int) -> int:
 def after(root: Path, chain: list[Kill], code: int) -> str:
     """What is wrong directly after the last of some signals; empty if nothing."""
     kill = chain[-1]
-    if code == 0 and kill.signal != signal.SIGKILL:
-        return ""  # it came when all was done
     if code not in (ENDED[kill.signal], -kill.signal):
         return f"exit code {code}: {log(root)}"
     # What kill -9 left is RUNNING until the run goes on.
@@ -446,4 +444,4 @@ def difference(found: Result, reference: Result) -> str:
 
 if __name__ == "__main__":
     with TemporaryDirectory() as folder:
-        show(inject(Path(folder) / "kills", int(sys.argv[1]), seed=14))
+        show(list(inject(Path(folder) / "kills", int(sys.argv[1]), seed=14)))

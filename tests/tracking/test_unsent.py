@@ -142,6 +142,20 @@ def test_unfinished_files_are_not_sent(store: Path):
     assert pictures(run.id) == [1, 2]
 
 
+def test_a_run_that_goes_on_forgets_how_it_ended(store: Path):
+    """Delivering that removes the folder, in which the training writes."""
+    with train() as run:
+        log_epoch(run, 1)
+    folder = unsent.unsent_folder(store, run.id)
+    unsent.keep_status(folder, "KILLED")  # the store did not answer at the end
+    with train(run.id) as again:
+        assert not (folder / "status.json").exists()
+        log_epoch(again, 2)
+        wait(lambda: steps(run.id, "val/iou") == [1, 2])
+        assert get(run.id).info.status == "RUNNING"
+    assert get(run.id).info.status == "FINISHED"
+
+
 def test_training_does_not_wait_for_a_slow_store(store: Path, monkeypatch: pytest.MonkeyPatch):
     send = MlflowClient.log_batch
 

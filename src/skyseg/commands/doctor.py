@@ -28,7 +28,7 @@ from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 from skyseg.errors import UserError, first_line, printable
-from skyseg.files import left_over
+from skyseg.files import PART, left_over
 from skyseg.params import load_params
 from skyseg.reports.tables import text_table
 from skyseg.tracking import store
@@ -348,7 +348,9 @@ def _runs(process: str) -> bool:
 def _training(root: Path) -> Finding:
     """Reads the header of the safetensors file by itself: the library comes with torch."""
     kept = repository_root(root) / store.UNSENT
-    if kept.is_dir() and any(path.is_file() for path in kept.rglob("*")):
+    if kept.is_dir() and any(
+        path.is_file() and not path.parent.name.endswith(PART) for path in kept.rglob("*")
+    ):
         return Finding("note", "MLflow lacks some of a training", "'skyseg sync'")
     state = root / "models" / "resume.safetensors"
     if not state.is_file():

@@ -47,6 +47,7 @@ class TrainingRun:
     def __init__(self, run_id: str, known: set[int], unsent_folder: Path) -> None:
         self.id = run_id
         self._folder = unsent_folder
+        unsent.forget_status(unsent_folder)  # else its delivery removes folders while this writes
         # Epochs in the store or kept for it; logged again, they would get a second value.
         self._known = known | unsent.kept_epochs(unsent_folder)
         self._offline = False

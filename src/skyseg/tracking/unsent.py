@@ -35,6 +35,7 @@ from skyseg.files import atomic_write, write_json, write_text
 from skyseg.tracking import runs
 from skyseg.tracking.store import UNSENT, repository_root
 
+STATUS = "status.json"
 DAMAGED = "delete it; metrics are in reports/history.csv too"
 
 
@@ -87,7 +88,12 @@ def keep_file(folder: Path, path: Path, where: str | None) -> None:
 def keep_status(folder: Path, status: str) -> None:
     """Keep how and when the run ended."""
     content = {"status": status, "end_time": int(time.time() * 1000)}
-    write_json(folder / "status.json", content)
+    write_json(folder / STATUS, content)
+
+
+def forget_status(folder: Path) -> None:
+    """Drop how a run ended that goes on now."""
+    (folder / STATUS).unlink(missing_ok=True)
 
 
 def kept_epochs(folder: Path) -> set[int]:
@@ -109,7 +115,7 @@ def deliver(folder: Path) -> Counter[str]:
     """
     run_id, client, delivered = folder.name, MlflowClient(), Counter[str]()
     # The training writes it last, so if it is here now, all else is, and is sent before it.
-    status = folder / "status.json"
+    status = folder / STATUS
     ended = status.exists()
     for path in sorted(folder.glob("metrics-[0-9]*.json")):
         with _unless_gone(path):
