@@ -365,9 +365,9 @@ def web_page(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 7860,
 ) -> None:
     """Start the web page: find the sky in photographs, compare models, correct masks."""
-    from skyseg.params import load_params
+    from skyseg.inference.pretrained import model_name
 
-    name = load_params().registry.model
+    name = model_name()
     from skyseg.commands.options import check_port
 
     check_port(port, "app")

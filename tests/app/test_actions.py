@@ -17,7 +17,8 @@ from skyseg.data.pictures import decoder
 from skyseg.data.pictures.limits import UPLOAD, Limits
 from skyseg.errors import UserError
 from skyseg.inference.predictor import CheckpointPredictor, probability
-from skyseg.model.checkpoint import config_path
+from skyseg.inference.pretrained import PRETRAINED
+from skyseg.model.checkpoint import ModelConfig, config_path, load_checkpoint, save_checkpoint
 from skyseg.tracking.registry import download_weights
 from tiny import photograph, save, squeezed
 
@@ -179,8 +180,29 @@ def test_two_models_are_compared_with_their_scores(registered, photo, tmp_path):
     assert "| IoU per image | 0.880 | 0.880 |" in words
     masks = [actions.segment(photo, uri, registered, "en").mask for uri in (CHAMPION, SECOND)]
     assert f"**{(masks[0] == masks[1]).mean():.1%}**" in words
-    with pytest.raises(UserError, match="Both are version 1"):
+    with pytest.raises(UserError, match=r"Both are the same model \(Version 1\)"):
         actions.compare(photo, (CHAMPION, "models:/skyseg/1"), registered, tmp_path, "en")
+
+
+def test_a_version_is_compared_with_the_pretrained_weights(registered, photo, tmp_path):
+    weights = registered / PRETRAINED
+    _, network = load_checkpoint(registered / "models" / "best.safetensors")
+    config = ModelConfig(variant="u2netp", size=32)
+    config = save_checkpoint(weights, network.state_dict(), config)
+    try:
+        found = actions.segment(photo, "pretrained", registered, "en")
+        assert "Pretrained weights" in actions.caption(found, "en")
+        _, _, words = actions.compare(photo, (CHAMPION, "pretrained"), registered, tmp_path, "en")
+        assert "of the pixels" in words
+        assert "| Version" not in words  # they have no registered scores
+        with pytest.raises(UserError, match=r"the same model \(Pretrained weights\)"):
+            actions.compare(photo, ("pretrained", "pretrained"), registered, tmp_path, "en")
+        name, _ = actions.save(photo, "pretrained", [], registered, "en")
+        saved = json.loads((registered / "inbox" / name / "provenance.json").read_text())
+        assert (saved["model"], saved["fingerprint"]) == ("pretrained", config.fingerprint)
+    finally:
+        weights.unlink()
+        actions._opened.cache_clear()
 
 
 def test_strokes_change_the_pixels_they_cover_at_the_photographs_own_size():

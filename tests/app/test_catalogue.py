@@ -6,6 +6,7 @@ import pytest
 
 from skyseg.app import catalogue
 from skyseg.errors import UserError
+from skyseg.inference.pretrained import PRETRAINED
 from skyseg.tracking import connection
 from tiny import squeezed
 
@@ -25,6 +26,26 @@ def test_an_empty_registry_gives_instructions(store):
     assert catalogue.choices(store, "skyseg", "en") == []
     assert "dvc repro" in catalogue.registry_table(store, "skyseg", "en")
     assert "dvc repro" in catalogue.registry_table(store, "skyseg", "zh")
+
+
+def test_pretrained_weights_are_the_last_choice(store, registered):
+    for root in (store, registered):
+        weights = root / PRETRAINED
+        weights.parent.mkdir(exist_ok=True)
+        weights.touch()
+        try:
+            assert tuple(catalogue.choices(root, "skyseg", "en")[-1]) == (
+                "Pretrained weights",
+                "pretrained",
+            )
+        finally:
+            weights.unlink()
+
+
+def test_nothing_is_created_where_there_is_no_registry(tmp_path, environment):
+    assert catalogue.choices(tmp_path, "skyseg", "en") == []
+    assert "dvc repro" in catalogue.registry_table(tmp_path, "skyseg", "en")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_registry_as_a_table(registered):

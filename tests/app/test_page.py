@@ -29,6 +29,9 @@ from app_tools import SUSPECTS, image_of, make_suspects
 from mlflow_tools import free_port
 from skyseg.app import connections, events, inbox, page
 from skyseg.app.texts import TEXTS
+from skyseg.inference.pretrained import PRETRAINED
+from skyseg.model.checkpoint import ModelConfig, save_checkpoint
+from skyseg.model.u2net import build_model
 from tiny import photograph, save
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -531,6 +534,29 @@ def test_the_page_fits_its_window(browser: Any, address: str, width: int):
         tab.wait_for_timeout(300)
         assert tab.evaluate("document.documentElement.scrollWidth") == width
     tab.context.close()
+
+
+@pytest.mark.slow
+def test_the_page_works_before_anything_is_registered(
+    browser: Any, tmp_path: Path, environment: object
+):
+    """In an empty folder: without params.yaml and a registry, with the pretrained weights."""
+    root = tmp_path / "empty"
+    state = build_model("u2netp").state_dict()
+    (root / "models").mkdir(parents=True)
+    save_checkpoint(root / PRETRAINED, state, ModelConfig(variant="u2netp", size=32))
+    for address in serve(root):
+        tab = opened(browser, address)
+        tab.wait_for_function(
+            "document.querySelector('#model input')?.value == 'Pretrained weights'"
+        )
+        assert "pretrained weights are used" in tab.inner_text("#notice")
+        for name in ("Compare", "Models", "Correct"):
+            tab.get_by_role("tab", name=name, exact=True).click()
+            tab.wait_for_timeout(500)
+        assert tab.locator(".toast-body.error").count() == 0
+        tab.context.close()
+    assert not (root / "mlflow.db").exists()
 
 
 @pytest.mark.slow

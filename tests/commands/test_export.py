@@ -20,6 +20,7 @@ from skyseg.errors import UserError
 from skyseg.files import write_csv
 from skyseg.inference.onnx import OnnxPredictor
 from skyseg.inference.predictor import CheckpointPredictor, probability
+from skyseg.inference.pretrained import PRETRAINED
 from skyseg.model.checkpoint import ModelConfig, load_config, save_checkpoint
 from skyseg.model.u2net import build_model
 from skyseg.tracking import connection, registry
@@ -110,12 +111,14 @@ def test_another_size_than_in_training_is_reported(
 
 def test_photographs_to_check_and_to_calibrate_on_differ(workspace: Path):
     make_pairs(workspace / "data", 100)
-    checked, calibration = stage._photographs(None, workspace)
+    checked, calibration = stage._photographs(None, workspace, workspace / "scenes")
     assert (len(checked), len(calibration)) == (stage.CHECKED, stage.CALIBRATED)
     assert not set(checked) & set(calibration)
     shutil.rmtree(workspace / "data" / "images")
     make_pairs(workspace / "data", 1)
-    assert [list(map(len, stage._photographs(None, workspace)))] == [[1, 1]]
+    found = stage._photographs(None, workspace, workspace / "scenes")
+    assert list(map(len, found)) == [1, 1]
+    assert not (workspace / "scenes").exists()
 
 
 def test_photographs_that_cannot_be_read_are_left_out(workspace: Path, monkeypatch, capsys):
@@ -142,7 +145,7 @@ def test_a_file_is_checked_on_the_test_split(workspace: Path):
         for name, split in (("a", "train"), ("b", "val"), ("c", "test"))
     ]
     write_csv(workspace / "prepared" / "manifest.csv", pd.DataFrame(rows))
-    assert stage._photographs(None, workspace) == (
+    assert stage._photographs(None, workspace, workspace / "scenes") == (
         [workspace / "data/images/c.png"],
         [workspace / "data/images/b.png"],
     )
@@ -186,5 +189,25 @@ def test_an_alias_that_does_not_exist(store: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(store)
     make_model(store)
     connection.connect(store)
-    with pytest.raises(UserError, match="models:/skyseg@champion: not in the registry"):
+    with pytest.raises(UserError, match="models:/skyseg@challenger: not in the registry"):
+        export("models:/skyseg@challenger", "--out", "a.onnx")
+
+
+def test_without_a_registry_and_photographs_the_pretrained_weights_are_exported(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, environment: object
+):
+    monkeypatch.setattr(stage, "CHECKED", 2)
+    monkeypatch.setattr(stage, "CALIBRATED", 1)
+    with pytest.raises(UserError, match=r"no model yet: .*models/start\.safetensors is missing"):
         export("--out", "a.onnx")
+    state = build_model("u2netp").state_dict()
+    (workspace / "models").mkdir()
+    save_checkpoint(workspace / PRETRAINED, state, ModelConfig(variant="u2netp", size=32))
+
+    result = CliRunner().invoke(app, ["export", "--out", "a.onnx"], catch_exceptions=False)
+
+    assert result.exit_code == 0, result.output
+    assert "using the pretrained weights" in result.stderr
+    assert "checked on rendered scenes" in result.stderr
+    assert (workspace / "a.onnx").stat().st_size > 4e6
+    assert sorted(path.name for path in workspace.iterdir()) == ["a.onnx", "models"]

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 from skyseg.commands import promote
 from skyseg.errors import UserError
+from skyseg.inference import pretrained
 from skyseg.inference.loading import load_model
 from skyseg.inference.predictor import CheckpointPredictor, probability
 from skyseg.inference.pretrained import default_name
@@ -91,12 +92,27 @@ def test_pretrained_weights_are_used_with_a_warning_if_nothing_is_registered(sto
     path = make_checkpoint(store / "models" / "start.safetensors")
     opened = load_model(CHAMPION, root=store)
     printed = capsys.readouterr().err
-    assert "WARNING: nothing is registered in this workspace" in printed
+    assert "WARNING: no model is registered here; using the pretrained weights" in printed
     assert "start.safetensors" in printed
     assert opened.label.startswith("start.safetensors (u2netp")
     np.testing.assert_array_equal(
         opened.probability(IMAGE), probability(CheckpointPredictor(path), IMAGE)
     )
+
+
+def test_pretrained_weights_come_with_the_package_outside_a_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: object
+):
+    packaged = make_checkpoint(tmp_path / "package" / "pretrained" / "start.safetensors")
+    monkeypatch.setattr(pretrained, "PACKAGE", tmp_path / "package")
+    (tmp_path / "empty").mkdir()
+    for name in (CHAMPION, "pretrained"):
+        opened = load_model(name, root=tmp_path / "empty")
+        assert opened.predictor.config.fingerprint == load_config(packaged).fingerprint
+    assert not list((tmp_path / "empty").iterdir())
+    own = make_checkpoint(tmp_path / "own" / "models" / "start.safetensors")
+    assert pretrained.pretrained_weights(tmp_path / "own") == own
+    assert pretrained.pretrained_weights(tmp_path / "empty") == packaged
 
 
 def test_opening_the_champion_creates_no_store(tmp_path: Path, environment: object):

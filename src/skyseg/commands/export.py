@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from skyseg.commands.options import check_choice, check_folder
 from skyseg.data.formats.supported import find_photographs
@@ -19,6 +20,7 @@ from skyseg.inference.pretrained import (
     warn_of_pretrained,
 )
 from skyseg.model.checkpoint import load_config
+from skyseg.scenes import write_scenes
 from skyseg.tracking import connection, registry
 
 CHECKED, CALIBRATED = 16, 32  # photographs at most
@@ -32,7 +34,7 @@ def run(name: str | None, format: str, out: Path, images: Path | None, root: Pat
             or ``models:/NAME/VERSION``; None: the champion.
         format: a row of ``ONNX_FORMATS``.
         out: the file to write.
-        images: a folder of photographs to check it on; None: the test split of ``root``, or its
+        images: a folder of photographs to check it on; None: the test split of ``root``, its
             ``data`` folder if nothing is prepared.
         root: the workspace.
 
@@ -68,23 +70,26 @@ def run(name: str | None, format: str, out: Path, images: Path | None, root: Pat
             f"{name} was trained at {size} px but is exported for {fixed} px: check its scores "
             f"with 'skyseg benchmark {out}'"
         )
-    checked, calibration = map(_usable, _photographs(images, root))
-    try:
-        parity = export(weights, format, out, checked, calibration)
-    except OSError as error:
-        if disk_is_full(error):
-            raise
-        raise UserError(
-            f"{out}: cannot be written ({error.strerror}); choose another place with --out"
-        ) from None
+    with TemporaryDirectory() as temporary:
+        photographs = _photographs(images, root, Path(temporary) / "scenes")
+        checked, calibration = map(_usable, photographs)
+        try:
+            parity = export(weights, format, out, checked, calibration)
+        except OSError as error:
+            if disk_is_full(error):
+                raise
+            raise UserError(
+                f"{out}: cannot be written ({error.strerror}); choose another place with --out"
+            ) from None
     print(f"{out}: {format}, {out.stat().st_size / 1e6:.1f} MB; against PyTorch: {parity}")
     if registered:
         stored = registry.attach(*registered, out, f"onnx/{format}")
         print(f"attached to {registered[0]} version {registered[1]}: {stored} in its run")
 
 
-def _photographs(images: Path | None, root: Path) -> tuple[list[Path], list[Path]]:
-    """Photographs to check a file on, and others to calibrate it on; both evenly spaced."""
+def _photographs(images: Path | None, root: Path, scenes: Path) -> tuple[list[Path], list[Path]]:
+    """Photographs to check a file on, and others to calibrate it on; both evenly spaced. If there
+    are none, scenes are rendered into a folder."""
     if images is None and (root / "prepared" / "manifest.csv").is_file():
         rows = read_manifest(root / "prepared")
         test, val = (
@@ -95,6 +100,14 @@ def _photographs(images: Path | None, root: Path) -> tuple[list[Path], list[Path
             return _spread(test, CHECKED), _spread(val, CALIBRATED)
     if images is not None and not images.is_dir():
         raise UserError(f"--images: {images} is not a folder; name a folder of photographs")
+    if images is None and not (root / "data").is_dir():
+        print(
+            "note: there is no folder data/ here, so the file is checked on rendered scenes; name "
+            "a folder of photographs like yours with --images",
+            file=sys.stderr,
+        )
+        write_scenes(scenes, CHECKED + CALIBRATED, seed=1, progress=False)
+        images = scenes / "images"
     found = list(find_photographs(images or root / "data").values())
     checked = _spread(found, min(CHECKED, -(-len(found) // 2)))
     others = [path for path in found if path not in checked]

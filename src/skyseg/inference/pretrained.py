@@ -14,12 +14,15 @@ PRETRAINED = Path("models/start.safetensors")
 PRETRAINED_NAME = "pretrained"
 
 
-def default_name(root: Path = Path()) -> str:
-    """The model to use if the user names none: the champion of the workspace's ``registry.model``,
-    or of ``skyseg`` outside a workspace."""
+def model_name(root: Path = Path()) -> str:
+    """Name of the registered model: the workspace's ``registry.model``; outside one, ``skyseg``."""
     settings = root / "params.yaml"
-    name = load_params(settings).registry.model if settings.is_file() else "skyseg"
-    return f"models:/{name}@champion"
+    return load_params(settings).registry.model if settings.is_file() else "skyseg"
+
+
+def default_name(root: Path = Path()) -> str:
+    """The model to use if the user names none: the champion."""
+    return f"models:/{model_name(root)}@champion"
 
 
 def pretrained_weights(root: Path = Path()) -> Path:
