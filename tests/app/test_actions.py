@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 
 import numpy as np
@@ -200,6 +201,7 @@ def test_a_version_is_compared_with_the_pretrained_weights(registered, photo, tm
         name, _ = actions.save(photo, "pretrained", [], registered, "en")
         saved = json.loads((registered / "inbox" / name / "provenance.json").read_text())
         assert (saved["model"], saved["fingerprint"]) == ("pretrained", config.fingerprint)
+        shutil.rmtree(registered / "inbox" / name)
     finally:
         weights.unlink()
         actions._opened.cache_clear()
