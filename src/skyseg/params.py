@@ -259,8 +259,9 @@ class TrainParams(Section):
     """auto: CUDA if there is a GPU, else the CPU, with a warning. cuda: an error without a GPU."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bfloat16 autocast where the hardware multiplies it natively, else float32."""
-    compile: Literal["auto", "off"] = "auto"
-    """auto: torch.compile on CUDA; on the CPU it is not worth its compile time."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether torch.compile is used on CUDA. auto: if the training is so long that it saves more
+    time than it takes. Never on the CPU, where it saves nothing."""
     loss: LossParams = LossParams()
     augment: AugmentParams = AugmentParams()
 

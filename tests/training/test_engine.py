@@ -215,6 +215,22 @@ def test_batches_are_freed_before_their_losses_are_fetched(monkeypatch):
     assert max(alive) <= 1
 
 
+@pytest.mark.parametrize(
+    ("setting", "images", "device", "expected"),
+    [
+        ("auto", 129_999, "cuda", False),
+        ("auto", 130_000, "cuda", True),
+        ("on", 1, "cuda", True),
+        ("off", 10**7, "cuda", False),
+        ("auto", 10**7, "cpu", False),
+        ("on", 10**7, "cpu", False),
+    ],
+)
+def test_only_long_trainings_on_a_gpu_are_compiled(setting, images, device, expected):
+    train = once(compile=setting)
+    assert engine.compiles(train, images, torch.device(device)) == expected
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_waiting_for_losses_keeps_no_images_on_a_gpu(monkeypatch):

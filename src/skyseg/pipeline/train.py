@@ -81,6 +81,9 @@ def _train(params: Params, root: Path) -> None:
         flush=True,
     )
 
+    if hardware.device.type == "cuda":
+        print(compiling(params, len(arrays.train_names), hardware), flush=True)
+
     with training_run(
         params.registry.experiment,
         run_name(params),
@@ -131,6 +134,23 @@ def _train(params: Params, root: Path) -> None:
     print(
         f"best epoch {best.epoch} of {progress.epoch}: validation IoU {best.val['iou']:.4f} "
         f"at threshold {best.threshold:.3f}; saved in models/best.safetensors"
+    )
+
+
+def compiling(params: Params, images: int, hardware: Hardware) -> str:
+    """One line: whether the network is compiled, and why."""
+    total = params.train.epochs * images
+    if params.train.compile == "off":
+        return "not compiled (train.compile: off)"
+    if engine.compiles(params.train, total, hardware.device):
+        return (
+            f"compiling takes some {engine.COMPILE_SECONDS} s, less if PyTorch's cache has this "
+            "network; the speed of the first epoch includes it"
+        )
+    return (
+        f"not compiled: that takes some {engine.COMPILE_SECONDS} s and pays from about "
+        f"{engine.COMPILE_PAYS:,} images on, and this training has {total:,} (train.compile: on "
+        "does it anyway)"
     )
 
 
