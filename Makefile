@@ -90,6 +90,18 @@ format: dev ## Format the code and apply automatic fixes
 bench: dev data ## Speed compared with other tools, into reports/bench/ (ONLY="step loader")
 	python -m benchmarks $(ONLY)
 
+.PHONY: bench-gpu
+bench-gpu: ## Tests, speed and a short training on this machine's GPU, in nine minutes (reports/bench/gpu)
+	$(PYTHON) -m benchmarks.gpu
+
+.PHONY: wheels
+wheels: dev ## Fill wheels/ with what a GPU machine without a package index lacks (for bench-gpu)
+	@python -c 'from benchmarks.gpu import lacking; print(*lacking(), sep="\n")' > wheels.txt
+	python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		--python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
+		--platform manylinux_2_17_x86_64 --requirement wheels.txt --dest wheels; rm wheels.txt
+	@du -sh wheels
+
 .PHONY: lock
 lock: dev ## Pin the newest versions that pyproject.toml allows
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \

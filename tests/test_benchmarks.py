@@ -1,10 +1,11 @@
 """The benchmark harness: contenders in separate processes, ratios, the report; not timings."""
 
 import json
+import re
 
 import pytest
 import torch
-from benchmarks import report, step
+from benchmarks import gpu, report, step
 from benchmarks.race import Contender, Row, compare, race
 
 
@@ -93,3 +94,28 @@ def test_traffic_is_what_operators_read_and_write():
     # In thousands of values: relu moves 2, the sum 1, the backward pass of relu 3.
     moved = step.traffic(lambda x: [x.relu()], values)
     assert moved == pytest.approx(4 * 6000, rel=0.01)
+
+
+def test_what_a_gpu_machine_lacks_is_pinned_and_without_what_it_has():
+    names = {line.split("==")[0] for line in gpu.lacking()}
+    assert {"mlflow", "pydantic", "ruamel-yaml", "safetensors", "pytest", "pluggy"} <= names
+    assert not {"skyseg", *gpu.THERE, *gpu.WITHOUT} & names
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in gpu.lacking())
+
+
+def test_a_gpu_run_goes_on_after_a_failed_step_and_keeps_what_it_has(tmp_path, monkeypatch):
+    steps = [
+        gpu.Step("first", "echo one", 20),
+        gpu.Step("second", "echo two; exit 3", 20),
+        gpu.Step("third", "echo three; sleep 60", 1),
+    ]
+    monkeypatch.setattr(gpu, "steps", lambda work, there: steps)
+    monkeypatch.setattr(gpu, "WHEELS", tmp_path / "none")
+
+    assert gpu.main(tmp_path / "out") == 1
+
+    rows = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [row["exit_code"] for row in rows] == [0, 3, 124]
+    texts = [(tmp_path / "out" / f"{step.name}.txt").read_text() for step in steps]
+    assert texts == ["one\n", "two\n", "three\n"]
+    assert not (tmp_path / "out" / "work").exists()

@@ -26,8 +26,8 @@ from skyseg.model.u2net import SIDE_OUTPUTS
 from skyseg.params import LossParams, TrainParams
 
 WINDOW = 50  # steps between two checks of the losses on a GPU: each check waits for it
-# U2NETP at 320 px, batches of 16, on an H100 with PyTorch 2.11: compiling takes 167 to 205 s without
-# a cache (17 s with PyTorch's cache of an earlier training), and pays from 130,000 images on.
+# U2NETP at 320 px, batches of 16, on an H100 with PyTorch 2.11: compiling takes 167 to 205 s (17 s
+# with PyTorch's cache of an earlier training), and pays from 130,000 images on.
 COMPILE_SECONDS = 190
 COMPILE_PAYS = 130_000
 RESIDENT = 0.5  # share of a GPU's free memory that the training data may take
