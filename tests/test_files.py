@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from skyseg.errors import exit_code
 from skyseg.files import atomic_write, left_over, sha256, write_json, write_text
 from skyseg.model.checkpoint import save_state
 
@@ -102,3 +103,21 @@ def test_files_are_as_readable_as_the_umask_allows(tmp_path: Path, umask: int) -
         os.umask(before)
     modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
     assert modes["state.safetensors"] == modes["plain"]
+
+
+def test_a_signal_while_the_temporary_folder_is_removed_is_not_lost(tmp_path, monkeypatch):
+    """``shutil.rmtree`` closes a file twice if an exception comes in between: an OSError."""
+    close = os.close
+
+    def slow(descriptor: int) -> None:
+        close(descriptor)
+        monkeypatch.setattr(os, "close", close)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def write() -> None:
+        with atomic_write(tmp_path / "a") as temporary:
+            temporary.write_text("b")
+            monkeypatch.setattr(os, "close", slow)
+
+    assert exit_code(write) == 143
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

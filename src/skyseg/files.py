@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skyseg.errors import UserError
+from skyseg.errors import UserError, held_signals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,8 @@ def _part(path: Path) -> Iterator[Path]:
     try:
         yield part
     finally:
-        shutil.rmtree(part)
+        with held_signals():  # one that ends rmtree leaves an OSError in its place
+            shutil.rmtree(part)
 
 
 def _share(file: Path, part: Path) -> None:
