@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from skyseg.errors import Terminated, exit_code, held_signals
+from skyseg.errors import Terminated, UserError, exit_code, held_signals
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -73,3 +73,35 @@ def test_an_error_in_the_block_does_not_lose_the_signal():
             command()
 
     assert exit_code(terminated) == 0
+
+
+@pytest.mark.parametrize("number", CODES)
+@pytest.mark.parametrize("hidden", [ValueError, OSError, UserError])
+def test_a_signal_that_a_library_turned_into_another_error_ends_the_command(number, hidden):
+    """pydantic wraps what its callbacks raise; ``shutil.rmtree`` fails while it cleans up."""
+
+    def wrapped():
+        try:
+            os.kill(os.getpid(), number)
+        except BaseException as error:
+            raise hidden("something else") from error
+
+    def replaced():
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            raise hidden("something else")
+
+    assert exit_code(wrapped) == CODES[number]
+    assert exit_code(replaced) == CODES[number]
+
+
+def test_an_error_after_a_handled_one_is_not_a_signal(capsys):
+    def command():
+        try:
+            raise OSError("a")
+        except OSError as error:
+            raise UserError("do b") from error
+
+    assert exit_code(command) == 1
+    assert capsys.readouterr().err == "error: do b\n"

@@ -107,6 +107,14 @@ def memory_errors(advice: str) -> Iterator[None]:
         raise UserError(f"out of memory: {advice}") from None
 
 
+def signal_behind(error: BaseException | None) -> KeyboardInterrupt | Terminated | None:
+    """The Ctrl-C or SIGTERM that an exception comes from, if any: libraries put others in their
+    place, and cleaning up after one may fail."""
+    while error is not None and not isinstance(error, KeyboardInterrupt | Terminated):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def exit_code(command: Callable[[], object]) -> int:
     """Run a command; print an error that the user can correct as one line on stderr.
 
@@ -119,26 +127,28 @@ def exit_code(command: Callable[[], object]) -> int:
             memory_errors("close other programs, or use a smaller model or smaller photographs"),
         ):
             command()
-    except UserError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, Terminated) as error:
-        terminated = isinstance(error, Terminated)
-        print(
-            f"{'terminated' if terminated else 'interrupted'}: finished files are kept; run the "
-            "same command again",
-            file=sys.stderr,
-        )
-        return 143 if terminated else 130
-    except OSError as error:
-        if not disk_is_full(error):
-            raise
-        print(
-            f"error: the disk is full ({printable(str(error.filename or 'while writing'))}): "
-            "free some space and run the same command again; earlier results are untouched",
-            file=sys.stderr,
-        )
-        return 1
+    except SystemExit:
+        raise
+    except BaseException as error:
+        if (ended := signal_behind(error)) is not None:
+            terminated = isinstance(ended, Terminated)
+            print(
+                f"{'terminated' if terminated else 'interrupted'}: finished files are kept; run "
+                "the same command again",
+                file=sys.stderr,
+            )
+            return 143 if terminated else 130
+        if isinstance(error, UserError):
+            print(f"error: {printable(str(error))}", file=sys.stderr)
+            return 1
+        if isinstance(error, OSError) and disk_is_full(error):
+            print(
+                f"error: the disk is full ({printable(str(error.filename or 'while writing'))}): "
+                "free some space and run the same command again; earlier results are untouched",
+                file=sys.stderr,
+            )
+            return 1
+        raise
     return 0
 
 

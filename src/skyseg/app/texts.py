@@ -117,10 +117,10 @@ TEXTS = {
         "然后在“模型库”页点击“刷新”。",
     ),
     "only_pretrained": Text(
-        "No model is registered yet, so the pretrained weights are used. They were trained on "
-        "rendered scenes only. `dvc repro` in a clone of the repository trains your own; then "
-        "click *Refresh* on the *Models* tab.",
-        "还没有注册任何模型，因此使用预训练权重。它们只用渲染场景训练过。"
+        "No model is registered yet, so the pretrained weights are used. They find sky, and were "
+        "trained on rendered scenes. `dvc repro` in a clone of the repository trains your own; "
+        "then click *Refresh* on the *Models* tab.",
+        "还没有注册任何模型，因此使用预训练权重。它们用渲染场景训练，用于识别天空。"
         "在仓库的克隆中运行 `dvc repro` 即可训练自己的模型，然后在“模型库”页点击“刷新”。",
     ),
     "no_model": Text(

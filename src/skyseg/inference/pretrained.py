@@ -54,8 +54,8 @@ def warn_of_pretrained(root: Path) -> None:
     """Say on stderr that the pretrained weights are used, and why."""
     print(
         f"WARNING: no model is registered here; using the pretrained weights "
-        f"{pretrained_weights(root)}, which were trained on rendered scenes only; 'make repro "
-        "promote' in a clone of the repository trains and registers your own",
+        f"{pretrained_weights(root)}, which find sky and were trained on rendered scenes; "
+        "'make repro promote' in a clone of the repository trains and registers your own",
         file=sys.stderr,
         flush=True,
     )

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from skyseg.errors import Terminated, UserError, held_signals
+from skyseg.errors import held_signals, signal_behind, UserError
 from skyseg.tracking import runs, unsent
 from skyseg.tracking.connection import FAILURES, reason, short_timeouts, store_errors
 from skyseg.tracking.store import UNSENT
@@ -211,8 +211,9 @@ def training_run(
                 tracked = TrainingRun(run.info.run_id, known, folder)
             yield tracked
             status = "FINISHED"
-        except (KeyboardInterrupt, Terminated):
-            status = "KILLED"
+        except BaseException as error:
+            if signal_behind(error) is not None:
+                status = "KILLED"
             raise
         finally:
             if tracked:
