@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from skyseg.errors import held_signals, signal_behind, UserError
+from skyseg.errors import UserError, held_signals, signal_behind
 from skyseg.tracking import runs, unsent
 from skyseg.tracking.connection import FAILURES, reason, short_timeouts, store_errors
 from skyseg.tracking.store import UNSENT
