@@ -104,7 +104,8 @@ def _remove_left_over(folder: Path) -> None:
         for part in folder.glob(f".*{PART}"):
             # If one is of a process with this one's number, that was an earlier process.
             if _is_from_here(part) and (_process(part) == os.getpid() or not _runs(_process(part))):
-                shutil.rmtree(part, ignore_errors=True)
+                with held_signals():
+                    shutil.rmtree(part, ignore_errors=True)
         _SWEPT.add(swept)
 
 
