@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from skyseg.errors import Terminated, UserError, exit_code, held_signals
+from skyseg.errors import Terminated, UserError, exit_code, held_signals, signal_behind
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -94,6 +94,12 @@ def test_a_signal_that_a_library_turned_into_another_error_ends_the_command(numb
 
     assert exit_code(wrapped) == CODES[number]
     assert exit_code(replaced) == CODES[number]
+
+
+def test_a_chain_of_errors_that_leads_back_to_itself_ends():
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert signal_behind(first) is None
 
 
 def test_an_error_after_a_handled_one_is_not_a_signal(capsys):

@@ -110,9 +110,13 @@ def memory_errors(advice: str) -> Iterator[None]:
 def signal_behind(error: BaseException | None) -> KeyboardInterrupt | Terminated | None:
     """The Ctrl-C or SIGTERM that an exception comes from, if any: libraries put others in their
     place, and cleaning up after one may fail."""
-    while error is not None and not isinstance(error, KeyboardInterrupt | Terminated):
+    seen: set[int] = set()  # a chain may lead back to itself
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt | Terminated):
+            return error
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error
+    return None
 
 
 def exit_code(command: Callable[[], object]) -> int:
