@@ -147,7 +147,11 @@ def test_the_first_champion_must_not_be_certainly_worse_than_the_pretrained_weig
     worse = decide_first(contender("1", 0.8), pretrained, PromoteParams())
     better = decide_first(contender("1", 0.95), pretrained, PromoteParams())
     alone = decide_first(contender("1", 0.1), None, PromoteParams())
+    nearly = decide_first(contender("1", 0.885), pretrained, PromoteParams())
+    strict = PromoteParams(budgets={"interval": 0})
 
+    assert nearly.ok
+    assert not decide_first(contender("1", 0.885), pretrained, strict).ok
     assert not worse.ok
     assert "iou -0.1000" in worse.reason
     assert better.ok

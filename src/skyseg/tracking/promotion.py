@@ -85,13 +85,13 @@ def decide(challenger: Contender, champion: Contender, gate: PromoteParams) -> D
 def decide_first(
     challenger: Contender, pretrained: Contender | None, gate: PromoteParams
 ) -> Decision:
-    """Without a champion, refuse only what is certainly worse than the pretrained weights: these
-    are used until there is one.
+    """Without a champion, refuse only what is certainly worse than the pretrained weights by more
+    than ``gate.budgets.interval``: these weights are used until there is a champion.
 
     Args:
         challenger: the model.
         pretrained: the pretrained weights; None if they cannot be compared.
-        gate: names the metric.
+        gate: the metric and the budget.
     """
     name, evidence = next(iter(challenger.evidence.items()))
     score = _score(evidence)[gate.metric]
@@ -102,7 +102,9 @@ def decide_first(
     for name, ours in challenger.evidence.items():
         check = _gain(name, ours, pretrained.evidence[name], gate.metric)
         high = check.interval[1] if check.interval else 0.0
-        checks.append(check._replace(limit="interval reaches 0", ok=high >= 0))
+        least = -(gate.budgets.interval or 0.0)
+        limit = f"interval reaches {_signed(least)}"
+        checks.append(check._replace(limit=limit, ok=_at_least(high, least)))
     failed = [_failure(check) for check in checks if not check.ok]
     first = checks[0]
     reason += (
