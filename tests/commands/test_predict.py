@@ -302,5 +302,5 @@ def test_pretrained_weights_are_used_with_a_warning_without_a_registry(here: Pat
         check=True,
         env=environment,
     )
-    assert "WARNING: nothing is registered in this workspace" in done.stderr
+    assert "WARNING: no model is registered here; using the pretrained weights" in done.stderr
     assert Image.open("predictions/a-mask.png").size == (90, 70)

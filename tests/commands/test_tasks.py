@@ -90,14 +90,14 @@ def test_a_folder_where_a_file_is_needed(here: Path):
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EIO])
 def test_one_output_that_cannot_be_written(here: Path, monkeypatch, code: int):
     """As root, a test can write into any folder, so the error is raised by hand."""
-    touch = Path.touch
+    mkdir = Path.mkdir
 
     def refusing(path: Path, *given, **named):
         if "overlay" in path.name:
             raise OSError(code, os.strerror(code), str(path))
-        touch(path, *given, **named)
+        mkdir(path, *given, **named)
 
-    monkeypatch.setattr(Path, "touch", refusing)
+    monkeypatch.setattr(Path, "mkdir", refusing)
     final, before = refused("photos", "--out", "out", *BOTH)
     assert final == "3 of 3 inputs failed, see above"
     assert before.count(f"overlay.jpg: cannot be written ({os.strerror(code)}); choose") == 3
@@ -105,14 +105,14 @@ def test_one_output_that_cannot_be_written(here: Path, monkeypatch, code: int):
 
 
 def test_a_full_disk_is_found_in_planning_and_ends_the_command(here: Path, monkeypatch):
-    touch = Path.touch
+    mkdir = Path.mkdir
 
     def full(path: Path, *given, **named):
         if "a-mask" in path.name:
             raise OSError(errno.ENOSPC, "No space left on device")
-        touch(path, *given, **named)
+        mkdir(path, *given, **named)
 
-    monkeypatch.setattr(Path, "touch", full)
+    monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(OSError, match="No space left"):
         run("photos", "--out", "out")
 
