@@ -535,3 +535,18 @@ def test_the_first_champion_is_compared_with_the_pretrained_weights(
 
     assert scored == [(trained / PRETRAINED).read_bytes()]
     assert "champion" not in registry.aliases("sky")
+
+
+def test_the_first_champion_needs_no_photographs(trained: Path, capsys: Any):
+    """As in a second clone that has only the model and its metrics."""
+    (trained / EVIDENCE).unlink()
+
+    assert promote(PARAMS, trained) == "1"
+
+    assert "iou 0.9000, and there is no champion yet; its photographs" in capsys.readouterr().out
+    assert registry.aliases("sky") == {"champion": "1"}
+    new_model(trained, seed=1, iou=0.95)
+    (trained / EVIDENCE).unlink()
+    with pytest.raises(UserError, match="prepare the data first"):
+        promote(PARAMS, trained)
+    assert registry.aliases("sky")["champion"] == "1"

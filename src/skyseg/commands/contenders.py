@@ -34,7 +34,7 @@ TIMINGS = 9  # of each model; their median counts
 
 def contenders(
     params: Params, root: Path, version: str | None, champion: str | None
-) -> tuple[Contender, Contender | None]:
+) -> tuple[Contender | None, Contender | None]:
     """The model in the workspace, and the champion.
 
     Their recorded evidence is used if both have been scored on the same data by the same code.
@@ -49,7 +49,8 @@ def contenders(
 
     Returns:
         The model; and the champion or, without one, the pretrained weights, or None if these cannot
-        be compared.
+        be compared. Without a champion, the model is None if its photographs are not here and there
+        is no record of its scores on them.
 
     Raises:
         UserError: the two cannot be compared here: see the message; or a test set or the champion's
@@ -60,7 +61,13 @@ def contenders(
     ours = _recorded_here(params, root, load_config(weights), version)
     if ours is None:
         print(f"{label} has no record of its scores by photograph: scoring it again")
-        ours = _score_again(params, root, weights, None)
+        try:
+            ours = _score_again(params, root, weights, None)
+        except UserError as error:
+            if champion is not None:
+                raise
+            print(f"it cannot be compared: {error}")
+            return None, None
     if champion is not None:
         other_label = f"version {champion}"
         other = registry.download_weights(f"models:/{params.registry.model}/{champion}")

@@ -193,6 +193,12 @@ def _compare(
         if not force:
             raise
         return Decision(False, f"not compared: {error}")
+    if ours is None:  # nothing to compare with either
+        metric = params.promote.metric
+        recorded = registry.tags(params.registry.model, version) if version else {}
+        score = registry.scores(recorded).get(metric)
+        shown = "" if score is None else f"{metric} {score:.4f}, and "
+        return Decision(True, f"{shown}there is no champion yet; its photographs are not here")
     if champion is None:
         decision = decide_first(ours, theirs, params.promote)
     else:

@@ -14,6 +14,7 @@ with the same value, time and step, and replaces an artifact at the same path.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections import Counter
@@ -138,7 +139,11 @@ def deliver(folder: Path) -> Counter[str]:
             client.set_terminated(run_id, **read_document(status, End, DAMAGED).model_dump())
             status.unlink()
             delivered["end status"] += 1
-        for empty in (*sorted(folder.rglob("*"), reverse=True), folder, folder.parent):
+        # os.walk skips folders that another process removes in the meantime; rglob fails.
+        for empty in (
+            *(Path(place) for place, _, _ in os.walk(folder, topdown=False)),
+            folder.parent,
+        ):
             with suppress(OSError):
                 empty.rmdir()
     return delivered
@@ -165,9 +170,8 @@ def _read_metrics(path: Path) -> list[Metric]:
 
 def _files(folder: Path) -> list[Path]:
     """All files in a folder, except unfinished ones, whose folders begin with a dot."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place) / name for name in names if not name.startswith(".")]
+    return sorted(found)
