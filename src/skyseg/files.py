@@ -122,9 +122,10 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):
-        pass
-    return True
+    except (PermissionError, OverflowError):  # another user's, or not the number of a process
+        return True
+    else:
+        return True
 
 
 @cache

@@ -222,7 +222,8 @@ def test_rolling_back_ends(versions: list[str]):
 
 def test_the_longest_reason_fits(versions: Any):
     versions(1)
-    worst = '"\\' * history.MOST_REASON
-    added = new_entry("promoted", "1", None, worst, '"' * history.MOST_REASON)
-    assert append("sky", [], added)
-    assert read("sky") == [added]
+    for worst in ('"\\' * history.MOST_REASON, "\x01" * history.MOST_REASON):
+        known = read("sky")
+        added = new_entry("promoted", "1", None, worst, '"' * history.MOST_REASON)
+        assert append("sky", known, added)
+        assert read("sky") == [*known, added]

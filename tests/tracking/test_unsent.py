@@ -418,7 +418,10 @@ def client(number: int, uri: str, root: Path) -> None:
 
 
 def twenty_clients(uri: str, root: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    # Not forks of this process: threads of earlier tests may hold locks. Only what is installed can
+    # be imported ahead.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["skyseg.commands.sync", "skyseg.model.u2net", "mlflow.server"])
     processes = [context.Process(target=client, args=(n, uri, root)) for n in range(20)]
     for process in processes:
         process.start()

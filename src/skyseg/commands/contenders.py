@@ -99,8 +99,9 @@ def contenders(
         {params.evaluate.split: theirs},
     ]
     for name, test_set in params.promote.test_sets.items():
-        for scores, predictor in zip(evidence, predictors, strict=True):
-            scores[name] = _score_test_set(params, root, name, test_set, predictor)
+        found = _score_test_set(params, root, name, test_set, predictors)
+        for scores, scored in zip(evidence, found, strict=True):
+            scores[name] = scored
     ours_ms, theirs_ms = _latencies(predictors)
     return (
         _contender(label, evidence[0], weights, ours_ms),
@@ -167,9 +168,13 @@ def _score_again(params: Params, root: Path, weights: Path, like: Evidence | Non
 
 
 def _score_test_set(
-    params: Params, root: Path, name: str, test_set: TestSetParams, predictor: CheckpointPredictor
-) -> Evidence:
-    """Score a model on a data set of ``promote.test_sets``."""
+    params: Params,
+    root: Path,
+    name: str,
+    test_set: TestSetParams,
+    predictors: Sequence[CheckpointPredictor],
+) -> list[Evidence]:
+    """Score models on a data set of ``promote.test_sets``."""
     folder = root / test_set.folder
     if not folder.is_dir():
         raise UserError(
@@ -185,16 +190,27 @@ def _score_test_set(
                 raise UserError(f"{folder}: has no masks; promote.test_sets needs them")
             return Pair(item.image, item.mask)
 
-        pairs = in_order(load, photographs.ids, f"scoring on {name}")
-        result = score_pairs(predictor, photographs.ids, pairs, params.evaluate.batch_size)
-    origin = Origin(
-        weights=predictor.config.fingerprint,
-        data=name,
-        scoring=code_digest("scoring"),
-        threshold=predictor.threshold,
-    )
-    nothing_known = pd.DataFrame(index=range(len(result.stats)))
-    return Evidence(origin, result.stats, slices.assign(result.per_image, nothing_known))
+        ids, size = photographs.ids, params.evaluate.batch_size
+        results = [
+            score_pairs(predictor, ids, in_order(load, ids, f"scoring on {name}"), size)
+            for predictor in predictors
+        ]
+    # The parts depend on the photographs alone, and on no column of a manifest.
+    parts = slices.assign(results[0].per_image, pd.DataFrame(index=range(len(ids))))
+    scoring = code_digest("scoring")
+    return [
+        Evidence(
+            Origin(
+                weights=predictor.config.fingerprint,
+                data=name,
+                scoring=scoring,
+                threshold=predictor.threshold,
+            ),
+            result.stats,
+            parts,
+        )
+        for predictor, result in zip(predictors, results, strict=True)
+    ]
 
 
 def _latencies(predictors: Sequence[Predictor]) -> list[float]:

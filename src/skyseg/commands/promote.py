@@ -58,12 +58,12 @@ def promote(
             too long, the model or its scores are missing here, or the store does not respond. No
             alias is moved then.
     """
-    if force is not None and not 0 < len(force.strip()) <= history.MOST_REASON:
+    force = None if force is None else printable(force.strip())
+    if force is not None and not 0 < len(force) <= history.MOST_REASON:
         raise UserError(
             "--force needs a reason, which is recorded: --force 'known label errors' (up to "
             f"{history.MOST_REASON} characters)"
         )
-    force = force and printable(force.strip())
     config = load_config(root / "models" / "best.safetensors")
     store = connection.connect(root, uri)
     model = params.registry.model

@@ -20,7 +20,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from skyseg.documents import Document, as_document, parse_json
-from skyseg.errors import UserError
+from skyseg.errors import UserError, printable
 from skyseg.tracking import registry
 from skyseg.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS
 
@@ -132,7 +132,7 @@ def new_entry(
         action=action,
         version=version,
         replaces=replaces,
-        reason=reason[:MOST_REASON],
+        reason=printable(reason)[:MOST_REASON],  # others are escaped, and take six characters each
         forced=forced,
     )
 
