@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from skyseg.app import actions
+from skyseg.app import actions, inbox
+from skyseg.data.sources import Source
 from skyseg.inference.suspects import COLUMNS, Ranking
 from skyseg.metrics.confident import Thresholds
+from skyseg.params import DataParams, SplitParams
 from skyseg.reports.audit_page import jpeg
 from skyseg.reports.suspects_files import CAPTIONS, FOLDER
 from skyseg.reports.suspects_page import Card, write_results
@@ -22,6 +24,13 @@ from tiny import photograph, save
 
 SUSPECTS = ("05", "03", "08")
 """The ids of the suspects, the worst first."""
+
+
+def accept(
+    root: Path, names: Sequence[str], data: DataParams, replace: bool = False
+) -> list[inbox.Accepted]:
+    """Move entries of the inbox into ``root/data``, a single data set."""
+    return inbox.accept(root, names, Source("", root / "data", data, SplitParams(), 1.0), replace)
 
 
 def make_suspects(root: Path, template: Path) -> Path:

@@ -91,7 +91,9 @@ def pth() -> bytes:
 
 def dataset() -> bytes:
     table = pd.DataFrame([ROW])
-    summary = summarise(table, "pairs", Encoding(kind="0/1", threshold=1), "0/1", 8, Path("/none"))
+    summary = summarise(
+        table, "pairs", Encoding(kind="0/1", threshold=1), "0/1", 8, Path("/none"), {}
+    )
     return summary.model_dump_json().encode()
 
 

@@ -341,10 +341,10 @@ def exclude(
     """Keep samples out of the data set: adds them to data/excluded.csv."""
     from skyseg.params import load_params
 
-    format = load_params().data.format
+    params = load_params()
     from skyseg.commands import audit as command
 
-    command.exclude_samples(Path(), ids, reason, format)
+    command.exclude_samples(Path(), ids, reason, params)
 
 
 @app.command(name="ui")
@@ -414,11 +414,15 @@ def accept_inbox(
             "--replace", help="A photograph that is already in data/ gets the new mask there."
         ),
     ] = False,
+    source: Annotated[
+        str | None,
+        typer.Option(help="The data set, if data.sources names several. [default: theirs]"),
+    ] = None,
 ) -> None:
     """Move corrected masks and their photographs into data/, for the next 'dvc repro'."""
     from skyseg.params import load_params
 
-    data = load_params().data
+    params = load_params()
     from skyseg.commands import inbox
 
-    inbox.accept_inbox(Path(), names or [], everything, data, replace)
+    inbox.accept_inbox(Path(), names or [], everything, params, replace, source)

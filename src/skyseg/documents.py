@@ -194,9 +194,10 @@ def explain(problem: dict[str, Any]) -> str:
         return f"{key}: unknown key"
     if problem["type"] == "missing":
         return f"{key}: missing"
-    return (
-        f"{key}: {problem['msg'].removeprefix('Value error, ')} (found {shown(problem['input'])})"
-    )
+    text = f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
+        return text  # settings that contradict each other; the text names them
+    return f"{text} (found {shown(problem['input'])})"
 
 
 def explained(problems: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -97,6 +98,16 @@ class DataParams(Section):
         return _numbers(self.ignore)
 
 
+def check_names(names: Iterable[str], what: str) -> None:
+    """Refuse names that mean something else in paths and ids."""
+    for name in names:
+        if name in get_args(Split) or not re.fullmatch(r"[\w-]{1,40}", name):
+            raise ValueError(
+                f"{shown(name)} is no name for {what}: use up to 40 letters, digits, _ and -, and "
+                "none of train, val, test"
+            )
+
+
 def _numbers(values: list[int | str]) -> list[int]:
     numbers = [value for value in values if isinstance(value, int)]
     assert len(numbers) == len(values), "names of classes where masks are pictures"
@@ -137,6 +148,40 @@ class SplitParams(Section):
             raise ValueError("val and test together leave nothing to train on")
         if self.group_pattern and self.group_column:
             raise ValueError("set group_pattern or group_column, not both")
+        return self
+
+
+class SourceParams(DataParams):
+    """One of several data sets: how it is laid out, as in `data`, and how it is used."""
+
+    weight: float = Field(1.0, gt=0, le=1000)
+    """How often an epoch shows each of its training samples; 0.5: half of them, drawn anew in each
+    epoch."""
+    split: SplitParams | None = None
+    """How it is divided; null: as `split` says."""
+
+
+class AllDataParams(DataParams):
+    """One data set in `data/`, or several in folders of it."""
+
+    sources: dict[str, SourceParams] = Field({})
+    """Data sets by name, each in the folder `data/NAME/`. Then the settings above have no effect:
+    each has its own."""
+
+    @property
+    def layout(self) -> str:
+        """The format, or that of each source."""
+        return ", ".join(f"{k}: {v.format}" for k, v in self.sources.items()) or self.format
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> AllDataParams:
+        check_names(self.sources, "a source")
+        for key in DataParams.model_fields if self.sources else ():
+            if getattr(self, key) != DataParams.model_fields[key].get_default():
+                raise ValueError(
+                    f"{key}: has no effect beside sources; set it for each of them, as in "
+                    f"data.sources.{next(iter(self.sources))}.{key}"
+                )
         return self
 
 
@@ -339,17 +384,12 @@ class PromoteParams(Section):
     @field_validator("test_sets")
     @classmethod
     def _check_names(cls, value: dict[str, TestSetParams]) -> dict[str, TestSetParams]:
-        for name in value:
-            if name in get_args(Split) or not re.fullmatch(r"[\w-]{1,40}", name):
-                raise ValueError(
-                    f"{shown(name)} is no name for a test set: use up to 40 letters, digits, _ "
-                    "and -, and none of train, val, test"
-                )
+        check_names(value, "a test set")
         return value
 
 
 class Params(Section):
-    data: DataParams = DataParams()
+    data: AllDataParams = AllDataParams()
     split: SplitParams = SplitParams()
     audit: AuditParams = AuditParams()
     model: ModelParams = ModelParams()
@@ -416,6 +456,8 @@ def _fields(section: list[str]) -> list[str]:
     """Names of the settings in a section, such as ['train', 'loss']."""
     model: Any = Params
     for part in section:
+        if part not in model.model_fields:  # a name that the user chose, as in data.sources
+            continue
         annotation = model.model_fields[part].annotation
         model = next(
             (

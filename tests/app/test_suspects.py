@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app_tools import SUSPECTS, image_of, labelme, make_suspects, strokes
+from app_tools import SUSPECTS, accept, image_of, labelme, make_suspects, strokes
 from skyseg.app import actions, inbox, suspects
 from skyseg.data.audit.excluded import read_excluded
 from skyseg.data.pictures.codec import UPLOAD
@@ -111,7 +111,7 @@ def test_a_corrected_mask_replaces_that_of_its_sample(audited, tmp_path):
     assert entry.provenance["corrected"] == 200
     assert suspects.choices(audited, "en")[0] == ("1. 05 (train), corrected", "05")
     np.testing.assert_array_equal(image_of(audited, "05"), before)
-    inbox.accept(audited, [name], DataParams())
+    accept(audited, [name], DataParams())
     expected = before.copy()
     expected[30:, :20] = 255
     np.testing.assert_array_equal(mask, expected)

@@ -16,6 +16,8 @@ ROW = {
     "image": "data/images/town/01.jpg",
     "mask": "data/masks/town/01.png",
     "split": "train",
+    "source": "",
+    "weight": 1.0,
     "group": "01",
     "width": 640,
     "height": 480,
@@ -99,7 +101,7 @@ def test_damaged_manifests(tmp_path: Path) -> None:
 
 def dataset(root: Path) -> dict[str, Any]:
     encoding = Encoding(kind="0/255", threshold=128)
-    found = summarise(pd.DataFrame([ROW]), "pairs", encoding, "decided", 64, root)
+    found = summarise(pd.DataFrame([ROW]), "pairs", encoding, "decided", 64, root, {})
     write_text(root / "dataset.json", found.model_dump_json())
     assert read_dataset(root) == found
     content: dict[str, Any] = json.loads(found.model_dump_json())

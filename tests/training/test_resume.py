@@ -25,7 +25,7 @@ def make_arrays() -> Arrays:
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     masks = (images.mean(axis=-1) > 127).astype(np.uint8)
     names = [str(row) for row in range(8)]
-    return Arrays((images, masks), (images, masks), names, names)
+    return Arrays((images, masks), (images, masks), names, names, np.ones(8))
 
 
 def new_learner(hardware) -> engine.Learner:

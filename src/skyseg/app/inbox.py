@@ -23,15 +23,14 @@ from PIL import Image
 from skyseg.app import replacing
 from skyseg.data.audit.excluded import unknown_id
 from skyseg.data.formats.samples import Sample
-from skyseg.data.formats.supported import find_samples
 from skyseg.data.masks.encoding import Encoding
 from skyseg.data.pictures import codec, decoder
 from skyseg.data.pictures.folders import list_folder
+from skyseg.data.sources import Source, find_in
 from skyseg.data.tables import id_key
 from skyseg.documents import read_json, shown
 from skyseg.errors import UserError
 from skyseg.files import atomic_write, sha256, write_text
-from skyseg.params import DataParams
 
 FOLDER = "inbox"
 REPLACED = "replaced"  # folder in it for the masks that entries have replaced
@@ -115,7 +114,7 @@ def entries(root: Path) -> list[Entry]:
 
 
 def accept(
-    root: Path, names: Iterable[str], data: DataParams, replace: bool = False
+    root: Path, names: Iterable[str], source: Source, replace: bool = False
 ) -> list[Accepted]:
     """Move entries into the data set; all are checked before the first one is moved.
 
@@ -125,28 +124,27 @@ def accept(
     Args:
         root: the workspace.
         names: of the entries.
-        data: the data set's format, and what its mask values mean; accepted masks are written in
-            the same encoding.
+        source: the data set; accepted masks are written in the encoding of its masks.
         replace: an entry whose photograph is already in the data set replaces the mask there.
 
     Returns:
-        What became of each. Mask and provenance of a new sample have the photograph's stem, in
-        ``data/masks/`` and ``data/provenance/``.
+        What became of each. Mask and provenance of a new sample have the photograph's stem, in the
+        data set's ``masks/`` and ``provenance/``.
 
     Raises:
         UserError: there is no such entry; a photograph or mask cannot be read, or their sizes
             differ; a mask cannot be replaced. Of new samples: the data set is not in format pairs,
             or the photograph is already in it.
     """
-    folder = root / "data"
+    folder, data = source.folder, source.data
     waiting = [_checked(_read(root, name)) for name in dict.fromkeys(names)]
-    samples = find_samples(folder, data.format) if folder.is_dir() else []
+    samples = find_in(source).samples if folder.is_dir() else []
     targets = {entry.name: _target(entry, samples, replace) for entry in waiting}
     new = [entry for entry in waiting if targets[entry.name] is None]
     if new and data.format != "pairs":
         raise UserError(
-            f"data.format is {data.format}, but photographs can be accepted only into a data set "
-            f"of format pairs; copy them from {root / FOLDER}/ into your data set by hand"
+            f"the format of {folder}/ is {data.format}, but only a data set of format pairs takes "
+            f"new photographs; copy them from {root / FOLDER}/ into your data set by hand"
         )
     replaced = _replaced_samples(targets)
     for sample in replaced:
@@ -160,7 +158,7 @@ def accept(
     }
     taken = _stems(folder)
     return [
-        _replace(entry, plans[entry.name], root)
+        _replace(entry, plans[entry.name], root, source)
         if entry.name in plans
         else Accepted(_move(entry, folder, form.encoding, taken), None)
         for entry in waiting
@@ -218,7 +216,7 @@ def _read_mask(path: Path) -> NDArray[np.uint8]:
     return mask
 
 
-def _replaces(entry: Entry) -> str | None:
+def replaces(entry: Entry) -> str | None:
     """The id of the sample whose mask an entry replaces."""
     id = entry.provenance.get("replaces")
     if id is not None and not isinstance(id, str):
@@ -231,7 +229,7 @@ def _replaces(entry: Entry) -> str | None:
 
 def _target(entry: Entry, samples: list[Sample], replace: bool) -> Sample | None:
     """The sample whose mask an entry replaces; None if it becomes a new one."""
-    id = _replaces(entry)
+    id = replaces(entry)
     if id is not None:
         found = next((each for each in samples if id_key(each.id) == id_key(id)), None)
         if found is None:
@@ -323,11 +321,11 @@ def _move(entry: Entry, folder: Path, encoding: Encoding, taken: set[str]) -> Pa
     return photo
 
 
-def _replace(entry: Entry, plan: replacing.Replacement, root: Path) -> Accepted:
+def _replace(entry: Entry, plan: replacing.Replacement, root: Path, source: Source) -> Accepted:
     """Replace a sample's mask. After an interruption, accepting the entry again completes it."""
     aside = root / FOLDER / REPLACED / entry.name
     try:
-        _write_provenance(entry, root / "data", plan.id)
+        _write_provenance(entry, source.folder, plan.id.removeprefix(source.prefix))
         replacing.carry_out(plan, aside)
     except PermissionError as error:
         raise _unwritable(error, root) from None

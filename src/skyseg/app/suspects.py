@@ -19,10 +19,10 @@ from skyseg.app.actions import Photo, Pixels
 from skyseg.app.texts import say
 from skyseg.data.audit import excluded
 from skyseg.data.formats.samples import Sample
-from skyseg.data.formats.supported import find_samples
 from skyseg.data.manifest import read_dataset
 from skyseg.data.masks.reading import read_mask
 from skyseg.data.pictures import codec
+from skyseg.data.sources import find_everything
 from skyseg.data.tables import id_key
 from skyseg.errors import UserError, printable
 from skyseg.params import load_params
@@ -183,7 +183,7 @@ def sample_of(root: Path, suspect: Suspect) -> Sample:
     Raises:
         UserError: it is no longer in the data set.
     """
-    samples = find_samples(root / "data", load_params(root / "params.yaml").data.format)
+    samples = find_everything(load_params(root / "params.yaml"), root)
     found = next((each for each in samples if id_key(each.id) == id_key(suspect.id)), None)
     if found is None:
         known = [each.id for each in samples]
@@ -200,7 +200,7 @@ def _with_mask(
 ) -> tuple[codec.Picture, NDArray[np.bool_]]:
     """The photograph of a sample, and its mask at the same size."""
     picture = actions.read(_photo(sample), language)
-    mask = read_mask(sample.mask, read_dataset(root / "prepared").encoding) == 1
+    mask = read_mask(sample.mask, read_dataset(root / "prepared").original(sample.id)) == 1
     if mask.shape != picture.pixels.shape[:2]:
         raise UserError(f"{sample.mask}: not of the photograph's size; prepare the data again")
     return picture, mask

@@ -11,8 +11,8 @@ import pandas as pd
 from skyseg.commands.folds import divide, train_folds
 from skyseg.commands.options import check_choice, check_folder
 from skyseg.data.audit.excluded import TABLE, exclude, read_excluded, unknown_id
-from skyseg.data.formats.supported import find_samples
 from skyseg.data.manifest import SPLITS, Dataset, read_dataset, read_manifest
+from skyseg.data.sources import find_everything
 from skyseg.data.tables import id_key
 from skyseg.errors import UserError, printable
 from skyseg.inference.loading import load_model
@@ -133,14 +133,14 @@ def check_unseen(
     )
 
 
-def exclude_samples(root: Path, ids: list[str], reason: str, format: str) -> None:
+def exclude_samples(root: Path, ids: list[str], reason: str, params: Params) -> None:
     """Add samples to ``data/excluded.csv``.
 
     Raises:
         UserError: a sample does not exist, there is no reason, or the table cannot be written.
     """
     data = root / "data"
-    known = {id_key(sample.id): sample.id for sample in find_samples(data, format)}
+    known = {id_key(sample.id): sample.id for sample in find_everything(params, root)}
     for id in ids:
         if id_key(id) not in known:
             raise UserError(unknown_id(id, list(known.values())))

@@ -138,6 +138,7 @@ def train_folds(
                 (images[rows[:VALIDATED]], masks[rows[:VALIDATED]]),
                 samples["id"].iloc[part].tolist(),
                 samples["id"].iloc[part[:VALIDATED]].tolist(),
+                np.ones(len(part)),
             )
             progress = Progress()
             for _ in fit(learner, arrays, train, hardware, progress, on_step, lambda _: None):

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from skyseg.app import inbox
+from skyseg.data.sources import Source, list_sources
 from skyseg.errors import UserError, printable
-from skyseg.params import DataParams
+from skyseg.params import Params
 from skyseg.reports.tables import text_table
 
 
@@ -33,7 +34,12 @@ def list_inbox(root: Path) -> None:
 
 
 def accept_inbox(
-    root: Path, names: list[str], everything: bool, data: DataParams, replace: bool = False
+    root: Path,
+    names: list[str],
+    everything: bool,
+    params: Params,
+    replace: bool = False,
+    source: str | None = None,
 ) -> None:
     """Move corrected masks and their photographs into ``data/``, and print their new paths.
 
@@ -41,11 +47,13 @@ def accept_inbox(
         root: the workspace.
         names: names of the entries.
         everything: accept all entries instead.
-        data: how the data set is laid out.
+        params: say how the data sets are laid out.
         replace: an entry whose photograph is in the data set replaces the mask there.
+        source: name of the data set, if there are several; None: the one whose masks they replace.
 
     Raises:
-        UserError: both or neither of names and everything are given; see also ``inbox.accept``.
+        UserError: both or neither of names and everything are given, or it is unclear which data
+            set is meant; see also ``inbox.accept``.
     """
     if bool(names) == everything:
         raise UserError("name the entries to accept, or use --all; 'skyseg inbox list' shows them")
@@ -53,9 +61,29 @@ def accept_inbox(
     if not chosen:
         print(f"{inbox.FOLDER}/ is empty")
         return
-    for path, old in inbox.accept(root, chosen, data, replace):
+    target = _target(root, chosen, params, source)
+    for path, old in inbox.accept(root, chosen, target, replace):
         print(printable(f"{path}: replaced; the old one is in {old}/" if old else str(path)))
     print("Next: dvc add data && dvc repro")
+
+
+def _target(root: Path, chosen: list[str], params: Params, name: str | None) -> Source:
+    """The data set into which entries go."""
+    known = {source.name: source for source in list_sources(params, root)}
+    listed = ", ".join(known)
+    if "" in known:
+        if name is not None:
+            raise UserError(f"--source: {name!r}, but data.sources is not set; leave it out")
+        return known[""]
+    if name is None:
+        ids = [inbox.replaces(entry) for entry in inbox.entries(root) if entry.name in chosen]
+        owners = {id.split("/")[0] if id else None for id in ids}
+        if None in owners or len(owners) > 1:
+            raise UserError(f"--source: name the data set that these entries go into: {listed}")
+        name = owners.pop() if owners else next(iter(known))
+    if name not in known:
+        raise UserError(f"--source: no data set is called {name!r}; there are {listed}")
+    return known[name]
 
 
 def _percent(known: dict[str, Any]) -> str:

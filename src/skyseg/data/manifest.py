@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic import Field
@@ -23,6 +25,8 @@ COLUMNS = (
     "image",
     "mask",
     "split",
+    "source",
+    "weight",
     "group",
     "width",
     "height",
@@ -33,7 +37,13 @@ COLUMNS = (
     "flags",
 )
 # Columns with numbers, the smallest and the largest.
-NUMBERS = (("width", 1, 2**31), ("height", 1, 2**31), ("foreground", 0, 1), ("ignored", 0, 1))
+NUMBERS = (
+    ("weight", 0, 1000),
+    ("width", 1, 2**31),
+    ("height", 1, 2**31),
+    ("foreground", 0, 1),
+    ("ignored", 0, 1),
+)
 
 
 class SplitSummary(Document):
@@ -49,8 +59,11 @@ class Dataset(Document):
 
     format: str
     encoding: Encoding
+    sources: dict[str, Encoding] = Field({})
+    """What the values of the original masks mean, by data set, if there are several; ``encoding``
+    is then that of the masks that prepare has written."""
     decided: str
-    """One sentence: what mask values were taken to mean."""
+    """One sentence: what mask values were taken to mean; for several data sets, one for each."""
     size: int
     """Side of the pictures in the prepared arrays, in pixels."""
     fingerprint: str
@@ -60,11 +73,22 @@ class Dataset(Document):
     dvc_md5: str | None
     """MD5 of the raw data in data.dvc; null if DVC does not track it."""
 
+    def original(self, id: str) -> Encoding:
+        """What the values of a sample's mask in ``data/`` mean."""
+        return self.sources.get(id.split("/")[0], self.encoding)
+
 
 def summarise(
-    manifest: pd.DataFrame, format: str, encoding: Encoding, decided: str, size: int, root: Path
+    manifest: pd.DataFrame,
+    format: str,
+    encoding: Encoding,
+    decided: str,
+    size: int,
+    root: Path,
+    sources: Mapping[str, Encoding],
 ) -> Dataset:
     """The ``Dataset`` of a manifest."""
+    meaning = [each.model_dump(mode="json") for each in (encoding, *sources.values())]
     splits = {}
     for name in SPLITS:
         rows = manifest[manifest["split"] == name]
@@ -72,15 +96,19 @@ def summarise(
             splits[name] = SplitSummary(
                 images=len(rows),
                 foreground=round(float(rows["foreground"].mean()), 6),
-                fingerprint=_fingerprint(rows, encoding),
+                fingerprint=_fingerprint(rows, meaning),
             )
+    weights = (
+        [] if (manifest["weight"] == 1).all() else manifest.sort_values("id")["weight"].tolist()
+    )
     return Dataset(
         format=format,
         encoding=encoding,
+        sources=dict(sources),
         decided=decided,
         size=size,
         splits=splits,
-        fingerprint=_fingerprint(manifest, encoding),
+        fingerprint=_fingerprint(manifest, [*meaning, *weights]),
         dvc_md5=_dvc_md5(root),
     )
 
@@ -129,9 +157,9 @@ def _numbers(path: Path, cells: pd.Series, least: float, most: float) -> pd.Seri
     return numbers
 
 
-def _fingerprint(rows: pd.DataFrame, encoding: Encoding) -> str:
+def _fingerprint(rows: pd.DataFrame, meaning: list[Any]) -> str:
     ordered = rows.sort_values("id")[["id", "split", "image_sha256", "mask_sha256"]]
-    content = [ordered.to_numpy().tolist(), encoding.model_dump(mode="json")]
+    content = [ordered.to_numpy().tolist(), *meaning]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

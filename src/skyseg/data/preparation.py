@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,44 +15,52 @@ from skyseg.data.arrays import create_rows
 from skyseg.data.audit import across, copies, excluded, gate, mask_checks, photographs, turned
 from skyseg.data.audit.across import Member
 from skyseg.data.audit.findings import Finding
-from skyseg.data.audit.mask_checks import Measures
 from skyseg.data.audit.training_data import drift_from_champion
 from skyseg.data.formats.samples import Sample
-from skyseg.data.formats.supported import FORMATS, find, with_mask_files
+from skyseg.data.formats.supported import FORMATS, with_mask_files
 from skyseg.data.inspection import Inspection, inspect_sample, pack, unpack
-from skyseg.data.manifest import COLUMNS, SPLITS
 from skyseg.data.masks.encoding import Encoding
 from skyseg.data.masks.meaning import infer_encoding
 from skyseg.data.masks.reading import read_mask, resize_mask
-from skyseg.data.masks.stats import shares
 from skyseg.data.parallel import in_order
 from skyseg.data.pictures import codec
-from skyseg.data.split import assign, group_names
+from skyseg.data.sources import (
+    COMMON,
+    Source,
+    find_in,
+    list_sources,
+    naming,
+    rewrite_masks,
+    unnamed,
+)
+from skyseg.data.tabulation import Part, groups_in, tabulate
 from skyseg.errors import UserError
 from skyseg.params import DataParams, Params
 
 
-class Part(NamedTuple):
-    """A sample that can be used, and all that is known about it."""
+class DataSet(NamedTuple):
+    """A data set with all its masks as pictures."""
 
-    sample: Sample
-    inspection: Inspection
-    measures: Measures | None = None
-    cluster: int = 0
-    """The same for copies of one photograph."""
-    group: str = ""
+    source: Source
+    samples: list[Sample]
+    meaning: DataParams
+    """What their mask values mean."""
+    said: str
+    """Which classes masks were drawn from; may be empty."""
 
 
 class Built(NamedTuple):
-    """What is known about a data set before its arrays are written."""
+    """What is known about the data before its arrays are written."""
 
     manifest: pd.DataFrame | None
     """Columns ``COLUMNS``; paths are relative to the repository's root. None if the audit's errors
     leave open what it is."""
     encoding: Encoding | None
-    """What mask values mean; None if the audit's errors leave it open."""
+    """What values of the manifest's masks mean; None if the audit's errors leave it open."""
+    sources: dict[str, Encoding]
+    """What values of the original masks mean, by data set, if there are several."""
     decided: str
-    """One sentence that describes that."""
+    """One sentence that describes that; for several data sets, one for each."""
     notes: list[str]
     """Messages for the user: what was left out, and what was guessed."""
     audit: gate.Audit
@@ -64,46 +73,93 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
     Args:
         params: settings.
         root: of the repository.
-        masks: folder below ``root`` for the masks of annotated shapes, which are drawn.
+        masks: folder below ``root`` for the masks that are written: those of annotated shapes, and
+            all if there are several data sets.
 
     Raises:
         UserError: the data set cannot be audited: its layout is wrong, or what its mask values mean
             is unclear.
     """
-    samples, notes = find(root / "data", params.data.format)
-    if FORMATS[params.data.format].index and params.data.foreground is None:
-        raise UserError(
-            f"data.foreground: not set, but masks of format {params.data.format} hold "
-            "class indices; list the foreground ones, such as [0]"
-        )
-    samples, meaning, said = with_mask_files(samples, masks, params.data)
+    notes: list[str] = []
+    sets = [open_set(source, masks, notes) for source in list_sources(params, root)]
+    notes += unnamed(params.data, root)
+    everything = {sample.id: sample for each in sets for sample in each.samples}
     chosen, kept_out = excluded.keep_out(
-        samples, excluded.read_excluded(root / "data", notes), notes
+        list(everything.values()), excluded.read_excluded(root / "data", notes), notes
     )
+    stay = {sample.id for sample in chosen}
     findings: list[Finding] = []
-    manifest, encoding, decided = None, None, ""
+    manifest, encoding, encodings, decided = None, None, {}, ""
     errors: list[UserError] = []
     try:
-        parts = inspect(chosen, meaning, params, findings)
-        notes += notes_of_decoding(parts)
-        encoding, _ = infer_encoding([each.inspection.mask for each in parts], meaning)
-        parts = check_masks(parts, encoding, params, findings)
-        parts = compare(parts, params, root, notes, findings)
-        encoding, decided = infer_encoding([each.inspection.mask for each in parts], meaning)
-        manifest = tabulate(parts, encoding, params, root)
+        inspected: list[Part] = []
+        parts: list[Part] = []
+        for each in sets:
+            with naming(each.source):
+                kept = [sample for sample in each.samples if sample.id in stay]
+                own = inspect(each._replace(samples=kept), params, findings)
+                notes += notes_of_decoding(own)
+                inspected += own
+                parts += check_masks(own, decide(each, own)[0], params, findings)
+        parts = compare(parts, params, notes, findings)
+        meanings = {each.source.name: decide(each, parts) for each in sets}
+        encodings = {name: meaning for name, (meaning, _) in meanings.items()}
+        decided = "; ".join(text for _, text in meanings.values())
+        if params.data.sources:
+            encoding = COMMON
+            for name, meaning in encodings.items():
+                raw = [part.sample for part in inspected if part.source.name == name]
+                everything |= rewrite_masks(raw, meaning, masks)
+        else:
+            encoding = encodings.pop("")
+        parts = [part._replace(sample=everything[part.sample.id]) for part in parts]
+        manifest = tabulate(parts, encodings or {"": encoding}, root)
         findings += across.drift_found(manifest)
         findings += drift_from_champion(manifest, root)
     except UserError as error:
         errors.append(error)
     # Drawn masks are in a temporary folder, which will be called prepared.
     findings = [each._replace(text=_final(each.text, masks)) for each in findings]
-    audit = gate.judge(findings, params.audit, samples, kept_out)
+    audit = gate.judge(findings, params.audit, everything.values(), kept_out)
     # What follows from a fault that the audit reports is reported beside it.
     messages = [_final(str(error), masks) for error in errors]
     if messages and not audit.errors:
         raise UserError(messages[0])
     audit.errors.extend(messages)
-    return Built(manifest, encoding, said + decided, notes, audit)
+    return Built(manifest, encoding, encodings, decided, notes, audit)
+
+
+def open_set(source: Source, masks: Path, notes: list[str]) -> DataSet:
+    """The samples of a data set, with masks that are pictures; ``notes`` grows.
+
+    Raises:
+        UserError: its layout is wrong, or its classes are not named.
+    """
+    samples, remarks = find_in(source)
+    notes += remarks
+    with naming(source):
+        if FORMATS[source.data.format].index and source.data.foreground is None:
+            raise UserError(
+                f"data.foreground: not set, but masks of format {source.data.format} hold "
+                "class indices; list the foreground ones, such as [0]"
+            )
+        return DataSet(source, *with_mask_files(samples, masks, source.data))
+
+
+def decide(found: DataSet, parts: list[Part]) -> tuple[Encoding, str]:
+    """What mask values of a data set mean, and one sentence that describes it.
+
+    Raises:
+        UserError: that is unclear, or none of the samples is of this data set.
+    """
+    with naming(found.source):
+        masks = [part.inspection.mask for part in parts if part.source == found.source]
+        if not masks:
+            raise nothing_left()
+        encoding, decided = infer_encoding(masks, found.meaning)
+    name = found.source.name
+    where = f"masks of {name}:" if name else "masks:"
+    return encoding, found.said + decided.replace("masks:", where, 1)
 
 
 def _final(text: str, masks: Path) -> str:
@@ -112,22 +168,20 @@ def _final(text: str, masks: Path) -> str:
     return text.replace(f"{prepared.parent.name}/{prepared.name}/", "prepared/")
 
 
-def inspect(
-    samples: list[Sample], meaning: DataParams, params: Params, findings: list[Finding]
-) -> list[Part]:
+def inspect(found: DataSet, params: Params, findings: list[Finding]) -> list[Part]:
     """The samples that can be used, as far as their own files say; ``findings`` grows.
 
     Raises:
         UserError: there are none.
     """
     inspected = list(
-        in_order(lambda sample: pack_inspected(sample, meaning), samples, "inspecting")
+        in_order(lambda sample: pack_inspected(sample, found.meaning), found.samples, "inspecting")
     )
     parts = []
     for sample, inspection, faults in inspected:
         findings += faults
         if inspection:
-            parts.append(Part(sample, unpack(inspection)))
+            parts.append(Part(found.source, sample, unpack(inspection)))
     if not parts:
         raise nothing_left()
     kept = [part.sample for part in parts]
@@ -135,7 +189,7 @@ def inspect(
     findings += photographs.tiny(kept, [(each.width, each.height) for each in inspections])
     plain = {id for each in findings if each.kind == "blank" for id in each.ids}
     findings += photographs.colourless(kept, [each.colourful for each in inspections], plain)
-    if not FORMATS[params.data.format].upright:
+    if not FORMATS[found.source.data.format].upright:
         findings += turned.find(
             kept,
             [each.orientation for each in inspections],
@@ -182,7 +236,7 @@ def check_masks(
 
 
 def compare(
-    parts: list[Part], params: Params, root: Path, notes: list[str], findings: list[Finding]
+    parts: list[Part], params: Params, notes: list[str], findings: list[Finding]
 ) -> list[Part]:
     """The samples with their groups and copies, without those that policies leave out; ``findings``
     and ``notes`` grow.
@@ -191,11 +245,17 @@ def compare(
         UserError: the settings of groups do not fit, or no samples are left.
     """
     samples = [part.sample for part in parts]
-    groups = group_names([sample.id for sample in samples], params.split, root / "data", notes)
+    groups = [
+        group
+        for source, own in groupby(parts, lambda part: part.source)
+        for group in groups_in(source, [part.sample.id for part in own], notes)
+    ]
     digests = [part.inspection.image_sha256 for part in parts]
     labels = copies.clusters(digests, np.stack([part.inspection.thumbnail for part in parts]))
     grids = [part.measures.grid for part in parts if part.measures]
-    findings += across.copies_found(list(map(Member, samples, grids, digests)), labels)
+    divided = {part.source.name for part in parts if part.sample.split}
+    free = [part.source.name not in divided for part in parts]
+    findings += across.copies_found(list(map(Member, samples, grids, digests, free)), labels)
     findings += across.groups_found(samples, groups)
     linked = zip(parts, labels, groups, strict=True)
     return keep(
@@ -220,62 +280,6 @@ def keep(parts: list[Part], params: Params, findings: list[Finding]) -> list[Par
 
 def nothing_left() -> UserError:
     return UserError(f"no sample is left after the audit; see {gate.PAGE}")
-
-
-def tabulate(parts: list[Part], encoding: Encoding, params: Params, root: Path) -> pd.DataFrame:
-    """The manifest: one row per sample, sorted by split and id, with its group, split and flags.
-
-    Raises:
-        UserError: the samples cannot be split as the settings say.
-    """
-    samples = [part.sample for part in parts]
-    ids = [sample.id for sample in samples]
-    inspections = [part.inspection for part in parts]
-    clusters = np.array([part.cluster for part in parts])
-    measured = [shares(each.mask, encoding) for each in inspections]
-    groups = [part.group for part in parts]
-    joined = copies.merge(groups, clusters)
-    table = pd.DataFrame(
-        {
-            "id": ids,
-            "image": [sample.image.relative_to(root).as_posix() for sample in samples],
-            "mask": [sample.mask.relative_to(root).as_posix() for sample in samples],
-            "group": pd.Series(groups).groupby(joined).transform("min"),
-            "width": [each.width for each in inspections],
-            "height": [each.height for each in inspections],
-            "foreground": np.round([share for share, _ in measured], 6),
-            "ignored": np.round([share for _, share in measured], 6),
-            "image_sha256": [each.image_sha256 for each in inspections],
-            "mask_sha256": [each.mask.sha256 for each in inspections],
-        }
-    )
-    table["split"] = assign(
-        ids, [sample.split for sample in samples], table["foreground"], table["group"], params.split
-    )
-    table["flags"] = [
-        ";".join([*each.flags, *more])
-        for each, more in zip(inspections, duplicate_flags(table, clusters), strict=True)
-    ]
-    order = table["split"].map(SPLITS.index)
-    return (
-        table.assign(order=order).sort_values(["order", "id"])[list(COLUMNS)].reset_index(drop=True)
-    )
-
-
-def duplicate_flags(table: pd.DataFrame, clusters: np.ndarray) -> list[list[str]]:
-    """The flags of each row: duplicate (equal image files), near-duplicate, and masks-differ (equal
-    image files with different masks)."""
-    same = table.groupby("image_sha256")
-    columns = {
-        "duplicate": same["id"].transform("size") > 1,
-        "near-duplicate": pd.Series(clusters).groupby(clusters).transform("size")
-        > same["id"].transform("size"),
-        "masks-differ": same["mask_sha256"].transform("nunique") > 1,
-    }
-    return [
-        [name for name, holds in zip(columns, row, strict=True) if holds]
-        for row in zip(*columns.values(), strict=True)
-    ]
 
 
 def write_split(

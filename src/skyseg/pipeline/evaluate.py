@@ -100,8 +100,8 @@ def score(weights: Path, params: Params, root: Path) -> Scored:
     predictor = CheckpointPredictor(weights, params.train.device, params.train.precision)
     with memory_errors("set a smaller evaluate.batch_size in params.yaml"):
         result = score_split(predictor, root, rows, dataset.encoding, params.evaluate.batch_size)
-    # These are slices already, or part of one.
-    known = rows.columns.intersection(["width", "height", "foreground", "ignored"])
+    # These are slices already, or part of one, or say nothing about a photograph.
+    known = rows.columns.intersection(["width", "height", "foreground", "ignored", "weight"])
     parts = slices.assign(result.per_image, rows.drop(columns=known))
     return Scored(predictor, dataset, rows, result, parts)
 

@@ -41,7 +41,7 @@ def prepare(params: Params, root: Path = Path()) -> None:
         prepared.mkdir()
         report.mkdir()
         built = build_manifest(params, root, prepared / "masks")
-        manifest, encoding, decided, notes, audit = built
+        manifest, encoding, sources, decided, notes, audit = built
         for line in (*notes, *audit.warnings):
             print(printable(line))
         if encoding and (
@@ -58,7 +58,13 @@ def prepare(params: Params, root: Path = Path()) -> None:
         write_dropped(report, audit)
         print(decided)
         dataset = summarise(
-            manifest, params.data.format, encoding, decided, params.model.size, root
+            manifest,
+            params.data.layout,
+            encoding,
+            decided,
+            params.model.size,
+            root,
+            sources,
         )
         print(", ".join(f"{name} {split.images:,}" for name, split in dataset.splits.items()))
         for split in ARRAY_SPLITS:

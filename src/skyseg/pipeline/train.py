@@ -52,11 +52,10 @@ def _train(params: Params, root: Path) -> None:
     hardware = pick_hardware(params.train.device, params.train.precision)
     dataset = read_dataset(root / "prepared")
     arrays = open_arrays(root / "prepared", hardware.device)
+    images = arrays.epoch_images
     connection.connect(root)
     weights = initial_weights(params, root)
-    learner = new_learner(
-        params, len(arrays.train_names), hardware, weights, f"model.init: {params.model.init}"
-    )
+    learner = new_learner(params, images, hardware, weights, f"model.init: {params.model.init}")
     start = sha256(weights) if weights else None
     state = root / "models" / "resume.safetensors"
     fingerprint = training_fingerprint(params, [dataset.fingerprint, start])
@@ -75,14 +74,16 @@ def _train(params: Params, root: Path) -> None:
     saver = Saver(state, learner, progress, fingerprint, notes)
     if notes.run is None:
         saver.save()
+    samples = len(arrays.train_names)
+    of = "" if images == samples else f" an epoch, of {samples} samples"
     print(
         f"training {params.model.variant} at {params.model.size} px on {hardware}: "
-        f"{len(arrays.train_names)} images, {params.train.epochs} epochs",
+        f"{images} images{of}, {params.train.epochs} epochs",
         flush=True,
     )
 
     if hardware.device.type == "cuda":
-        print(compiling(params, len(arrays.train_names), hardware), flush=True)
+        print(compiling(params, images, hardware), flush=True)
 
     with training_run(
         params.registry.experiment,
@@ -113,7 +114,7 @@ def _train(params: Params, root: Path) -> None:
                 root / "models" / "best.safetensors", progress.best_weights, config
             )
 
-        with progress_bar(params, arrays, progress) as bar:
+        with progress_bar(params, images, progress) as bar:
             on_step = StepDisplay(bar, progress, params.train.epochs)
             epochs = fit(learner, arrays, params.train, hardware, progress, on_step, saver.on_check)
             for row in with_memory_advice(epochs, params, hardware):
@@ -124,7 +125,7 @@ def _train(params: Params, root: Path) -> None:
                 tqdm.write(summary(row, progress))
                 run.record(progress.epoch, {k: v for k, v in row.items() if k != "epoch"})
                 log_picture()
-                bar.update(progress.epoch * len(arrays.train_names) - bar.n)
+                bar.update(progress.epoch * images - bar.n)
         # Needed even if a training was killed after its last epoch: DVC has removed these files.
         write_csv(root / "reports" / "history.csv", pd.DataFrame(progress.history))
         best = save_best()
@@ -189,12 +190,11 @@ class StepDisplay:
         self._bar.update(images)
 
 
-def progress_bar(params: Params, arrays: Arrays, progress: Progress) -> tqdm:
+def progress_bar(params: Params, images: int, progress: Progress) -> tqdm:
     """One bar for the whole training, so that it shows the time left for all epochs."""
-    per_epoch = len(arrays.train_names)
     return tqdm(
-        total=params.train.epochs * per_epoch,
-        initial=progress.epoch * per_epoch + (progress.begun.images if progress.begun else 0),
+        total=params.train.epochs * images,
+        initial=progress.epoch * images + (progress.begun.images if progress.begun else 0),
         unit=" images",
         smoothing=0.05,
         dynamic_ncols=True,

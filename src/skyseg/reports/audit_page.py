@@ -69,7 +69,7 @@ def render_audit(built: Built, params: Params) -> str:
                 for kind, found in _by_kind(audit.findings)
             ],
             clean=[FINDINGS[kind].title for kind in FINDINGS if kind not in _kinds(audit)],
-            format=params.data.format,
+            format=params.data.layout,
             decided=built.decided,
             notes=built.notes,
             table=[] if built.manifest is None else _table(built.manifest),

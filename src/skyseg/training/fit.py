@@ -17,6 +17,7 @@ from torch import Tensor
 
 from skyseg.data.arrays import open_split
 from skyseg.data.manifest import read_manifest
+from skyseg.errors import UserError
 from skyseg.model.device import Hardware
 from skyseg.model.u2net import build_model
 from skyseg.model.weights import load_into, read_weights
@@ -33,6 +34,13 @@ class Arrays:
     train_names: list[str]
     """Ids of the training samples, by row."""
     val_names: list[str]
+    weights: NDArray[np.float64]
+    """[N]: how often an epoch shows each training sample."""
+
+    @property
+    def epoch_images(self) -> int:
+        """Number of images that an epoch shows."""
+        return len(epoch_order(self.weights, np.random.default_rng(0)))
 
 
 @dataclass
@@ -61,19 +69,39 @@ def open_arrays(prepared: Path, device: torch.device) -> Arrays:
     """Open what prepare wrote, with the training split on the GPU if it fits.
 
     Raises:
-        UserError: nothing is prepared there, or it is damaged.
+        UserError: nothing is prepared there, or it is damaged, or an epoch would show no image.
     """
     manifest = read_manifest(prepared)
     train, val = (
         manifest.loc[manifest["split"] == split, "id"].tolist() for split in ("train", "val")
     )
     images, masks = open_split(prepared, "train", len(train))
-    return Arrays(
+    arrays = Arrays(
         (engine.resident(images, device), engine.resident(masks, device)),
         open_split(prepared, "val", len(val)),
         train,
         val,
+        manifest.loc[manifest["split"] == "train", "weight"].to_numpy(np.float64),
     )
+    if not arrays.epoch_images:
+        raise UserError("data.sources: the weights leave an epoch without images; raise one")
+    return arrays
+
+
+def epoch_order(weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rows of the training samples in the order in which an epoch shows them.
+
+    Args:
+        weights: [N], above 0. Of samples with weight w, each occurs floor(w) times, and a share of
+            w - floor(w) of them, drawn at random, once more.
+        rng: of this epoch.
+    """
+    rows = np.repeat(np.arange(len(weights)), np.floor(weights).astype(int))
+    for weight in np.unique(weights[weights % 1 > 0]):
+        alike = np.flatnonzero(weights == weight)
+        drawn = rng.choice(alike, round(float(weight % 1) * len(alike)), replace=False)
+        rows = np.concatenate([rows, drawn])
+    return rng.permutation(rows)
 
 
 def new_learner(
@@ -83,7 +111,7 @@ def new_learner(
 
     Args:
         params: the settings.
-        images: number of images in the training split.
+        images: number of images that an epoch shows.
         hardware: what to train on.
         weights: a file of pretrained weights; None: random ones.
         source: what the user calls them; used in error messages.
@@ -159,7 +187,7 @@ def run_epoch(
     epoch, size = progress.epoch + 1, train.batch_size
     lr = float(learner.scheduler.get_last_lr()[0])
     begun = progress.begun = progress.begun or engine.Begun(epoch, lr)
-    order = np.random.default_rng([train.seed, epoch]).permutation(len(arrays.train_names))
+    order = epoch_order(arrays.weights, np.random.default_rng([train.seed, epoch]))
     # Full batches only; the samples that are left out change from epoch to epoch.
     order = order[: max(len(order) // size, 1) * size]
     trained = engine.train_one_epoch(

@@ -31,17 +31,22 @@ class Member(NamedTuple):
     grid: np.ndarray
     """float [16, 16]: share of foreground in each cell."""
     image_sha256: str
+    free: bool = False
+    """Its data set defines no splits, so it can follow a copy of it in another one."""
 
 
 def copies_found(members: Sequence[Member], labels: np.ndarray) -> Iterator[Finding]:
     """Sets of photographs with equal labels: across predefined splits, within a split, and with
     different masks."""
     for indices in _sets(labels):
-        each = sorted(
-            (members[index] for index in indices),
-            key=lambda member: (KEEP.index(_split(member)), member.sample.id),
+        copies = [members[index] for index in indices]
+        fixed = [_split(member) for member in copies if not member.free]
+        home = min(fixed, key=KEEP.index, default="train")
+        ranked = sorted(
+            ((home if member.free else _split(member), member) for member in copies),
+            key=lambda ranked: (KEEP.index(ranked[0]), ranked[1].sample.id),
         )
-        splits = [_split(member) for member in each]
+        splits, each = [split for split, _ in ranked], [member for _, member in ranked]
         across = splits[0] != splits[-1]
         first, other = each[0], each[-1 if across else 1]
         # Those that the text names come first.
