@@ -48,7 +48,7 @@ from tiny import photograph
 EXAMPLES = int(os.environ.get("SKYSEG_FUZZ", "25"))  # of each reader
 ROOT = Path(__file__).parents[1]
 ROW = dict.fromkeys(COLUMNS, "x") | {
-    "split": "train", "width": 4, "height": 4, "foreground": 0.5, "ignored": 0.0
+    "split": "train", "weight": 1.0, "width": 4, "height": 4, "foreground": 0.5, "ignored": 0.0
 }  # fmt: skip
 
 

@@ -395,6 +395,17 @@ def opened(browser: Any, address: str, **options: Any) -> Any:
     return tab
 
 
+def settled(tab: Any, element: Any) -> bytes:
+    """A picture of an element once it no longer changes."""
+    picture = element.screenshot()
+    for _ in range(30):
+        tab.wait_for_timeout(1000)
+        last, picture = picture, element.screenshot()
+        if picture == last:
+            return picture
+    raise AssertionError("the element goes on changing")
+
+
 @pytest.mark.slow
 def test_upload_compare_correct_and_save(
     browser: Any, address: str, registered: Path, tmp_path: Path
@@ -423,14 +434,18 @@ def test_upload_compare_correct_and_save(
     assert tab.locator(".compared img").count() == 2
 
     tabs.nth(2).click()
-    tab.wait_for_timeout(3000)  # until the canvas is drawn
-    box = tab.locator("#canvas canvas").first.bounding_box()
+    canvas = tab.locator("#canvas canvas").first
+    box = canvas.bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    tab.mouse.move(middle[0] - 40, middle[1])
-    tab.mouse.down()
-    tab.mouse.move(middle[0] + 40, middle[1], steps=8)
-    tab.mouse.up()
-    tab.wait_for_timeout(1000)
+    tab.mouse.move(middle[0] + 40, middle[1])  # where the stroke ends, as the brush is shown
+    before = settled(tab, canvas)
+    for _ in range(5):  # a canvas that has just been drawn may not hear the first stroke
+        tab.mouse.move(middle[0] - 40, middle[1])
+        tab.mouse.down()
+        tab.mouse.move(middle[0] + 40, middle[1], steps=8)
+        tab.mouse.up()
+        if settled(tab, canvas) != before:
+            break
     tab.click("#save")
     tab.wait_for_selector("#saved strong")
 
