@@ -11,7 +11,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 ##@ The pipeline
 
 .PHONY: repro
-repro: setup data ## Data -> trained, evaluated, registered model (prepare, train, evaluate)
+repro: setup data ## Data -> trained, evaluated, registered model (PROFILE=photographs sets params.yaml)
+	$(if $(PROFILE),python -m skyseg profile "$(PROFILE)")
 	dvc repro
 
 .PHONY: promote

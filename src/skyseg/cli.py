@@ -167,6 +167,16 @@ def sync() -> None:
 
 
 @app.command()
+def profile(
+    name: Annotated[str, typer.Argument(help="photographs, or sample for the settings at first.")],
+) -> None:
+    """Write the settings for a kind of data into params.yaml; all others stay."""
+    from skyseg.commands.profile import apply_profile
+
+    apply_profile(name, Path("params.yaml"))
+
+
+@app.command()
 def doctor(
     fix: Annotated[
         bool,
