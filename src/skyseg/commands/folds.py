@@ -3,7 +3,6 @@ it. They serve the audit of masks only, and are not saved."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from skyseg.data.arrays import open_split
 from skyseg.errors import UserError
@@ -22,13 +20,13 @@ from skyseg.model.checkpoint import ModelConfig
 from skyseg.model.device import Hardware, pick_hardware
 from skyseg.model.u2net import for_inference
 from skyseg.params import Params
+from skyseg.pipeline.progress import TrainingProgress
 from skyseg.training.engine import Learner
 from skyseg.training.fit import Arrays, Progress, fit, new_learner
 
 LEAST_EPOCHS, LEAST_STEPS = 3, 150
 """Each model trains for this many epochs, or for more if they have too few steps."""
 VALIDATED = 4  # samples: ``fit`` wants some, but nothing depends on their scores
-TIMED = 3  # steps before the time is estimated; the first one is not timed
 
 
 class FoldPredictor(ConfiguredPredictor):
@@ -125,8 +123,7 @@ def train_folds(
     )
     predictors = []
     total = epochs * sum(len(part) for part in parts)
-    with tqdm(total=total, unit=" images", smoothing=0.05, disable=None) as bar:
-        on_step = Estimate(bar)
+    with TrainingProgress(total, advice="; Ctrl-C stops it") as shown:
         for part in parts:
             rows = samples["row"].to_numpy()[part]
             learner = new_learner(
@@ -141,32 +138,15 @@ def train_folds(
                 np.ones(len(part)),
             )
             progress = Progress()
-            for _ in fit(learner, arrays, train, hardware, progress, on_step, lambda _: None):
+            for _ in fit(
+                learner,
+                arrays,
+                train,
+                hardware,
+                progress,
+                lambda images, _: shown.step(images),
+                lambda _: None,
+            ):
                 pass
             predictors.append(FoldPredictor(learner, params, size, hardware))
     return predictors
-
-
-class Estimate:
-    """Moves the progress bar, and prints once how long all of it will take."""
-
-    def __init__(self, bar: tqdm) -> None:
-        self._bar, self._steps, self._images, self._start = bar, 0, 0, 0.0
-
-    def __call__(self, images: int, _: float) -> None:
-        self._bar.update(images)
-        self._steps += 1
-        if self._steps == 1:
-            self._start = time.perf_counter()
-        elif self._steps <= TIMED:
-            self._images += images
-            if self._steps == TIMED:
-                each = (time.perf_counter() - self._start) / self._images
-                left = each * ((self._bar.total or 0) - self._bar.n)
-                tqdm.write(f"about {_minutes(left)}; Ctrl-C stops it")
-
-
-def _minutes(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -24,6 +24,7 @@ from skyseg.files import locked, sha256, write_csv, write_json
 from skyseg.model.checkpoint import ModelConfig, save_checkpoint
 from skyseg.model.device import Hardware, pick_hardware
 from skyseg.params import Params, flatten, load_params
+from skyseg.pipeline.progress import TrainingProgress
 from skyseg.provenance import git_commit
 from skyseg.reports.sheets import error_sheet
 from skyseg.reports.tables import escape_cell
@@ -114,8 +115,16 @@ def _train(params: Params, root: Path) -> None:
                 root / "models" / "best.safetensors", progress.best_weights, config
             )
 
-        with progress_bar(params, images, progress) as bar:
-            on_step = StepDisplay(bar, progress, params.train.epochs)
+        begun = progress.begun.images if progress.begun else 0
+        with TrainingProgress(
+            params.train.epochs * images, progress.epoch * images + begun, images
+        ) as shown:
+
+            def on_step(count: int, loss: float) -> None:
+                iou = f", val IoU {progress.history[-1]['val/iou']:.4f}" if progress.history else ""
+                epoch = f"epoch {progress.epoch + 1}/{params.train.epochs}"
+                shown.step(count, epoch, f"loss {loss:.3f}{iou}")
+
             epochs = fit(learner, arrays, params.train, hardware, progress, on_step, saver.on_check)
             for row in with_memory_advice(epochs, params, hardware):
                 write_csv(root / "reports" / "history.csv", pd.DataFrame(progress.history))
@@ -125,7 +134,7 @@ def _train(params: Params, root: Path) -> None:
                 tqdm.write(summary(row, progress))
                 run.record(progress.epoch, {k: v for k, v in row.items() if k != "epoch"})
                 log_picture()
-                bar.update(progress.epoch * images - bar.n)
+                shown.at(progress.epoch * images)
         # Needed even if a training was killed after its last epoch: DVC has removed these files.
         write_csv(root / "reports" / "history.csv", pd.DataFrame(progress.history))
         best = save_best()
@@ -174,32 +183,6 @@ def with_memory_advice(
         f"{smaller} in params.yaml"
     ):
         yield from epochs
-
-
-class StepDisplay:
-    """Updates the progress bar and its text: epoch, loss, and the last validation IoU."""
-
-    def __init__(self, bar: tqdm, progress: Progress, epochs: int) -> None:
-        self._bar, self._progress, self._epochs = bar, progress, epochs
-
-    def __call__(self, images: int, loss: float) -> None:
-        history = self._progress.history
-        iou = f", val IoU {history[-1]['val/iou']:.4f}" if history else ""
-        self._bar.set_description(f"epoch {len(history) + 1}/{self._epochs}", refresh=False)
-        self._bar.set_postfix_str(f"loss {loss:.3f}{iou}", refresh=False)
-        self._bar.update(images)
-
-
-def progress_bar(params: Params, images: int, progress: Progress) -> tqdm:
-    """One bar for the whole training, so that it shows the time left for all epochs."""
-    return tqdm(
-        total=params.train.epochs * images,
-        initial=progress.epoch * images + (progress.begun.images if progress.begun else 0),
-        unit=" images",
-        smoothing=0.05,
-        dynamic_ncols=True,
-        disable=None,
-    )
 
 
 def summary(row: dict[str, float], progress: Progress) -> str:
