@@ -314,6 +314,24 @@ def export(
 
 
 @app.command()
+def api(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="As for predict. [default: the champion]"),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes, each with a copy of the model.")
+    ] = 1,
+) -> None:
+    """Serve a model over HTTP: POST /predict with a photograph as a form field."""
+    from skyseg.commands import api as command
+
+    command.run(Path(), model, host, port, workers)
+
+
+@app.command()
 def audit(
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "train",
     model: Annotated[

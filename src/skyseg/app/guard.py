@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -183,15 +184,21 @@ def _refusal(request: Request, uploads: Path) -> Refusal | None:
     if origin and urlsplit(origin).netloc != headers.get("host"):
         return "requests from other web pages are refused", 403
     if request.method == "POST":
-        length = headers.get("content-length", "")
-        # A chunked body may be longer than its Content-Length; the page never sends one.
-        if not length.isdecimal() or "transfer-encoding" in headers:
-            return "the request needs a Content-Length", 411
         is_form = headers.get("content-type", "").startswith("multipart/form-data")
         if path in FORMS and not is_form:
             return "the request should be a form", 415
-        if int(length) > (MAX_BODY if path in FORMS else MAX_JSON):
-            return f"too large: an upload may have at most {UPLOAD.bytes // 2**20} MiB", 413
+        return refusal_of_length(headers, MAX_BODY if path in FORMS else MAX_JSON)
+    return None
+
+
+def refusal_of_length(headers: Headers, most: int) -> Refusal | None:
+    """Why a body is refused without reading it: its length in bytes is unknown or over ``most``."""
+    length = headers.get("content-length", "")
+    # A chunked body may be longer than its Content-Length; the page never sends one.
+    if not length.isdecimal() or "transfer-encoding" in headers:
+        return "the request needs a Content-Length", 411
+    if int(length) > most:
+        return f"too large: an upload may have at most {UPLOAD.bytes // 2**20} MiB", 413
     return None
 
 

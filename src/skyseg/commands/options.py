@@ -32,8 +32,8 @@ def check_folder(option: str, folder: Path | None) -> None:
             raise UserError(f"{option}: {path} is a file; choose another place")
 
 
-def check_port(port: int, command: str) -> None:
-    """Check that a port of 127.0.0.1 can be used.
+def check_port(port: int, command: str, host: str = "127.0.0.1") -> None:
+    """Check that a port of an address of this machine can be used.
 
     Raises:
         UserError: it cannot; the message names the next port to try.
@@ -42,7 +42,7 @@ def check_port(port: int, command: str) -> None:
         # The server does the same: a port in TIME_WAIT after an earlier server can be used.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError as error:
             raise UserError(
                 f"port {port} cannot be used ({error.strerror}); stop the program that uses it, or "
