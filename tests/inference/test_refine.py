@@ -113,7 +113,7 @@ def test_strips_leave_no_seam(monkeypatch):
 def test_the_polynomial_is_the_gaussians_logarithm():
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    terms = refine._polynomial(colours, torch.device("cpu"))
+    terms = refine._polynomial(refine._channels(colours, torch.device("cpu")))
     weights = torch.rand(40, 50)
     moments = (weights * terms).sum((1, 2))[:, None, None]
     found = (refine._gaussian(moments) * terms).sum(0)
@@ -122,3 +122,21 @@ def test_the_polynomial_is_the_gaussians_logarithm():
     covariance = np.cov(flat.T, aweights=w, bias=True) + refine.NOISE * np.eye(3)
     expected = multivariate_normal(np.average(flat, 0, w), covariance).logpdf(flat)
     np.testing.assert_allclose(found.flatten() - 1.5 * np.log(2 * np.pi), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [32, 128, 200, 322])
+@pytest.mark.parametrize("shape", [(1331, 257), (700, 901), (3003, 140)])
+def test_every_row_is_refined_whatever_the_sizes(size: int, shape: tuple[int, int]):
+    """A photograph of two flat colours: each pixel becomes what its colour is, to the last row."""
+    image = np.zeros((*shape, 3), np.uint8)
+    columns = np.arange(shape[1]) < shape[1] // 2
+    image[:, columns] = (90, 140, 220)
+    image[:, ~columns] = (60, 90, 40)
+    places = torch.linspace(-1, 1, size)
+    logits = (-4 * places).expand(size, size)  # foreground on the left
+    refined = by_colour(logits, image)
+    assert refined.shape == shape
+    np.testing.assert_array_equal(refined > 0, np.broadcast_to(columns, shape))
+    wider = refined.abs() - resize(logits, image).abs()
+    inside = abs(np.arange(shape[1]) - shape[1] / 2) > 3
+    assert (wider[:, inside] > 0).all()
