@@ -29,8 +29,12 @@ rollback: setup ## Make an earlier champion the champion again (TO=version REGIS
 app: $(APP_READY) data ## Serve the web page (PORT=7860, this machine only)
 	python -m skyseg app $(if $(PORT),--port "$(PORT)")
 
+.PHONY: api
+api: $(APP_READY) data ## Serve a model over HTTP, photographs as forms (MODEL=uri PORT=8000, this machine only)
+	python -m skyseg api $(if $(MODEL),"$(MODEL)") $(if $(PORT),--port "$(PORT)")
+
 .PHONY: serve
-serve: setup ## Serve the champion over HTTP (MODEL=uri PORT=5002, this machine only)
+serve: setup ## Serve the champion by MLflow's server, in JSON (MODEL=uri PORT=5002, this machine only)
 	python -m skyseg serve $(if $(MODEL),"$(MODEL)") $(if $(PORT),--port "$(PORT)")
 
 .PHONY: ui
@@ -134,7 +138,7 @@ $(READY): requirements.txt pyproject.toml
 
 $(APP_READY): $(READY) requirements-dev.txt
 	uv pip install --quiet --python .venv --no-build-isolation --constraint requirements-dev.txt \
-		--editable '.[app,heic,onnx,video]'
+		--editable '.[api,app,heic,onnx,video]'
 	@touch $@
 
 $(DEV_READY): $(READY) requirements-dev.txt
