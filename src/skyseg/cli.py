@@ -276,11 +276,14 @@ def predict(
             min=0, max=0.99, help="For videos: weight of earlier frames, to reduce flicker."
         ),
     ] = 0.0,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with what comes into the folders, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Segment photographs and videos with the champion, or with any other model."""
     from skyseg.commands import predict as command
 
-    command.run(inputs, out, model, output or ["mask"], sky, overwrite, smooth)
+    command.run(inputs, out, model, output or ["mask"], sky, overwrite, smooth, watch)
 
 
 @app.command()

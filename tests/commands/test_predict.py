@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -304,3 +307,39 @@ def test_pretrained_weights_are_used_with_a_warning_without_a_registry(here: Pat
     )
     assert "WARNING: no model is registered here; using the pretrained weights" in done.stderr
     assert Image.open("predictions/a-mask.png").size == (90, 70)
+
+
+def test_a_watched_folder_goes_on_with_what_comes(here: Path):
+    command = [sys.executable, "-m", "skyseg", "predict", "photos", "--out", "photos/out"]
+    with Path("log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--model", "m.safetensors", "--watch"], stdout=log, stderr=log
+        )
+    try:
+
+        def wait_for(found: Callable[[], bool]) -> None:
+            deadline = time.monotonic() + 60
+            while not found():
+                assert process.poll() is None, Path("log").read_text()
+                assert time.monotonic() < deadline, Path("log").read_text()
+                time.sleep(0.1)
+
+        wait_for(lambda: "watching photos" in Path("log").read_text())
+        (here / "photos" / "broken.jpg").write_bytes(b"not a picture")
+        wait_for(lambda: "broken.jpg" in Path("log").read_text())
+        save(here / "photos" / "sub" / "new.png", photograph(9))
+        wait_for(Path("photos/out/sub/new-mask.png").is_file)
+        time.sleep(2)  # its own results are no news
+    finally:
+        process.send_signal(signal.SIGINT)
+        ended = process.wait(30)
+    text = Path("log").read_text()
+    assert ended == 130
+    assert "Traceback" not in text
+    assert text.count("broken.jpg: ") == 1
+    assert text.count(" already there, ") == 3  # at first, and for each of the two
+
+
+def test_only_folders_can_be_watched(here: Path):
+    assert "photos/a.jpg is no folder" in refused("photos/a.jpg", "--watch", "--out", "out")[0]
+    assert "needs a folder" in refused("-", "--watch", "--out", "-")[0]

@@ -41,6 +41,7 @@ def run(
     sky: Path | None,
     overwrite: bool,
     smooth: float,
+    watched: bool,
 ) -> None:
     """Run ``predict`` with command line options: into a folder, or from stdin to stdout.
 
@@ -55,11 +56,63 @@ def run(
     for kind in kinds:
         check_choice("--output", kind, OUTPUTS)
     check_folder("--out", out)
+    folders = _folders(inputs, out) if watched else []
     opened = load_model(model or default_name())
     if str(out) == "-":
         pass_through(opened, kinds[0], sky)
+    elif folders:
+        watch(folders, out, opened, kinds, sky, overwrite, smooth)
     else:
         predict(inputs, out, opened, kinds, sky, overwrite, smooth)
+
+
+def watch(
+    folders: list[str],
+    out: Path,
+    model: Model,
+    kinds: list[str],
+    sky: Path | None = None,
+    overwrite: bool = False,
+    smooth: float = 0.0,
+) -> None:
+    """Segment what is in folders, then what comes into them, until Ctrl-C. An input that fails is
+    reported once, and tried again when something else comes.
+
+    Args: as ``predict``.
+    """
+    from watchfiles import watch as changes
+
+    said: set[str] = set()
+
+    def work(again: bool) -> None:
+        try:
+            predict(folders, out, model, kinds, sky, again, smooth, said)
+        except UserError as error:
+            _report(f"error: {error}", said)
+
+    work(overwrite)
+    _report(f"watching {', '.join(folders)}; press Ctrl-C to stop")
+    own = out.resolve()
+
+    def is_input(_: object, path: str) -> bool:
+        return not Path(path).is_relative_to(own)
+
+    for _ in changes(*folders, watch_filter=is_input):
+        work(again=False)
+
+
+def _folders(inputs: list[str], out: Path) -> list[str]:
+    """The inputs, which must be folders.
+
+    Raises:
+        UserError: one is not; or results would go to standard output.
+    """
+    if str(out) == "-":
+        raise UserError("--watch: needs a folder for the results, --out DIR")
+    for name in inputs:
+        if not Path(name).is_dir():
+            raise UserError(f"--watch: {name} is no folder; only folders can be watched")
+    return inputs
 
 
 def predict(
@@ -70,6 +123,7 @@ def predict(
     sky: Path | None = None,
     overwrite: bool = False,
     smooth: float = 0.0,
+    said: set[str] | None = None,
 ) -> None:
     """Segment photographs and videos into a folder.
 
@@ -84,6 +138,7 @@ def predict(
         sky: a photograph with the new sky, for ``replace``.
         overwrite: make existing results again.
         smooth: see ``skyseg.inference.video.segment``.
+        said: messages in it are not printed again; those that are printed are added.
 
     Raises:
         UserError: at the start, if there is a problem with all inputs; at the end, if some inputs
@@ -93,16 +148,16 @@ def predict(
     results = Results(out)
     found = expand(inputs, results.files())
     for note in found.notes:
-        _report(f"note: {note}")
+        _report(f"note: {note}", said)
     for problem in found.problems:
-        _report(f"error: {problem}")
+        _report(f"error: {problem}", said)
     count = Counter(failed=len(found.problems))
     with warnings.catch_warnings(), closing(results):
         warnings.filterwarnings("ignore", module="PIL")  # what matters is reported as error or note
         tasks = [plan(source, request, results) for source in found.inputs]
         for task in chain(tasks, _run(tasks, request, results)):
             while task.messages:
-                _report(task.messages.pop(0))
+                _report(task.messages.pop(0), said)
         count.update(task.state for task in tasks)
     _report(
         f"{out}: "
@@ -175,5 +230,9 @@ def _request(
     return Request(model, list(dict.fromkeys(kinds)), pixels, origin, overwrite, smooth)
 
 
-def _report(line: str) -> None:
-    tqdm.write(printable(line), file=sys.stderr)
+def _report(line: str, said: set[str] | None = None) -> None:
+    """Print a line, unless it has been said."""
+    if said is None or line not in said:
+        tqdm.write(printable(line), file=sys.stderr)
+    if said is not None:
+        said.add(line)
