@@ -36,3 +36,22 @@ def test_a_log_has_an_estimate_soon_and_then_a_line_a_minute(
 )
 def test_durations(seconds: float, text: str):
     assert duration(seconds) == text
+
+
+def test_steps_that_are_reported_together_are_timed_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """On a GPU, the losses of 50 steps are read at once."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    with TrainingProgress(total=50_000) as shown:
+        for report in range(10):
+            now[0] += 170 if report == 0 else 20  # the first report has compiled
+            for _ in range(50):
+                now[0] += 1e-5
+                shown.step(16, "epoch 1/3")
+    lines = capsys.readouterr().out.splitlines()
+    # 800 images in 20 s: 40 a second.
+    assert lines[0].startswith("about 20 min;")
+    assert len(lines) > 2
+    assert all("40.00 images/s" in line for line in lines[1:])

@@ -11,7 +11,10 @@ from types import TracebackType
 import torch
 from tqdm import tqdm
 
-TIMED = 3  # steps before the time is estimated; the first one, which may compile, is not timed
+TIMED = (
+    3  # reports of steps before the time is estimated; the first, which may compile, is not timed
+)
+BURST = 1e-3  # seconds: steps this close together were reported together, as on a GPU
 EVERY = 60  # seconds between two lines where there is no terminal
 LINE = "{desc}: {n_fmt} of {total_fmt} images, {rate_fmt}, {remaining} left"
 
@@ -39,7 +42,9 @@ class TrainingProgress:
         )
         self._total, self._first, self._done = total, done, done
         self._epoch, self._advice = epoch, advice
-        self._steps, self._counted, self._start, self._said = 0, 0, 0.0, time.perf_counter()
+        self._reports, self._last, self._said = 0, 0.0, time.perf_counter()
+        # Images after the first report, and when those of the last whole report were done.
+        self._counted, self._timed, self._start, self._until = 0, 0, 0.0, 0.0
 
     def __enter__(self) -> TrainingProgress:
         return self
@@ -64,16 +69,23 @@ class TrainingProgress:
         self._bar.set_description(text, refresh=False)
         self._bar.set_postfix_str(numbers, refresh=False)
         self._bar.update(images)
-        now, self._steps = time.perf_counter(), self._steps + 1
-        if self._steps == 1:
+        now = time.perf_counter()
+        if now - self._last > BURST:
+            self._report(text, numbers, now)
+        self._last = now
+        if self._reports == 1:
             self._start = now
-            return
-        self._counted += images
-        if self._steps == TIMED:
-            tqdm.write(self._estimate((now - self._start) / self._counted))
-        if self._bar.disable and now - self._said >= EVERY:
+        else:
+            self._counted += images
+
+    def _report(self, text: str, numbers: str, now: float) -> None:
+        """A new report of one or more steps begins, so the one before is whole."""
+        self._reports += 1
+        self._timed, self._until = self._counted, self._last
+        if self._reports == TIMED + 1:
+            tqdm.write(self._estimate(self._seconds()))
+        if self._bar.disable and self._reports > TIMED and now - self._said >= EVERY:
             self._said = now
-            rate = self._counted / (now - self._start)
             line = tqdm.format_meter(
                 self._done,
                 self._total,
@@ -81,10 +93,14 @@ class TrainingProgress:
                 initial=self._first,
                 prefix=text,
                 unit=" images",
-                rate=rate,
+                rate=1 / self._seconds(),
                 bar_format=LINE,
             )
             print(f"{line}{', ' * bool(numbers)}{numbers}", flush=True)
+
+    def _seconds(self) -> float:
+        """The time an image, without the first report."""
+        return (self._until - self._start) / self._timed
 
     def at(self, done: int) -> None:
         """Set the number of images, where an epoch leaves some out."""
