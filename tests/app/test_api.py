@@ -52,8 +52,10 @@ def start(root: Path, *options: str) -> tuple[subprocess.Popen[bytes], str]:
 
 def stop(process: subprocess.Popen[bytes], root: Path) -> None:
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=40)
-    assert "Traceback" not in (root / "api.log").read_text()
+    assert process.wait(timeout=40) == 0
+    log = (root / "api.log").read_text()
+    assert "Traceback" not in log
+    assert log.splitlines()[-1].startswith(("Press Ctrl-C", "WARNING: no CUDA"))
 
 
 @pytest.fixture(scope="module")

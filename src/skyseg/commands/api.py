@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from skyseg.commands.options import check_port
@@ -56,18 +58,21 @@ def run(root: Path, model: str | None, host: str, port: int, workers: int) -> No
         f"  http://{host}:{port}/docs (what it accepts)\nPress Ctrl-C to stop.",
         flush=True,
     )
-    uvicorn.run(
-        "skyseg.app.api:create",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        http=connections.TimedConnection,
-        limit_concurrency=connections.CONNECTIONS,
-        timeout_graceful_shutdown=GRACE,
-        log_level="warning",
-        server_header=False,
-    )
+    # Once uvicorn has answered what had begun, it sends itself the signal again.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        uvicorn.run(
+            "skyseg.app.api:create",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            http=connections.TimedConnection,
+            limit_concurrency=connections.CONNECTIONS,
+            timeout_graceful_shutdown=GRACE,
+            log_level="warning",
+            server_header=False,
+        )
 
 
 def _checked(root: Path, name: str) -> str:
