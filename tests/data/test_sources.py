@@ -209,3 +209,13 @@ def test_a_sample_of_one_data_set_is_excluded(two: Path):
     assert "rooms/03" not in set(manifest["id"])
     with pytest.raises(UserError, match="rooms/03"):
         exclude_samples(Path(), ["rooms/3"], "blurred", several())
+
+
+def test_what_the_audit_leaves_out_decides_nothing(two: Path):
+    """A mask of other values is left out as unreadable, and the others mean what they meant."""
+    save(two / "data/rooms/masks/03.png", np.full((9, 9), 7, np.uint8))  # not its photograph's size
+    params = make_params(data={"sources": SOURCES}, audit={"unreadable": "drop"})
+    manifest, dataset = prepared(params)
+    assert "rooms/03" not in set(manifest["id"])
+    assert dataset.sources["rooms"].kind == "0/255"
+    assert "rooms/03" in Path("reports/prepare/dropped.csv").read_text()

@@ -89,31 +89,34 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
     )
     stay = {sample.id for sample in chosen}
     findings: list[Finding] = []
-    manifest, encoding, encodings, decided = None, None, {}, ""
+    manifest, encoding, decided = None, None, ""
+    encodings: dict[str, Encoding] = {}
     errors: list[UserError] = []
     try:
-        inspected: list[Part] = []
         parts: list[Part] = []
         for each in sets:
             with naming(each.source):
                 kept = [sample for sample in each.samples if sample.id in stay]
                 own = inspect(each._replace(samples=kept), params, findings)
                 notes += notes_of_decoding(own)
-                inspected += own
-                parts += check_masks(own, decide(each, own)[0], params, findings)
+                encodings[each.source.name], _ = decide(each, own)
+                parts += check_masks(own, encodings[each.source.name], params, findings)
+                if params.data.sources:  # also of what is left out, which the page shows
+                    samples = [part.sample for part in own]
+                    everything |= rewrite_masks(samples, encodings[each.source.name], masks)
         parts = compare(parts, params, notes, findings)
-        meanings = {each.source.name: decide(each, parts) for each in sets}
-        encodings = {name: meaning for name, (meaning, _) in meanings.items()}
-        decided = "; ".join(text for _, text in meanings.values())
-        if params.data.sources:
-            encoding = COMMON
-            for name, meaning in encodings.items():
-                raw = [part.sample for part in inspected if part.source.name == name]
-                everything |= rewrite_masks(raw, meaning, masks)
-        else:
-            encoding = encodings.pop("")
+        sentences = []
+        for each in sets:
+            final, sentence = decide(each, parts)
+            sentences.append(sentence)
+            if params.data.sources and final != encodings[each.source.name]:
+                samples = [part.sample for part in parts if part.source == each.source]
+                everything |= rewrite_masks(samples, final, masks)
+            encodings[each.source.name] = final
+        decided = "; ".join(sentences)
+        encoding = COMMON if params.data.sources else encodings[""]
         parts = [part._replace(sample=everything[part.sample.id]) for part in parts]
-        manifest = tabulate(parts, encodings or {"": encoding}, root)
+        manifest = tabulate(parts, encodings, root)
         findings += across.drift_found(manifest)
         findings += drift_from_champion(manifest, root)
     except UserError as error:
@@ -126,7 +129,8 @@ def build_manifest(params: Params, root: Path, masks: Path) -> Built:
     if messages and not audit.errors:
         raise UserError(messages[0])
     audit.errors.extend(messages)
-    return Built(manifest, encoding, encodings, decided, notes, audit)
+    several = encodings if params.data.sources else {}
+    return Built(manifest, encoding, several, decided, notes, audit)
 
 
 def open_set(source: Source, masks: Path, notes: list[str]) -> DataSet:

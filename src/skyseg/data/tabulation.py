@@ -109,10 +109,11 @@ def assigned(table: pd.DataFrame, parts: list[Part]) -> list[str]:
 def together(table: pd.DataFrame, parts: list[Part], splits: list[str]) -> list[str]:
     """Splits in which copies of a photograph that are in two data sets stay together: they follow
     one whose data set defines its split, else the first."""
-    given = [part.sample.split == split for part, split in zip(parts, splits, strict=True)]
-    rows = pd.DataFrame({"group": table["group"], "split": splits, "free": [not g for g in given]})
-    leader = rows.sort_values("free", kind="stable").groupby("group")["split"].first()
-    return rows["split"].where(~rows["free"], rows["group"].map(leader)).tolist()
+    fixed = [part.sample.split == split for part, split in zip(parts, splits, strict=True)]
+    rows = table[["group", "source"]].assign(split=splits, free=[not each for each in fixed])
+    groups = rows.sort_values("free", kind="stable").groupby("group")
+    follows = rows["free"] & (rows["group"].map(groups["source"].nunique()) > 1)
+    return rows["split"].mask(follows, rows["group"].map(groups["split"].first())).tolist()
 
 
 def duplicate_flags(table: pd.DataFrame, clusters: np.ndarray) -> list[list[str]]:
