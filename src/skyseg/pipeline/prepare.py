@@ -56,7 +56,7 @@ def prepare(params: Params, root: Path = Path()) -> None:
             raise UserError(audit.errors[-1])
         (report / PAGE.name).write_text(page, encoding="utf-8")
         write_dropped(report, audit)
-        print(decided)
+        print(decided.replace("; masks of ", "\nmasks of "))
         dataset = summarise(
             manifest,
             params.data.layout,
