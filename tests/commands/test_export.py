@@ -141,7 +141,7 @@ def test_a_file_is_checked_on_the_test_split(workspace: Path):
     rows = [
         dict.fromkeys(COLUMNS, "")
         | {"id": name, "image": f"data/images/{name}.png", "split": split}
-        | {"width": 64, "height": 64, "foreground": 0.5, "ignored": 0}
+        | {"weight": 1.0, "width": 64, "height": 64, "foreground": 0.5, "ignored": 0}
         for name, split in (("a", "train"), ("b", "val"), ("c", "test"))
     ]
     write_csv(workspace / "prepared" / "manifest.csv", pd.DataFrame(rows))

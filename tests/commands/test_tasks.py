@@ -46,7 +46,9 @@ def test_problems_are_reported_before_the_work_begins(here: Path, monkeypatch):
     seen = []
     decode = codec.decode
     monkeypatch.setattr(codec, "decode", lambda *given: seen.append(given) or decode(*given))
-    monkeypatch.setattr("skyseg.commands.predict._report", seen.append)
+    monkeypatch.setattr(
+        "skyseg.commands.predict._report", lambda line, said=None: seen.append(line)
+    )
     refused("photos", "--out", "out", "--output", "overlay")
     assert seen[0].startswith("error: photos/z.png: out/z-overlay.jpg: 1x70000 pixels")
     assert len(seen) == 1 + 3 + 1  # z.png is not even decoded; the last line counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections import Counter
@@ -82,6 +83,8 @@ def watch(
     """
     from watchfiles import watch as changes
 
+    # A shell starts background jobs with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     said: set[str] = set()
 
     def work(again: bool) -> None:

@@ -119,10 +119,10 @@ def _with(path: Path, changed: dict[str, Any]) -> str:
     """The text of a params file with other values."""
     from ruamel.yaml import YAML
 
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    content = yaml.load(path.read_text(encoding="utf-8"))
+    editor = YAML()  # keeps comments; makes plain values only
+    editor.preserve_quotes = True
+    editor.width = 4096
+    content = editor.load(path.read_text(encoding="utf-8"))
     for key, value in changed.items():
         *sections, last = key.split(".")
         node = content
@@ -132,5 +132,5 @@ def _with(path: Path, changed: dict[str, Any]) -> str:
                 raise UserError(f"{path}: {key}: not a section; restore the file with git")
         node[last] = value
     text = io.StringIO()
-    yaml.dump(content, text)
+    editor.dump(content, text)
     return text.getvalue()
