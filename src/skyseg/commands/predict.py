@@ -6,8 +6,9 @@ import signal
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -61,25 +62,23 @@ def run(
     opened = load_model(model or default_name())
     if str(out) == "-":
         pass_through(opened, kinds[0], sky)
-    elif folders:
-        watch(folders, out, opened, kinds, sky, overwrite, smooth)
+        return
+    work = partial(predict, inputs, out, opened, kinds, sky, smooth=smooth)
+    if folders:
+        watch(folders, out, work, overwrite)
     else:
-        predict(inputs, out, opened, kinds, sky, overwrite, smooth)
+        work(overwrite=overwrite)
 
 
-def watch(
-    folders: list[str],
-    out: Path,
-    model: Model,
-    kinds: list[str],
-    sky: Path | None = None,
-    overwrite: bool = False,
-    smooth: float = 0.0,
-) -> None:
+def watch(folders: list[str], out: Path, work: Callable[..., None], overwrite: bool) -> None:
     """Segment what is in folders, then what comes into them, until Ctrl-C. An input that fails is
     reported once, and tried again when something else comes.
 
-    Args: as ``predict``.
+    Args:
+        folders: to watch.
+        out: the folder for results, which may be in one of them.
+        work: ``predict`` for these folders; takes ``overwrite`` and ``said``.
+        overwrite: make existing results again, the first time.
     """
     from watchfiles import watch as changes
 
@@ -87,13 +86,13 @@ def watch(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     said: set[str] = set()
 
-    def work(again: bool) -> None:
+    def attempt_all(again: bool) -> None:
         try:
-            predict(folders, out, model, kinds, sky, again, smooth, said)
+            work(overwrite=again, said=said)
         except UserError as error:
             _report(f"error: {error}", said)
 
-    work(overwrite)
+    attempt_all(overwrite)
     _report(f"watching {', '.join(folders)}; press Ctrl-C to stop")
     own = out.resolve()
 
@@ -101,7 +100,7 @@ def watch(
         return not Path(path).is_relative_to(own)
 
     for _ in changes(*folders, watch_filter=is_input):
-        work(again=False)
+        attempt_all(again=False)
 
 
 def _folders(inputs: list[str], out: Path) -> list[str]:
